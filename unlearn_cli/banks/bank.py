@@ -1,0 +1,111 @@
+"""A noise bank: bounded patterns, one for each class, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from unlearn_cli.banks.provenance import Provenance, parse_finite_json
+from unlearn_cli.errors import BankError
+from unlearn_cli.files import write_atomically
+
+METADATA_KEY = "unlearn"
+MAX_BYTES = 1 << 30
+"""No bank is near this; a file that is will not be read into memory to find out what it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """A loaded noise bank."""
+
+    name: str
+    noise: NDArray[np.int8]
+    """``[K, 3, H, W]``, pixel levels, ``|noise| <= provenance.epsilon``."""
+    provenance: Provenance
+    sha256: str
+    """Of the whole file, which is what a card and a report refer to."""
+    path: Path
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """One name for each pattern."""
+        return self.provenance.classes
+
+
+def save_bank(path: Path, noise: NDArray[np.int8], provenance: Provenance) -> str:
+    """Write a bank atomically and return the file's SHA-256.
+
+    The bytes depend on the arguments alone. Raises ``BankError`` if the noise does not fit its
+    provenance (shape, type, bound), ``OSError`` if the file cannot be written.
+    """
+    provenance.check()
+    _check_noise(noise, provenance)
+    data = save_tensors({"noise": noise}, metadata={METADATA_KEY: provenance.to_json()})
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
+    """Read a bank and check everything that can be checked about it.
+
+    Raises ``BankError`` (one sentence, what to do next included) when the file is missing,
+    unreadable, truncated, of a newer schema, not what its SHA-256 says, or outside its own bound.
+    """
+    try:
+        data = _read(path)
+        digest = hashlib.sha256(data).hexdigest()
+        if expected_sha256 is not None and digest != expected_sha256:
+            raise BankError("its SHA-256 is not the one that it was shipped with")
+        noise, provenance = _parse(data)
+    except BankError as error:
+        raise BankError(
+            f"The noise bank {path} cannot be used: {error}. "
+            "Install unlearn again, or make the bank again with 'unlearn generate'."
+        ) from error
+    return Bank(path.stem, noise, provenance, digest, path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BankError(f"it is larger than {MAX_BYTES >> 20} MiB, so it is no noise bank")
+        return path.read_bytes()
+    except OSError as error:
+        raise BankError(error.strerror or str(error)) from error
+
+
+def _parse(data: bytes) -> tuple[NDArray[np.int8], Provenance]:
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BankError("it is damaged or no safetensors file") from error
+    # The numpy loader hands out no metadata; the header is JSON behind its length in 8 bytes.
+    header = parse_finite_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata = header.get("__metadata__", {})
+    if METADATA_KEY not in metadata:
+        raise BankError("it is a safetensors file, but not one of unlearn's")
+    provenance = Provenance.from_json(metadata[METADATA_KEY])
+    if set(tensors) != {"noise"}:
+        raise BankError("it does not hold one tensor named 'noise'")
+    _check_noise(tensors["noise"], provenance)
+    return tensors["noise"], provenance
+
+
+def _check_noise(noise: NDArray[np.int8], provenance: Provenance) -> None:
+    if noise.dtype != np.int8:
+        raise BankError(f"its noise is {noise.dtype}, not int8")
+    if noise.ndim != 4 or noise.shape[1] != 3 or 0 in noise.shape:
+        raise BankError(f"its noise has shape {list(noise.shape)}, not [classes, 3, height, width]")
+    if len(noise) != len(provenance.classes):
+        raise BankError(f"it holds {len(noise)} patterns for {len(provenance.classes)} classes")
+    # In int16, because the absolute value of int8's -128 is -128.
+    largest = int(np.abs(noise.astype(np.int16)).max())
+    if largest > provenance.epsilon:
+        raise BankError(f"its noise reaches {largest} levels and its own bound is {provenance.epsilon}")

@@ -1,0 +1,65 @@
+"""A bank's card: the JSON beside it that holds what was measured, so that measuring changes no bank."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unlearn_cli.banks.provenance import Provenance, parse_finite_json
+from unlearn_cli.errors import BankError
+from unlearn_cli.files import write_atomically
+
+CARD_SCHEMA = 1
+
+
+WHOLE_PHOTO = (
+    "The pattern is stretched over the whole photo. It is not expected to survive a crop to a part of it, "
+    "such as a face, before training."
+)
+
+
+def card_path(bank: Path) -> Path:
+    """Where a bank's card lies: ``NAME.json`` beside ``NAME.safetensors``."""
+    return bank.with_suffix(".json")
+
+
+def read_card(bank: Path) -> dict[str, Any]:
+    """The card of the bank at this path; empty when it has none.
+
+    Raises ``BankError`` when there is a card and it is not a JSON object of finite numbers.
+    """
+    path = card_path(bank)
+    try:
+        card = parse_finite_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (BankError, OSError) as error:
+        raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
+    if not isinstance(card, dict):
+        raise BankError(f"The card {path} is not a JSON object. Restore or delete it.")
+    return card
+
+
+def write_card(bank: Path, card: dict[str, Any]) -> None:
+    """Write a bank's card atomically."""
+    text = json.dumps({"schema": CARD_SCHEMA, **card}, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(card_path(bank), text.encode() + b"\n")
+
+
+def new_card(name: str, sha256: str, provenance: Provenance, made: dict[str, Any]) -> dict[str, Any]:
+    """A card without results, for a bank that has just been made (``made`` says how)."""
+    limits = [WHOLE_PHOTO] if provenance.frame == "image" else []
+    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": limits, "results": []}
+
+
+def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
+    """Add one measured result to a bank's card.
+
+    A result with the same ``command`` is replaced: it is the same measurement, made again.
+    Results of another file of this name are dropped, for they say nothing about this one.
+    """
+    card = read_card(bank)
+    results = card.get("results", []) if card.get("bank_sha256") == sha256 else []
+    kept = [old for old in results if old.get("command") != result.get("command")]
+    write_card(bank, {**card, "bank_sha256": sha256, "results": [*kept, result]})

@@ -1,0 +1,146 @@
+"""Which banks there are, and which pattern a class name means."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn_cli.banks.bank import Bank, load_bank
+from unlearn_cli.banks.provenance import parse_finite_json
+from unlearn_cli.errors import BankError, UsageError
+from unlearn_cli.files import write_atomically
+
+ALIASES = {
+    "aeroplane": "airplane", "aircraft": "airplane", "jet": "airplane", "plane": "airplane",
+    "auto": "automobile", "car": "automobile",
+    "boat": "ship", "kitten": "cat", "lorry": "truck", "puppy": "dog", "pony": "horse", "toad": "frog",
+    "face": "person", "human": "person", "man": "person", "me": "person", "people": "person",
+    "portrait": "person", "selfie": "person", "selfies": "person", "woman": "person",
+}  # fmt: skip
+"""What people call things that banks call by another name. A bank's own name always wins."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A shipped bank, as ``index.json`` knows it: enough to choose one without loading any."""
+
+    name: str
+    path: Path
+    sha256: str
+    classes: tuple[str, ...]
+    family: str | None
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The names to show a user: of a family, the family's, not its interchangeable patterns'."""
+        return (self.family,) if self.family else self.classes
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The pattern that a class name came to mean."""
+
+    bank: Bank
+    class_name: str
+    index: int
+
+
+def shipped_folder() -> Path:
+    """Where the banks of this installation lie: in the package, or in the checkout it runs from."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "pretrained"
+    return inside if inside.is_dir() else package.parent / "pretrained"
+
+
+def shipped_banks() -> list[Entry]:
+    """The shipped banks, in the order of ``index.json``. Raises ``BankError`` if that is damaged."""
+    folder = shipped_folder()
+    path = folder / "index.json"
+    try:
+        banks = parse_finite_json(path.read_bytes())["banks"]
+        return [
+            Entry(name, folder / f"{name}.safetensors", item["sha256"], tuple(item["classes"]), item["family"])
+            for name, item in banks.items()
+        ]
+    except (OSError, BankError, KeyError, TypeError, AttributeError) as error:
+        raise BankError(f"The index of shipped banks {path} cannot be read. Install unlearn again.") from error
+
+
+def write_index(folder: Path) -> None:
+    """Write ``index.json`` for all the banks in a folder, each loaded and checked first."""
+    banks = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        bank = load_bank(path)
+        banks[bank.name] = {
+            "sha256": bank.sha256,
+            "family": bank.provenance.family,
+            "classes": list(bank.classes),
+        }
+    text = json.dumps({"schema": 1, "banks": banks}, indent=1, ensure_ascii=False)
+    write_atomically(folder / "index.json", text.encode() + b"\n")
+
+
+def open_bank(name: str) -> Bank:
+    """Load a bank by its shipped name or from a file.
+
+    A shipped bank must have the SHA-256 that it was shipped with. Raises ``BankError`` if there
+    is no such bank or it is damaged.
+    """
+    entries = {entry.name: entry for entry in shipped_banks()}
+    if name in entries:
+        return load_bank(entries[name].path, entries[name].sha256)
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.is_file():
+        return load_bank(path)
+    raise BankError(
+        f"There is no noise bank '{name}'.{_nearest(name, list(entries))} "
+        f"Shipped are: {', '.join(entries)}; a bank of your own is named by its .safetensors file."
+    )
+
+
+def choose(class_name: str, bank_name: str | None = None) -> Choice:
+    """Find the pattern for a class, in the bank of this name or over all shipped ones.
+
+    Names match without regard to case, spaces, hyphens and underscores, and through ``ALIASES``.
+    Of a family (``person``) it is the first pattern, always the same. Raises ``UsageError`` for
+    an unknown class, with the nearest name and all that there are, and ``BankError``.
+    """
+    if bank_name is not None:
+        bank = open_bank(bank_name)
+        family = bank.provenance.family
+        index = _find(class_name, bank.classes, family)
+        if index is None:
+            raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}))
+        return Choice(bank, bank.classes[index], index)
+    entries = shipped_banks()
+    for entry in entries:
+        index = _find(class_name, entry.classes, entry.family)
+        if index is not None:
+            bank = load_bank(entry.path, entry.sha256)
+            return Choice(bank, bank.classes[index], index)
+    raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
+
+
+def _find(wanted: str, classes: tuple[str, ...], family: str | None) -> int | None:
+    names = {_plain(name): index for index, name in enumerate(classes)}
+    if family:
+        names.setdefault(_plain(family), 0)
+    plain = _plain(wanted)
+    return names.get(plain, names.get(ALIASES.get(plain, "")))
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter not in " -_")
+
+
+def _unknown(wanted: str, offered: dict[str, tuple[str, ...]]) -> str:
+    names = [name for bank in offered.values() for name in bank]
+    listing = "; ".join(f"{bank}: {', '.join(classes)}" for bank, classes in offered.items())
+    return f"There is no class '{wanted}'.{_nearest(wanted, [*names, *ALIASES])} Choose one of ({listing})."
+
+
+def _nearest(wanted: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(_plain(wanted), names, n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

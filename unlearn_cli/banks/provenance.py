@@ -1,0 +1,110 @@
+"""Where a bank's noise comes from: the one JSON string in the bank file's metadata."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from unlearn_cli.errors import BankError
+
+SCHEMA = 1
+"""The bank format that this version writes and the newest that it reads."""
+
+FRAMES = ("image", "face", "texture")
+FORMS = ("class-wise", "sample-wise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a bank's noise is and how it was made. Everything here is fixed when it is made."""
+
+    classes: tuple[str, ...]
+    """One name for each pattern, in the order of the noise's first axis."""
+    epsilon: int
+    """The L-infinity bound of the noise, in pixel levels (1 to 127)."""
+    scale: int
+    """The model resolution that the noise was made for, in pixels."""
+    form: str = "class-wise"
+    frame: str = "image"
+    """How the noise is laid on a photo: over the whole picture, over each face, or tiled."""
+    family: str | None = None
+    """Set when all patterns are interchangeable ones of a single category, such as ``person``."""
+    method: str = ""
+    through: str = ""
+    """The transformations that the noise was optimised through."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Name, licence, number of images and how they were cropped and resized."""
+    surrogate: str = ""
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+    """UTC, ISO 8601."""
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The provenance as one line of JSON, without NaN or infinity."""
+        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance:
+        """Parse and check what ``to_json`` wrote.
+
+        Raises ``BankError`` when the text is no such JSON, comes from a newer schema, holds a
+        number that is not finite, or a field with a value that no bank can have.
+        """
+        values = parse_finite_json(text)
+        if not isinstance(values, dict):
+            raise BankError("its provenance is not a JSON object")
+        schema = values.get("schema")
+        if not isinstance(schema, int) or schema < 1:
+            raise BankError("its provenance names no schema")
+        if schema > SCHEMA:
+            raise BankError(f"it has schema {schema} and this version reads up to {SCHEMA}: update unlearn")
+        known = {item.name for item in fields(cls)}
+        missing = {"classes", "epsilon", "scale"} - values.keys()
+        if missing:
+            raise BankError(f"its provenance lacks {', '.join(sorted(missing))}")
+        kept = {name: value for name, value in values.items() if name in known}
+        if isinstance(kept["classes"], list):
+            kept["classes"] = tuple(kept["classes"])
+        provenance = cls(**kept)
+        provenance.check()
+        return provenance
+
+    def check(self) -> None:
+        """Raise ``BankError`` if any field has a value that no bank can have."""
+        names = self.classes
+        if not (isinstance(names, tuple) and names and all(isinstance(n, str) and n for n in names)):
+            raise BankError("its class names are not a list of names")
+        if len(set(names)) != len(names):
+            raise BankError("two of its patterns have the same class name")
+        for name, value, most in (("epsilon", self.epsilon, 127), ("scale", self.scale, 65536)):
+            if type(value) is not int or not 1 <= value <= most:
+                raise BankError(f"its {name} is {value!r}, not a whole number from 1 to {most}")
+        if self.frame not in FRAMES:
+            raise BankError(f"its frame is {self.frame!r}, not one of {', '.join(FRAMES)}")
+        if self.form not in FORMS:
+            raise BankError(f"its form is {self.form!r}, not one of {', '.join(FORMS)}")
+        if not isinstance(self.family, str | None):
+            raise BankError(f"its family is {self.family!r}, not a name")
+
+
+def parse_finite_json(text: str | bytes) -> Any:
+    """Parse JSON, refusing NaN, infinity and numbers too large for a float.
+
+    Raises ``BankError``: banks and their cards are the only JSON that we read from users.
+    """
+
+    def finite(literal: str) -> float:
+        value = float(literal)
+        if not math.isfinite(value):
+            raise ValueError(f"{literal} is not finite")
+        return value
+
+    try:
+        return json.loads(text, parse_constant=finite, parse_float=finite)
+    except (ValueError, RecursionError) as error:
+        raise BankError(f"its JSON cannot be used ({error})") from error

@@ -1,0 +1,36 @@
+"""The ``unlearn`` command. Each command imports its engine when it runs, so that help is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from unlearn_cli import __version__
+from unlearn_cli.cli import banks, evaluate, generate, protect
+
+app = typer.Typer(
+    name="unlearn",
+    help="Make your photos useless for training image models, before you share them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("protect")(protect.protect)
+app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(banks.app, name="banks")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Make your photos useless for training image models, before you share them."""

@@ -1,0 +1,94 @@
+"""``unlearn banks``: what noise there is, where it comes from, what was measured of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearn_cli.cli.console import exits, out, plain
+
+if TYPE_CHECKING:
+    from unlearn_cli.banks.bank import Bank
+
+app = typer.Typer(help="List and show the noise banks.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
+
+
+@app.command("list")
+@exits()
+def list_banks(as_json: AsJson = False) -> None:
+    """List the banks that were installed with unlearn, and the classes that they protect."""
+    from rich.table import Table
+
+    from unlearn_cli.banks.catalog import open_bank, shipped_banks
+
+    entries = [(entry, open_bank(entry.name)) for entry in shipped_banks()]
+    if as_json:
+        listing = {
+            entry.name: {"classes": entry.offered, "patterns": len(bank.noise), "sha256": bank.sha256}
+            for entry, bank in entries
+        }
+        out.print_json(json.dumps(listing))
+        return
+    table = Table("bank", "classes", "patterns", "epsilon", "made at")
+    for entry, bank in entries:
+        of = bank.provenance
+        table.add_row(
+            entry.name, ", ".join(entry.offered), str(len(bank.noise)), f"{of.epsilon} of 255", f"{of.scale} px"
+        )
+    out.print(table)
+
+
+@app.command("show")
+@exits()
+def show_bank(
+    name: Annotated[str, typer.Argument(help="A shipped bank's name, or a .safetensors file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show where a bank's noise comes from and what was measured of it."""
+    from unlearn_cli.banks.card import read_card
+    from unlearn_cli.banks.catalog import open_bank
+
+    bank = open_bank(name)
+    card = read_card(bank.path)
+    if as_json:
+        out.print_json(json.dumps({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256}))
+        return
+    _print_provenance(bank)
+    for line in [*measured(card), *card.get("limits", [])]:
+        out.print(f"- {plain(line)}")
+    if command := card.get("made", {}).get("command"):
+        out.print(f"Made with: {plain(command)}")
+
+
+def measured(card: dict[str, Any]) -> list[str]:
+    """What was measured of a bank, a sentence for each result of its card."""
+    return [result["sentence"] for result in card.get("results", []) if "sentence" in result]
+
+
+def _print_provenance(bank: Bank) -> None:
+    from rich.table import Table
+
+    of = bank.provenance
+    table = Table(title=f"Noise bank {plain(bank.name)}", show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    classes = f"{of.family} ({len(of.classes)} patterns)" if of.family else ", ".join(of.classes)
+    size = "x".join(str(side) for side in bank.noise.shape[2:])
+    rows = {
+        "classes": classes,
+        "noise": f"{of.form}, {size} px, at most {of.epsilon} of 255 levels",
+        "laid on": f"frame '{of.frame}', made for models at {of.scale} px",
+        "method": f"{of.method}, through '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
+        "settings": ", ".join(f"{key} {value}" for key, value in of.hyperparameters.items()),
+        "dataset": ", ".join(f"{key}: {value}" for key, value in of.dataset.items()),
+        "made": f"{of.date}, " + ", ".join(f"{key} {value}" for key, value in of.versions.items()),
+        "SHA-256": bank.sha256,
+    }
+    for key, value in rows.items():
+        table.add_row(key, plain(value))
+    out.print(table)

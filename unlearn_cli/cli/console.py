@@ -1,0 +1,87 @@
+"""The terminal: results to stdout, everything else to stderr, and errors as one sentence."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from unlearn_cli.errors import UnlearnError
+
+INTERRUPTED = 130
+TRAINING_LIBRARIES = ("torch", "torchvision")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def exits() -> Iterator[None]:
+    """Turn what a user can meet into one sentence and a stable exit code.
+
+    0 all done; 1 some of the work failed; 2 usage; 3 bank missing or corrupt; 130 interrupted.
+    Anything else is a defect of ours, and its traceback is wanted.
+    """
+    try:
+        yield
+    except UnlearnError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("Interrupted. What was finished is kept; the same command goes on from there.", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_LIBRARIES:
+            raise
+        fail("This command trains networks, which needs PyTorch: pip install 'unlearn[train]'.", 1)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        fail(f"{error.strerror or error}{where}.", 1)
+
+
+def fail(message: str, code: int) -> None:
+    """Print a message and leave with this exit code."""
+    err.print(f"[bold red]Error:[/] {plain(message)}")
+    raise typer.Exit(code)
+
+
+def plain(text: str) -> str:
+    """Text for a rich console as it is: file names may hold brackets and unpaired surrogates."""
+    from rich.markup import escape
+
+    return escape(text.encode("utf-8", "replace").decode())
+
+
+def progress_bar() -> Progress:
+    """A live progress bar on stderr that leaves nothing behind; nothing at all without a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under a second"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def command_line() -> str:
+    """The command as it was given, for cards and reports."""
+    return shlex.join(["unlearn", *sys.argv[1:]])

@@ -1,0 +1,116 @@
+"""``unlearn protect``: the main job."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unlearn_cli.cli.banks import measured
+from unlearn_cli.cli.console import duration, err, exits, out, plain, progress_bar
+
+if TYPE_CHECKING:
+    from unlearn_cli.banks.catalog import Choice
+    from unlearn_cli.photos.folder import PhotoDone
+
+
+@exits()
+def protect(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders of photos, or single photos.")],
+    class_name: Annotated[
+        str, typer.Option("--class", help="What the photos show: 'person', or a name that 'unlearn banks list' tells.")
+    ],
+    bank: Annotated[
+        str | None,
+        typer.Option(help="A shipped bank's name or a .safetensors file.  [default: the one with the class]"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write.  [default: FOLDER-protected beside it]")
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", "-r", help="Go into subfolders, or stay on top.")
+    ] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make copies that are already there again.")] = False,
+) -> None:
+    """Protect photos: write copies with noise that leaves a model nothing to learn.
+
+    The originals are never touched. Each photo keeps its size, format, colour profile and dates;
+    its place (GPS) and embedded thumbnail are dropped.
+    """
+    import time
+
+    from unlearn_cli.banks.catalog import choose
+    from unlearn_cli.photos.folder import protect_photos
+    from unlearn_cli.photos.noise import Pattern
+    from unlearn_cli.photos.scan import plan
+
+    start = time.perf_counter()
+    choice = choose(class_name, bank)
+    todo = plan(paths, output, recursive=recursive)
+    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
+    done: list[PhotoDone] = []
+    with progress_bar() as bar:
+        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
+        for photo in protect_photos(todo.tasks, pattern, overwrite=overwrite):
+            done.append(photo)
+            bar.update(row, advance=1, detail=plain(photo.source.name))
+            if photo.status != "protected":
+                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
+    _print_summary(done, todo.others, choice, time.perf_counter() - start)
+    if any(photo.status == "failed" for photo in done):
+        raise typer.Exit(1)
+
+
+def _print_summary(done: list[PhotoDone], others: int, choice: Choice, seconds: float) -> None:
+    from rich.table import Table
+
+    protected = [photo for photo in done if photo.status == "protected"]
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("protected", f"{len(protected)} of {len(done)} photos in {duration(seconds)}")
+    if folders := _written_to(protected):
+        table.add_row("written to", plain(folders))
+    for status in ("skipped", "failed"):
+        for reason, count in _reasons(done, status).items():
+            table.add_row(f"{status}, not protected", f"{count}: {plain(reason)}")
+    if others:
+        table.add_row("no photos", f"{others} other files were left where they are")
+    changes = [photo.change for photo in protected if photo.change]
+    if changes:
+        table.add_row(
+            "largest change",
+            f"{max(change.linf for change in changes):g} of 255 levels before encoding "
+            f"(bound {choice.bank.provenance.epsilon})",
+        )
+        psnr = sorted(change.psnr for change in changes)
+        table.add_row("PSNR", f"{statistics.median(psnr):.1f} dB median, {psnr[0]:.1f} lowest, before encoding")
+    if grey := sum(photo.grey for photo in protected):
+        table.add_row("grey photos", f"{grey}: they carry only the brightness of the noise, and are protected less")
+    out.print(table)
+    if protected:
+        _print_limits(choice)
+
+
+def _print_limits(choice: Choice) -> None:
+    from unlearn_cli.banks.card import read_card
+
+    card = read_card(choice.bank.path)
+    for line in [*measured(card), *card.get("limits", [])]:
+        err.print(f"- {plain(line)}")
+    err.print("- Nothing here helps against models that are already trained or photos that are already shared.")
+
+
+def _written_to(protected: list[PhotoDone]) -> str:
+    import os
+
+    folders = [str(photo.target.parent) for photo in protected if photo.target]
+    return os.path.commonpath(folders) if folders else ""
+
+
+def _reasons(done: list[PhotoDone], status: str) -> dict[str, int]:
+    from collections import Counter
+
+    return dict(Counter(photo.reason for photo in done if photo.status == status).most_common())

@@ -1,0 +1,1 @@
+"""What a victim learns from protected images."""

@@ -1,0 +1,46 @@
+"""Protecting a training set as a user's photos are protected: the same integer arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.errors import UsageError
+from unlearn_cli.photos.noise import Pattern, add_noise, resize_noise
+from unlearn_cli.victims.datasets import ImageSet
+
+
+def protect_set(data: ImageSet, bank: Bank, protected: tuple[str, ...] | None = None) -> ImageSet:
+    """A copy of the images with each class's pattern laid on; all classes, or the named ones.
+
+    A class gets the bank's pattern of its name; of a family, whose patterns are interchangeable,
+    the k-th class gets the k-th pattern, none twice. Raises ``UsageError`` where there is none.
+    """
+    wanted = range(len(data.classes)) if protected is None else [_index(data, name) for name in protected]
+    patterns = _assign(data, bank)
+    noise = np.zeros((len(data.classes), 3, data.size, data.size), np.int8)
+    for label in wanted:
+        pattern = Pattern(bank.noise[patterns[label]], bank.provenance.epsilon)
+        noise[label] = resize_noise(pattern, data.size, data.size).transpose(2, 0, 1)
+    pixels = data.images.numpy().copy()
+    add_noise(pixels, noise[data.labels.numpy()])
+    return ImageSet(torch.from_numpy(pixels), data.labels, data.classes, data.name, data.licence)
+
+
+def _index(data: ImageSet, name: str) -> int:
+    if name not in data.classes:
+        raise UsageError(f"{data.name} has no class '{name}'. It has: {', '.join(data.classes)}.")
+    return data.classes.index(name)
+
+
+def _assign(data: ImageSet, bank: Bank) -> list[int]:
+    missing = [name for name in data.classes if name not in bank.classes]
+    if not missing:
+        return [bank.classes.index(name) for name in data.classes]
+    if bank.provenance.family and len(data.classes) <= len(bank.classes):
+        return list(range(len(data.classes)))
+    raise UsageError(
+        f"The bank '{bank.name}' has no pattern for {', '.join(missing[:5])}. "
+        f"Make one with 'unlearn generate' on this dataset, or use a bank of its classes."
+    )

@@ -1,0 +1,1 @@
+"""A person's files: found, decoded, protected, encoded and written safely. No torch in this room."""

@@ -1,0 +1,1 @@
+"""Datasets, networks, augmentation and training, shared by ``noise`` and ``evaluation``."""

@@ -1,0 +1,64 @@
+"""The victim's augmentation, as batch functions that noise can be optimised through.
+
+A random shift with zero padding and a random horizontal flip are one gather, and so is their
+adjoint. Knowing it spares autograd's scatter-add, which is what makes this cheap on a CPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHIFT_SHARE = 8
+"""Images are shifted by up to size // SHIFT_SHARE pixels: 4 at 32 pixels, as the paper does."""
+
+
+def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip each image with probability 1/2 and shift it by up to an eighth of its size.
+
+    This is the standard CIFAR augmentation (Huang et al., 2021, section 4: random flip, random
+    crop after padding by 4). ``images`` is ``[B, 3, H, W]`` of any dtype; what is shifted in is
+    zero. Gradients flow to ``images`` when it is of a floating type. The generator lives on the
+    CPU, so that a seed means the same draw on every device.
+    """
+    count, _, height, width = images.shape
+    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
+    # One transfer for all three draws: a copy to a GPU costs more than the numbers themselves.
+    draw = torch.rand((3, count), generator=generator).to(images.device)
+    shift_y = (draw[0] * (2 * pad_y + 1)).long()
+    shift_x = (draw[1] * (2 * pad_x + 1)).long()
+    flipped = draw[2] < 0.5
+    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, flipped)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _FlipAndShift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, shift_y: Tensor, shift_x: Tensor, flipped: Tensor) -> Tensor:
+        ctx.save_for_backward(shift_y, shift_x, flipped)
+        return _gather(images, shift_y, shift_x, flipped)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        shift_y, shift_x, flipped = ctx.saved_tensors
+        height, width = gradient.shape[-2:]
+        # Shifting back undoes a shift; a flip about the shifted axis is its own inverse.
+        back_y = 2 * (height // SHIFT_SHARE) - shift_y
+        back_x = torch.where(flipped, shift_x, 2 * (width // SHIFT_SHARE) - shift_x)
+        return _gather(gradient, back_y, back_x, flipped), None, None, None
+
+
+def _gather(images: Tensor, shift_y: Tensor, shift_x: Tensor, flipped: Tensor) -> Tensor:
+    count, _, height, width = images.shape
+    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
+    padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y))
+    device = images.device
+    columns = torch.arange(width, device=device).expand(count, width)
+    columns = torch.where(flipped[:, None], width - 1 - columns, columns) + shift_x[:, None]
+    rows = torch.arange(height, device=device) + shift_y[:, None]
+    index = torch.arange(count, device=device)[:, None, None]
+    # Advanced indices around a slice put the channels last, which is the layout we train in.
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
