@@ -66,8 +66,10 @@ def show_bank(
 
 
 def measured(card: dict[str, Any]) -> list[str]:
-    """What was measured of a bank, a sentence for each result of its card."""
-    return [result["sentence"] for result in card.get("results", []) if "sentence" in result]
+    """What was measured of a bank, a sentence for each result of its card, the worst first."""
+    results = [result for result in card.get("results", []) if "sentence" in result]
+    results.sort(key=lambda result: float(result["protected"]["final"]), reverse=True)
+    return [result["sentence"] for result in results]
 
 
 def _print_provenance(bank: Bank) -> None:

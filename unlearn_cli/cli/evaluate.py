@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import command_line, duration, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
 
 if TYPE_CHECKING:
-    from unlearn_cli.evaluation.compare import Compared
+    from unlearn_cli.evaluation.compare import ArmEpoch, Compared
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ def evaluate(
     SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as the paper has it. Run the
     same command again after an interruption and it goes on at its last finished epoch.
     """
+    from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.errors import UsageError
-    from unlearn_cli.evaluation.compare import Compared, compare, estimate_seconds
+    from unlearn_cli.evaluation.compare import compare, estimate_seconds
     from unlearn_cli.victims.datasets import load_dataset
     from unlearn_cli.victims.devices import pick_device
     from unlearn_cli.victims.train import TrainingSettings
@@ -89,20 +91,26 @@ def evaluate(
         augment=augment,
         seed=seed,
     )
-    seconds = estimate_seconds(train, test, settings, where)
-    with progress_bar() as bar:
-        bar.console.print(
-            f"Two trainings of {settings.model} on {where.type}: {len(train)} images, "
-            f"{settings.epochs} epochs each, about {duration(seconds)}."
-        )
-        row = bar.add_task("Training", total=2 * settings.epochs, detail="")
-        for event in compare(noise, train, test, settings, output, where, command_line()):
-            if isinstance(event, Compared):
-                break
-            bar.update(row, advance=1, detail=f"{event.arm}: clean accuracy {event.ended.clean_accuracy:.3f}")
-    _print_result(event)
+    err.print(
+        f"Two trainings of {settings.model} on {where.type}: {len(train)} images, {settings.epochs} epochs each, "
+        f"about {duration(estimate_seconds(train, test, settings, where))}."
+    )
+    result = _watch(compare(noise, train, test, settings, output, where, command_line()), 2 * settings.epochs)
+    _print_result(result)
     if record:
-        _record(noise.path, noise.sha256, event)
+        add_result(noise.path, noise.sha256, {"sentence": result.sentence, **result.report})
+
+
+def _watch(events: Iterator[ArmEpoch | Compared], epochs: int) -> Compared:
+    from unlearn_cli.evaluation.compare import Compared
+
+    with progress_bar() as bar:
+        row = bar.add_task("Training", total=epochs, detail="")
+        for event in events:
+            if isinstance(event, Compared):
+                return event
+            bar.update(row, advance=1, detail=f"{event.arm}: clean accuracy {event.ended.clean_accuracy:.3f}")
+    raise AssertionError("compare ends with Compared")
 
 
 def _print_result(result: Compared) -> None:
@@ -113,9 +121,3 @@ def _print_result(result: Compared) -> None:
         table.add_row(arm, f"{of.final:.1%}", f"{of.peak:.1%}", f"{of.train_final:.1%}")
     out.print(table)
     out.print(f"One seed. Report: {plain(str(result.path))}")
-
-
-def _record(path: Path, sha256: str, result: Compared) -> None:
-    from unlearn_cli.banks.card import add_result
-
-    add_result(path, sha256, {"sentence": result.sentence, **result.report})

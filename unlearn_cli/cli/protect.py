@@ -98,7 +98,7 @@ def _print_limits(choice: Choice) -> None:
     from unlearn_cli.banks.card import read_card
 
     card = read_card(choice.bank.path)
-    for line in [*measured(card), *card.get("limits", [])]:
+    for line in [*measured(card)[:1], *card.get("limits", [])]:
         err.print(f"- {plain(line)}")
     err.print("- Nothing here helps against models that are already trained or photos that are already shared.")
 

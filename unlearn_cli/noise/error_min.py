@@ -148,7 +148,7 @@ class _Search:
             batch = self._next_batch()
             loss = F.cross_entropy(self._logits(batch, self.noise), self.data.labels[batch])
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
 
     def improve_noise(self, steps: int | None = None) -> float:

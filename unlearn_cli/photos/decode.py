@@ -114,7 +114,7 @@ def _deep_colour(image: Image.Image) -> bool:
     if image.format == "JPEG2000":
         return False  # Pillow itself scales it; the tile tells no depth
     # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
-    return any(re.search(r";16[BLNS]", str(tile.args)) for tile in image.tile)
+    return any(re.search(r";16[BLNS]", str(tile.args)) for tile in getattr(image, "tile", ()))
 
 
 def _with_plain_mode(image: Image.Image) -> Image.Image:

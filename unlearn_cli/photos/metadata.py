@@ -34,8 +34,8 @@ def safe_exif(image: Image.Image) -> bytes:
         source = image.getexif()
         detail = source.get_ifd(IFD.Exif)
         kept = Image.Exif()
-        kept.update({tag: source[tag] for tag in SAFE_MAIN if tag in source})
-        details = {tag: detail[tag] for tag in SAFE_DETAIL if tag in detail}
+        kept.update({int(tag): source[tag] for tag in SAFE_MAIN if tag in source})
+        details = {int(tag): detail[tag] for tag in SAFE_DETAIL if tag in detail}
         if details:
             kept.get_ifd(IFD.Exif).update(details)
         return kept.tobytes() if kept or details else b""

@@ -31,7 +31,7 @@ def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     shift_y = (draw[0] * (2 * pad_y + 1)).long()
     shift_x = (draw[1] * (2 * pad_x + 1)).long()
     flipped = draw[2] < 0.5
-    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, flipped)  # type: ignore[no-untyped-call]
+    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, flipped)
     return result
 
 
@@ -42,7 +42,7 @@ class _FlipAndShift(torch.autograd.Function):
         return _gather(images, shift_y, shift_x, flipped)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         shift_y, shift_x, flipped = ctx.saved_tensors
         height, width = gradient.shape[-2:]
         # Shifting back undoes a shift; a flip about the shifted axis is its own inverse.

@@ -112,7 +112,7 @@ def _train_epoch(
         logits = model(as_input(images))
         loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         correct += (logits.argmax(1) == labels).sum()

@@ -1,0 +1,125 @@
+"""A bank gives back what was saved, and one that is not whole is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from tests.conftest import make_bank
+from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.card import add_result, card_path, read_card, write_card
+from unlearn_cli.banks.provenance import Provenance
+from unlearn_cli.errors import BankError
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    noise = np.arange(-8, 4, dtype=np.int8).reshape(2, 3, 1, 2)
+    provenance = Provenance(classes=("ä", "b"), epsilon=8, scale=2, seed=3, hyperparameters={"step": 0.8})
+    sha256 = save_bank(tmp_path / "a.safetensors", noise, provenance)
+    bank = load_bank(tmp_path / "a.safetensors", sha256)
+    assert bank.provenance == provenance
+    np.testing.assert_array_equal(bank.noise, noise)
+
+
+def test_the_same_bank_is_the_same_bytes(tmp_path: Path) -> None:
+    first, second = make_bank(tmp_path / "a.safetensors"), make_bank(tmp_path / "b.safetensors")
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def refused(path: Path, data: bytes, *, because: str) -> None:
+    path.write_bytes(data)
+    with pytest.raises(BankError, match=because) as caught:
+        load_bank(path)
+    assert caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+
+
+def raw(noise: Any, **changes: Any) -> bytes:
+    provenance = json.loads(Provenance(classes=("cat", "dog"), epsilon=8, scale=4).to_json())
+    return save({"noise": noise}, metadata={"unlearn": json.dumps({**provenance, **changes})})
+
+
+GOOD = np.full((2, 3, 4, 4), 8, np.int8)
+
+
+@pytest.mark.parametrize(
+    ("noise", "changes", "because"),
+    [
+        (GOOD + np.int8(1), {}, "reaches 9 levels and its own bound is 8"),
+        (np.full((2, 3, 4, 4), -128, np.int8), {}, "reaches 128 levels"),
+        (GOOD.astype(np.int16), {}, "int16, not int8"),
+        (GOOD[:, :2], {}, "shape"),
+        (GOOD[:1], {}, "1 patterns for 2 classes"),
+        (GOOD, {"schema": 2}, "update unlearn"),
+        (GOOD, {"schema": None}, "no schema"),
+        (GOOD, {"epsilon": 0}, "epsilon"),
+        (GOOD, {"epsilon": 8.0}, "epsilon"),
+        (GOOD, {"epsilon": True}, "epsilon"),
+        (GOOD, {"seed": float("nan")}, "not finite"),
+        (GOOD, {"classes": ["cat", "cat"]}, "same class name"),
+        (GOOD, {"classes": "catdog"}, "list of names"),
+        (GOOD, {"frame": "sideways"}, "frame"),
+    ],
+)
+def test_a_wrong_bank_is_refused(tmp_path: Path, noise: Any, changes: dict[str, Any], because: str) -> None:
+    load_good = tmp_path / "good.safetensors"
+    load_good.write_bytes(raw(GOOD))
+    load_bank(load_good)
+    refused(tmp_path / "bad.safetensors", raw(noise, **changes), because=because)
+
+
+def test_files_that_are_no_banks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    refused(path, b"", because="damaged")
+    refused(path, b"\xff" * 100, because="damaged")
+    refused(path, save({"noise": GOOD}), because="not one of unlearn's")
+    with pytest.raises(BankError, match="No such file"):
+        load_bank(tmp_path / "missing.safetensors")
+
+
+@given(data=st.data())
+def test_a_damaged_bank_never_loads_as_another(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    whole = raw(GOOD)
+    path = tmp_path_factory.mktemp("damaged") / "bank.safetensors"
+    if data.draw(st.booleans()):
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        with pytest.raises(BankError):
+            load_bank(path)
+    else:
+        at = data.draw(st.integers(0, len(whole) - 1))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :])
+        try:
+            bank = load_bank(path)
+        except BankError:
+            return
+        assert np.abs(bank.noise.astype(int)).max() <= bank.provenance.epsilon
+
+
+def test_a_shipped_bank_must_be_the_one_that_was_shipped(bank: Bank) -> None:
+    with pytest.raises(BankError, match="SHA-256"):
+        load_bank(bank.path, "0" * 64)
+
+
+def test_measuring_changes_the_card_and_not_the_bank(bank: Bank) -> None:
+    before = bank.path.read_bytes()
+    write_card(bank.path, {"bank_sha256": bank.sha256, "results": []})
+    add_result(bank.path, bank.sha256, {"command": "a", "accuracy": 0.5})
+    add_result(bank.path, bank.sha256, {"command": "b", "accuracy": 0.6})
+    add_result(bank.path, bank.sha256, {"command": "a", "accuracy": 0.7})
+    assert [r["accuracy"] for r in read_card(bank.path)["results"]] == [0.6, 0.7]
+    add_result(bank.path, "of another file", {"command": "c", "accuracy": 0.1})
+    assert [r["accuracy"] for r in read_card(bank.path)["results"]] == [0.1]
+    assert bank.path.read_bytes() == before
+
+
+def test_a_card_with_a_number_that_is_none_is_refused(bank: Bank) -> None:
+    card_path(bank.path).write_text('{"accuracy": NaN}')
+    with pytest.raises(BankError, match="not finite"):
+        read_card(bank.path)

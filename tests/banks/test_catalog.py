@@ -1,0 +1,78 @@
+"""A class name finds its pattern over the shipped banks, by any sensible word for it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.card import read_card
+from unlearn_cli.banks.catalog import ALIASES, choose, open_bank, shipped_banks, shipped_folder, write_index
+from unlearn_cli.errors import BankError, UsageError
+
+
+def test_the_shipped_banks_are_whole_and_have_measured_cards() -> None:
+    assert {entry.name for entry in shipped_banks()} >= {"cifar10", "person"}
+    for entry in shipped_banks():
+        bank = open_bank(entry.name)
+        card = read_card(bank.path)
+        assert bank.classes == entry.classes
+        assert card["bank_sha256"] == bank.sha256
+        assert card["made"]["command"].startswith("unlearn generate ")
+        assert card["limits"]
+        assert all(0 <= result["protected"]["final"] <= 1 for result in card["results"])
+        assert card["results"]
+        assert bank.provenance.dataset["licence"]
+
+
+def test_the_index_is_what_the_folder_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
+    copy = tmp_path_factory.mktemp("pretrained")
+    for path in shipped_folder().glob("*.safetensors"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    write_index(copy)
+    assert json.loads((copy / "index.json").read_text()) == json.loads((shipped_folder() / "index.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("word", "bank", "name"),
+    [
+        ("automobile", "cifar10", "automobile"),
+        ("car", "cifar10", "automobile"),
+        ("Plane", "cifar10", "airplane"),
+        ("person", "person", "id000"),
+        ("SELFIE", "person", "id000"),
+        ("id007", "person", "id007"),
+    ],
+)
+def test_names_and_what_people_call_them(word: str, bank: str, name: str) -> None:
+    choice = choose(word)
+    assert (choice.bank.name, choice.class_name) == (bank, name)
+    assert choice.bank.classes[choice.index] == name
+
+
+def test_a_person_always_gets_the_same_pattern() -> None:
+    first, second = choose("person"), choose("me", "person")
+    np.testing.assert_array_equal(first.bank.noise[first.index], second.bank.noise[second.index])
+
+
+def test_every_alias_leads_to_something_that_is_shipped() -> None:
+    offered = {name for entry in shipped_banks() for name in entry.offered}
+    assert set(ALIASES.values()) <= offered
+
+
+def test_an_unknown_class_lists_what_there_is_and_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"Did you mean 'horse'\?.*airplane.*person"):
+        choose("hose")
+
+
+def test_a_bank_of_ones_own_is_named_by_its_file(bank: Bank) -> None:
+    assert choose("dog", str(bank.path)).index == 1
+    with pytest.raises(UsageError, match="cat, dog"):
+        choose("ship", str(bank.path))
+
+
+def test_an_unknown_bank_lists_the_shipped_ones() -> None:
+    with pytest.raises(BankError, match="cifar10, person"):
+        open_bank("cifar")

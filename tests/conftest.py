@@ -1,0 +1,77 @@
+"""Fixtures: the real data beside the checkout, and small things made of nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.provenance import Provenance
+
+# Two shared cores say nothing about a test by taking long.
+settings.register_profile("unlearn", deadline=None, derandomize=True)
+settings.load_profile("unlearn")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("UNLEARN_SHARED", ROOT.parent / "shared"))
+
+RunUnlearn = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real photos and datasets, which is not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the real photos and datasets are not here (UNLEARN_SHARED names their folder)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> Path:
+    return shared / "photos"
+
+
+@pytest.fixture(scope="session")
+def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real CIFAR-10, as torchvision reads it."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, shared / "datasets" / "unpack_cifar10.py", folder], check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture
+def unlearn(tmp_path: Path) -> RunUnlearn:
+    """Run the real command in a process of its own, in an empty folder, as a script would."""
+
+    def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "unlearn_cli", *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def make_bank(path: Path, *, epsilon: int = 8, classes: tuple[str, ...] = ("cat", "dog"), size: int = 32) -> Bank:
+    """A bank of random noise that fills its bound."""
+    random = np.random.default_rng(0)
+    noise = random.integers(-epsilon, epsilon + 1, (len(classes), 3, size, size)).astype(np.int8)
+    save_bank(path, noise, Provenance(classes=classes, epsilon=epsilon, scale=size))
+    return load_bank(path)
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Bank:
+    return make_bank(tmp_path / "bank.safetensors")

@@ -1,0 +1,168 @@
+"""Every real photo at hand ends protected, skipped or failed with a reason, and within the bound."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageOps
+
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.errors import PhotoSkippedError
+from unlearn_cli.photos.decode import open_photo
+from unlearn_cli.photos.folder import PhotoDone, protect_photos
+from unlearn_cli.photos.noise import DEEP, Pattern
+from unlearn_cli.photos.scan import plan
+
+LOSSY = ("JPEG", "AVIF")
+
+
+def digest(folder: Path) -> dict[Path, tuple[str, int]]:
+    return {
+        path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PhotoDone]:
+    """All photos, protected once; that the originals are as before is checked on the way."""
+    before = digest(photos)
+    todo = plan([photos], tmp_path_factory.mktemp("corpus") / "out")
+    choice = choose("person")
+    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
+    results = {str(d.source.relative_to(photos)): d for d in protect_photos(todo.tasks, pattern)}
+    assert digest(photos) == before
+    assert len(results) == len(todo.tasks) > 150
+    return results
+
+
+def test_every_photo_ends_with_a_status_and_what_is_not_protected_with_a_reason(done: dict[str, PhotoDone]) -> None:
+    for name, photo in done.items():
+        assert (photo.status == "protected") == (photo.target is not None and photo.target.is_file()), name
+        assert (photo.status == "protected") != bool(photo.reason), name
+    protected = {name for name, photo in done.items() if photo.status == "protected"}
+    assert {name for name in done if name.startswith(("camera/", "orientation/"))} <= protected
+
+
+def test_nothing_but_the_photos_is_written(done: dict[str, PhotoDone]) -> None:
+    targets = [photo.target for photo in done.values() if photo.target]
+    root = next(target for target in targets if target.parent.name == "camera").parent.parent
+    assert {path for path in root.rglob("*") if path.is_file()} == set(targets)
+
+
+def test_lossless_outputs_never_exceed_epsilon(done: dict[str, PhotoDone]) -> None:
+    checked = 0
+    for name, result in done.items():
+        if result.target is None:
+            continue
+        original, protected = open_photo(result.source), open_photo(result.target)
+        assert protected.image.size == original.image.size, name
+        assert protected.icc_profile == original.icc_profile or result.target.suffix == ".bmp", name
+        if protected.format in LOSSY or (protected.format == "WEBP" and not protected.lossless_webp):
+            continue
+        assert protected.image.mode == original.image.mode or {protected.image.mode, original.image.mode} <= set(DEEP)
+        unit = 257 if original.image.mode in DEEP else 1
+        difference = np.asarray(protected.image).astype(int) - np.asarray(original.image).astype(int)
+        assert np.abs(difference).max() <= 8 * unit, name
+        assert result.change is not None
+        assert np.abs(difference).max() == result.change.linf * unit, name
+        checked += 1
+    assert checked > 35
+
+
+def test_photos_keep_their_dates_and_lose_their_place_and_thumbnail(done: dict[str, PhotoDone]) -> None:
+    dated = 0
+    for name, result in done.items():
+        if result.target is None:
+            continue
+        assert result.target.stat().st_mtime_ns == result.source.stat().st_mtime_ns, name
+        with Image.open(result.target) as image:
+            exif = image.getexif()
+            assert not exif.get_ifd(ExifTags.IFD.GPSInfo), name
+            assert not exif.get_ifd(ExifTags.IFD.IFD1), name
+            assert ExifTags.Base.Orientation not in exif or image.format == "TIFF", name
+            assert getattr(image, "n_frames", 1) == 1, name
+            dated += ExifTags.Base.DateTimeOriginal in exif.get_ifd(ExifTags.IFD.Exif)
+        # A second JPEG inside a JPEG would be a thumbnail, a preview or an MPO frame.
+        if result.target.suffix.lower() in (".jpg", ".jpeg", ".mpo"):
+            assert result.target.read_bytes().count(b"\xff\xd8\xff") == 1, name
+    assert dated >= 3
+
+
+def test_the_camera_photos_did_have_what_is_dropped(photos: Path) -> None:
+    """Else the test above could not fail."""
+    place, thumbnails = 0, 0
+    for path in (photos / "camera").iterdir():
+        with Image.open(path) as image:
+            place += bool(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))
+            thumbnails += path.read_bytes().count(b"\xff\xd8\xff") > 1
+    assert place >= 1
+    assert thumbnails >= 3
+
+
+@pytest.mark.parametrize("shape", ["Landscape", "Portrait"])
+def test_orientation_is_baked_in(done: dict[str, PhotoDone], photos: Path, shape: str) -> None:
+    with Image.open(photos / "orientation" / f"{shape}_1.jpg") as image:
+        upright = np.asarray(image.convert("L").resize((32, 32))).astype(int)
+    for turn in range(1, 9):
+        target = done[f"orientation/{shape}_{turn}.jpg"].target
+        assert target
+        with Image.open(target) as image:
+            seen = np.asarray(image.convert("L").resize((32, 32))).astype(int)
+        assert np.abs(seen - upright).mean() < 8, turn
+
+
+def test_colour_cannot_lose_its_depth_unseen(done: dict[str, PhotoDone]) -> None:
+    for name in ("modes/tiff_strip_planar_16bit_RGBa.tiff", "modes/tiff_tiled_planar_16bit_RGBa.tiff"):
+        assert done[name].status == "skipped"
+        assert "more than 8 bits" in done[name].reason
+    assert done["modes/rgb16-565.bmp"].status == "protected"  # 16 bits a pixel is less than 8 a colour
+
+
+def test_a_16_bit_colour_png_is_skipped(tmp_path: Path) -> None:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 13)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(png)
+    with pytest.raises(PhotoSkippedError, match="more than 8 bits"):
+        open_photo(tmp_path / "deep.png")
+
+
+def test_jpegs_keep_full_colour_and_at_least_their_quality(done: dict[str, PhotoDone], photos: Path) -> None:
+    fine = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(fine, "JPEG", quality=100)
+    with Image.open(io.BytesIO(fine.getvalue())) as image:
+        finest = image.quantization  # type: ignore[attr-defined]
+    for name in ("camera/no_exif.jpg", "camera/HMD_Nokia_8.3_5G.jpg"):
+        result = done[name]
+        assert result.target
+        with Image.open(result.source) as before, Image.open(result.target) as after:
+            assert sum(after.quantization[0]) <= sum(before.quantization[0])  # type: ignore[attr-defined]
+            assert {component[1:3] for component in after.layer} == {(1, 1)}  # type: ignore[attr-defined]
+            assert sum(finest[0]) <= sum(after.quantization[0])  # type: ignore[attr-defined]
+
+
+def test_a_finer_jpeg_stays_as_fine(tmp_path: Path) -> None:
+    image = Image.effect_noise((64, 64), 50).convert("RGB")
+    image.save(tmp_path / "fine.jpg", quality=99)
+    todo = plan([tmp_path / "fine.jpg"])
+    (result,) = protect_photos(todo.tasks, Pattern(np.full((3, 4, 4), 8, np.int8), 8))
+    assert result.target == tmp_path / "fine-protected.jpg"
+    with Image.open(tmp_path / "fine.jpg") as before, Image.open(result.target) as after:
+        assert after.quantization == before.quantization  # type: ignore[attr-defined]
+
+
+def test_exif_transpose_agrees_with_pillows_own(photos: Path) -> None:
+    for path in sorted((photos / "orientation").iterdir()):
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(np.asarray(open_photo(path).image), np.asarray(ImageOps.exif_transpose(image)))

@@ -1,0 +1,74 @@
+"""What is protected, and where to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.photos.scan import plan
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def pairs(root: Path, **options: object) -> dict[str, str]:
+    todo = plan([root / "selfies"], **options)  # type: ignore[arg-type]
+    return {
+        task.source.relative_to(root).as_posix(): task.target.relative_to(root).as_posix() for task in todo.tasks
+    }
+
+
+def test_the_tree_is_mirrored_beside_the_input(tmp_path: Path) -> None:
+    touch(tmp_path, "selfies/a.JPG", "selfies/2024/summer/b.png", "selfies/notes.txt", "selfies/.hidden.jpg")
+    assert pairs(tmp_path) == {
+        "selfies/a.JPG": "selfies-protected/a.JPG",
+        "selfies/2024/summer/b.png": "selfies-protected/2024/summer/b.png",
+    }
+    assert plan([tmp_path / "selfies"]).others == 1
+    assert list(pairs(tmp_path, recursive=False)) == ["selfies/a.JPG"]
+
+
+def test_an_output_inside_the_input_is_never_descended_into(tmp_path: Path) -> None:
+    touch(tmp_path, "selfies/a.jpg", "selfies/out/a.jpg")
+    assert pairs(tmp_path, output=tmp_path / "selfies/out") == {"selfies/a.jpg": "selfies/out/a.jpg"}
+
+
+def test_several_folders_keep_their_names(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "b/x.jpg", "y.jpg")
+    todo = plan([tmp_path / "a", tmp_path / "b", tmp_path / "y.jpg"], tmp_path / "out")
+    assert [task.target.relative_to(tmp_path / "out").as_posix() for task in todo.tasks] == ["a/x.jpg", "b/x.jpg", "y.jpg"]
+
+
+def test_a_relative_path_and_a_trailing_dot_have_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "selfies/a.jpg")
+    monkeypatch.chdir(tmp_path / "selfies")
+    assert plan([Path()]).tasks[0].target == tmp_path / "selfies-protected" / "a.jpg"
+
+
+def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:
+    touch(tmp_path, "selfies/a.jpg")
+    (tmp_path / "selfies/again").symlink_to(tmp_path / "selfies", target_is_directory=True)
+    assert len(plan([tmp_path / "selfies"]).tasks) == 1
+
+
+def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    touch(tmp_path, "a/selfies/x.jpg", "b/selfies/x.jpg", "empty/notes.txt")
+    with pytest.raises(UsageError, match="would both become"):
+        plan([tmp_path / "a/selfies", tmp_path / "b/selfies"], tmp_path / "out")
+    with pytest.raises(UsageError, match="the input itself"):
+        plan([tmp_path / "a"], tmp_path / "a")
+    with pytest.raises(UsageError, match="no file or folder"):
+        plan([tmp_path / "missing"])
+    with pytest.raises(WorkError, match="No photo found"):
+        plan([tmp_path / "empty"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_given_twice_is_one_photo(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg")
+    assert len(plan([tmp_path / "a", tmp_path / "a"]).tasks) == 1
