@@ -132,7 +132,9 @@ def test_a_16_bit_colour_png_is_skipped(tmp_path: Path) -> None:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 13)) + chunk(b"IEND", b"")
+    png = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 13)) + chunk(b"IEND", b"")
+    )
     (tmp_path / "deep.png").write_bytes(png)
     with pytest.raises(PhotoSkippedError, match="more than 8 bits"):
         open_photo(tmp_path / "deep.png")
@@ -165,4 +167,6 @@ def test_a_finer_jpeg_stays_as_fine(tmp_path: Path) -> None:
 def test_exif_transpose_agrees_with_pillows_own(photos: Path) -> None:
     for path in sorted((photos / "orientation").iterdir()):
         with Image.open(path) as image:
-            np.testing.assert_array_equal(np.asarray(open_photo(path).image), np.asarray(ImageOps.exif_transpose(image)))
+            np.testing.assert_array_equal(
+                np.asarray(open_photo(path).image), np.asarray(ImageOps.exif_transpose(image))
+            )

@@ -18,9 +18,7 @@ def touch(root: Path, *names: str) -> None:
 
 def pairs(root: Path, **options: object) -> dict[str, str]:
     todo = plan([root / "selfies"], **options)  # type: ignore[arg-type]
-    return {
-        task.source.relative_to(root).as_posix(): task.target.relative_to(root).as_posix() for task in todo.tasks
-    }
+    return {task.source.relative_to(root).as_posix(): task.target.relative_to(root).as_posix() for task in todo.tasks}
 
 
 def test_the_tree_is_mirrored_beside_the_input(tmp_path: Path) -> None:
@@ -41,7 +39,11 @@ def test_an_output_inside_the_input_is_never_descended_into(tmp_path: Path) -> N
 def test_several_folders_keep_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg", "b/x.jpg", "y.jpg")
     todo = plan([tmp_path / "a", tmp_path / "b", tmp_path / "y.jpg"], tmp_path / "out")
-    assert [task.target.relative_to(tmp_path / "out").as_posix() for task in todo.tasks] == ["a/x.jpg", "b/x.jpg", "y.jpg"]
+    assert [task.target.relative_to(tmp_path / "out").as_posix() for task in todo.tasks] == [
+        "a/x.jpg",
+        "b/x.jpg",
+        "y.jpg",
+    ]
 
 
 def test_a_relative_path_and_a_trailing_dot_have_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,24 +37,29 @@ def protect_photos(tasks: Iterable[Task], pattern: Pattern, *, overwrite: bool =
 
     A target that is already there is skipped unless ``overwrite``. Originals are only ever read.
     """
+    written: set[Path] = set()
     for task in tasks:
         start = time.perf_counter()
         try:
-            done = _protect(task, pattern, overwrite)
+            done = _protect(task, pattern, overwrite, written)
         except PhotoSkippedError as reason:
             done = PhotoDone(task.source, None, "skipped", str(reason))
         except PhotoError as error:
             done = PhotoDone(task.source, None, "failed", str(error))
+        if done.target:
+            written.add(done.target)
         yield PhotoDone(**{**vars(done), "seconds": time.perf_counter() - start})
 
 
-def _protect(task: Task, pattern: Pattern, overwrite: bool) -> PhotoDone:
+def _protect(task: Task, pattern: Pattern, overwrite: bool, written: set[Path]) -> PhotoDone:
     # Looked at before decoding, so that a second run over a large folder costs next to nothing.
-    for name in (task.target.name, f"{task.target.name}.png"):
-        if not overwrite and os.path.lexists(task.target.with_name(name)):
-            raise PhotoSkippedError("its protected copy is already there (--overwrite makes it again)")
+    if not overwrite:
+        _skip_if_there(task.target, written)
+        _skip_if_there(task.target.with_name(f"{task.target.name}.png"), written)
     photo = open_photo(task.source)
     target = task.target.with_name(output_name(task.target, photo))
+    if target in written:
+        raise PhotoError(f"another photo of this run has become {target} already")
     if target.exists() and target.samefile(task.source):
         raise PhotoError(f"its copy {target} is the original itself, by a link")
     protected, change = pattern.protect(photo.image)
@@ -67,3 +72,8 @@ def _protect(task: Task, pattern: Pattern, overwrite: bool) -> PhotoDone:
         raise PhotoError(f"its copy {target} cannot be written ({error.strerror or error})") from error
     grey = protected.mode not in ("RGB", "RGBA", "CMYK")
     return PhotoDone(task.source, target, "protected", change=change, grey=grey)
+
+
+def _skip_if_there(target: Path, written: set[Path]) -> None:
+    if os.path.lexists(target) and target not in written:
+        raise PhotoSkippedError("its protected copy is already there (--overwrite makes it again)")

@@ -43,7 +43,7 @@ def plan(paths: Iterable[Path], output: Path | None = None, *, recursive: bool =
     to folders are not followed. Raises ``UsageError`` for a path that is not there, an output
     that is the input itself, or two photos with one target, and ``WorkError`` for no photo.
     """
-    given = [Path(os.path.abspath(path)) for path in paths]
+    given = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
     folders = [path for path in given if path.is_dir()]
     roots = {folder: _folder_target(folder, output, single=len(given) == 1) for folder in folders}
     for folder, target in roots.items():
@@ -63,6 +63,7 @@ def plan(paths: Iterable[Path], output: Path | None = None, *, recursive: bool =
             tasks.append(Task(path, _file_target(path, output)))
         else:
             raise UsageError(f"There is no file or folder {path}.")
+    tasks = list(dict.fromkeys(tasks))
     if not tasks:
         raise WorkError(f"No photo found in {', '.join(str(path) for path in given)}.")
     _refuse_collisions(tasks)
@@ -100,13 +101,14 @@ def _walk(folder: Path, outputs: set[Path], recursive: bool) -> Iterator[Path]:
 def _refuse_collisions(tasks: list[Task]) -> None:
     """Two photos with one target would leave one of them unprotected without a word.
 
-    Compared without case, since many file systems know none.
+    Compared without case, since many file systems know none, but not within one folder: where
+    two names there differ by case alone, the file system does know it.
     """
-    seen: dict[str, Path] = {}
+    seen: dict[str, Task] = {}
     for task in tasks:
-        other = seen.setdefault(str(task.target).casefold(), task.source)
-        if other != task.source:
+        other = seen.setdefault(str(task.target).casefold(), task)
+        if other is not task and (other.target == task.target or other.source.parent != task.source.parent):
             raise UsageError(
-                f"{other} and {task.source} would both become {task.target}. "
+                f"{other.source} and {task.source} would both become {task.target}. "
                 "Protect them in two runs with different --output folders."
             )

@@ -1,0 +1,187 @@
+"""The commands as a user or a script meets them: output, exit codes, one sentence for each error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import RunUnlearn, make_bank
+
+
+def make_photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise((64, 48), 60).convert("RGB").save(path)
+    return path
+
+
+def one_sentence(stderr: str) -> str:
+    assert "Traceback" not in stderr
+    (line,) = [line for line in stderr.splitlines() if line.startswith("Error:")]
+    return line
+
+
+def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    source = make_photo(tmp_path / "selfies" / "sub" / "a.png")
+    (tmp_path / "selfies" / "notes.txt").touch()
+    before = hashlib.sha256(source.read_bytes()).digest()
+    run = unlearn("protect", "selfies", "--class", "person")
+    assert run.returncode == 0, run.stderr
+    assert "1 of 1 photos" in run.stdout
+    assert "1 other files" in run.stdout
+    assert re.search(r"largest change +│ \d of 255 levels before encoding \(bound 8\)", run.stdout)
+    assert re.search(r"PSNR +│ \d+\.\d dB", run.stdout)
+    # Measured figures and limits, not promises.
+    assert "clean accuracy" in run.stderr
+    assert "face" in run.stderr
+    assert "already trained" in run.stderr
+    copy = tmp_path / "selfies-protected" / "sub" / "a.png"
+    difference = np.asarray(Image.open(copy)).astype(int) - np.asarray(Image.open(source)).astype(int)
+    assert 0 < np.abs(difference).max() <= 8
+    assert hashlib.sha256(source.read_bytes()).digest() == before
+
+
+def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad [1].jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    run = unlearn("protect", "in", "--class", "car")
+    assert run.returncode == 1
+    assert "failed: " in run.stderr
+    assert "bad [1].jpg" in run.stderr
+    assert "1 of 2 photos" in run.stdout
+    assert (tmp_path / "in-protected" / "good.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["protect", "in", "--class", "unicorn"], 2, "There is no class 'unicorn'"),
+        (["protect", "missing", "--class", "cat"], 2, "There is no file or folder"),
+        (["protect", "in", "--class", "cat", "-o", "in"], 2, "the input itself"),
+        (["protect", "empty", "--class", "cat"], 1, "No photo found"),
+        (["protect", "in", "--class", "cat", "--bank", "nothing"], 3, "There is no noise bank 'nothing'"),
+        (["protect", "in", "--class", "cat", "--bank", "broken.safetensors"], 3, "cannot be used: it is damaged"),
+        (["banks", "show", "nothing"], 3, "There is no noise bank 'nothing'"),
+        (["generate", "--dataset", "mnist"], 2, "There is no dataset 'mnist'"),
+        (["generate", "--dataset", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
+        (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already there"),
+        (["generate", "--dataset", "cifar10", "--through", "walls"], 2, "There is no --through 'walls'"),
+        (["evaluate", "--bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
+        (["evaluate", "--bank", "cifar10", "--scale", "huge"], 2, "There is no --scale 'huge'"),
+        (["evaluate", "--bank", "cifar10", "--device", "abacus"], 2, "There is no device 'abacus'"),
+    ],
+)
+def test_errors_are_one_sentence_with_a_stable_exit_code(
+    tmp_path: Path, unlearn: RunUnlearn, arguments: list[str], code: int, sentence: str
+) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.safetensors").write_bytes(make_bank(tmp_path / "x.safetensors").path.read_bytes()[:-1])
+    run = unlearn(*arguments)
+    assert run.returncode == code, run.stderr
+    assert sentence in one_sentence(run.stderr)
+    assert run.stdout == ""
+
+
+def test_wrong_usage_exits_2(unlearn: RunUnlearn) -> None:
+    assert unlearn("protect").returncode == 2
+    assert unlearn("protect", "x", "--class", "cat", "--unknown").returncode == 2
+    assert unlearn("nonsense").returncode == 2
+
+
+def test_banks_are_listed_and_shown(unlearn: RunUnlearn) -> None:
+    listing = json.loads(unlearn("banks", "list", "--json").stdout)
+    assert listing["person"]["patterns"] == 120
+    assert "automobile" in listing["cifar10"]["classes"]
+    assert "automobile" in unlearn("banks", "list").stdout
+    shown = json.loads(unlearn("banks", "show", "person", "--json").stdout)
+    assert shown["provenance"]["dataset"]["licence"] == "research use only"
+    assert shown["sha256"] == listing["person"]["sha256"]
+    assert "research use only" in unlearn("banks", "show", "person").stdout
+
+
+def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    """The whole line on a tiny folder of made photos, through the commands alone."""
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("day", "night")):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = random.integers(0, 120, (40, 40, 3)) + 100 * (label == 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i:02}.png")
+    album = ["--dataset", "folder:album", "--image-size", "16"]
+    made = unlearn(
+        "generate", *album, "--max-iterations", "2", "--noise-share", "1", "--licence", "mine", "--seed", "3"
+    )
+    assert made.returncode == 0, made.stderr
+    assert "at most" in made.stderr
+    again = unlearn(
+        "generate", *album, "--max-iterations", "2", "--noise-share", "1", "--seed", "3", "-o", "b.safetensors"
+    )
+    assert again.returncode == 0, again.stderr
+    from unlearn_cli.banks.bank import load_bank
+
+    bank = load_bank(tmp_path / "album.safetensors")
+    np.testing.assert_array_equal(bank.noise, load_bank(tmp_path / "b.safetensors").noise)
+    assert bank.provenance.dataset["licence"] == "mine"
+    measured = unlearn(
+        "evaluate",
+        "--bank",
+        "album.safetensors",
+        *album,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "8",
+        "-o",
+        "report",
+        "--record",
+    )
+    assert measured.returncode == 0, measured.stderr
+    assert "protected" in measured.stdout
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["command"].startswith("unlearn evaluate --bank album.safetensors")
+    card = json.loads((tmp_path / "album.json").read_text())
+    assert card["results"][0]["protected"] == report["protected"]
+    assert card["made"]["stop"] in ("error below stop_error", "max_iterations reached")
+    run = unlearn("protect", "album/day", "--class", "day", "--bank", "album.safetensors")
+    assert run.returncode == 0, run.stderr
+    assert len(list((tmp_path / "album" / "day-protected").iterdir())) == 20
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_exits_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    for i in range(200):
+        make_photo(tmp_path / "in" / f"{i}.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out = tmp_path / "in-protected"
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in one_sentence(stderr)
+    assert 0 < len(list(out.iterdir())) < 200
+    for file in out.iterdir():
+        with Image.open(file) as image:
+            image.load()
+
+
+def test_the_version(unlearn: RunUnlearn) -> None:
+    from unlearn_cli import __version__
+
+    assert unlearn("--version").stdout == f"unlearn {__version__}\n"

@@ -1,0 +1,116 @@
+"""The structure holds: arrows run one way, torch stays where it belongs, the docs are current."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "unlearn_cli"
+
+MAY_IMPORT = {
+    "errors": set(),
+    "files": set(),
+    "banks": {"errors", "files"},
+    "photos": {"errors", "files", "banks"},
+    "victims": {"errors", "files"},
+    "noise": {"errors", "banks", "victims"},
+    "evaluation": {"errors", "files", "banks", "photos", "noise", "victims"},
+    "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "victims"},
+}
+NO_TORCH = ("errors", "files", "banks", "photos")
+TERMINAL = ("typer", "rich")
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_arrows_run_one_way(room: str) -> None:
+    files = list((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+    for path in files:
+        for name in imports(path):
+            top, *rest = name.split(".")
+            if top == "unlearn_cli" and rest:
+                assert rest[0] == room or rest[0] in MAY_IMPORT[room], f"{path} imports {name}"
+            assert top not in TERMINAL or room == "cli", f"{path} imports {name}"
+            assert top not in ("torch", "torchvision") or room not in NO_TORCH, f"{path} imports {name}"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" in path.relative_to(PACKAGE).parts:
+            continue
+        calls = [n.func for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+        assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], path
+
+
+def test_files_fit_their_readers() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert path.read_text(encoding="utf-8").count("\n") <= 400, path
+
+
+def test_protecting_never_imports_torch(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "in" / "a.png")
+    code = (
+        "import sys\n"
+        "from unlearn_cli.cli.app import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "assert 'unlearn_cli.photos.folder' in sys.modules\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision')))\n"
+    )
+    command = [sys.executable, "-c", code, "protect", "in", "--class", "person"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "in-protected" / "a.png").is_file()
+
+
+def test_protecting_works_without_torch_installed_and_training_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['torchvision'] = None\n"
+        "from unlearn_cli.cli.app import app\n"
+        "app(sys.argv[1:])\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+    assert run("banks", "list").returncode == 0
+    generated = run("generate", "--dataset", "cifar10")
+    assert generated.returncode == 1
+    assert "pip install 'unlearn[train]'" in generated.stderr
+    assert "Traceback" not in generated.stderr
+
+
+def test_help_imports_no_engine() -> None:
+    code = (
+        "import sys\n"
+        "from unlearn_cli.cli.app import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        "loaded = [n for n in ('numpy', 'PIL', 'safetensors', 'torch') if n in sys.modules]\n"
+        "sys.exit(', '.join(loaded))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_command_reference_is_current() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == make["reference"](), (
+        "run: python docs/make_reference.py"
+    )
