@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def sets(cifar10: Path) -> tuple[ImageSet, ImageSet]:
     return load_dataset(spec, "train").first(4000), load_dataset(spec, "test").first(2000)
 
 
-def finish(events: object) -> Compared:
-    *_, last = events  # type: ignore[misc]
+def finish(events: Iterable[ArmEpoch | Compared]) -> Compared:
+    last = list(events)[-1]
     assert isinstance(last, Compared)
     return last
 

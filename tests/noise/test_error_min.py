@@ -14,7 +14,7 @@ from unlearn_cli.noise.error_min import ErrorMinSettings, Estimated, Finished, I
 from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
-SETTINGS = ErrorMinSettings(surrogate="resnet10-w16", max_iterations=8, surrogate_steps=5, stop_error=0.02)
+SETTINGS = ErrorMinSettings(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,12 @@ def test_plain_noise_is_finer_than_noise_made_through_the_augmentation(
 def test_an_unknown_surrogate_lists_what_there_is(images: ImageSet) -> None:
     with pytest.raises(UsageError, match="resnet18, resnet10-w16"):
         list(error_min(images, replace(SETTINGS, surrogate="resnet9000"), CPU))
+
+
+def test_the_command_offers_what_noise_can_be_made_through() -> None:
+    from typing import get_args, get_type_hints
+
+    from unlearn_cli.cli.generate import generate
+    from unlearn_cli.noise.transforms import THROUGH
+
+    assert set(get_args(get_type_hints(generate)["through"])) == set(THROUGH)

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.victims.datasets import DatasetSpec, load_dataset
+from unlearn_cli.victims.datasets import DatasetSpec, Split, load_dataset
+
+SPLITS: tuple[Split, ...] = ("all", "train", "test")
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def folder(tree: Path, **options: object) -> DatasetSpec:
 
 def test_a_folder_is_split_without_overlap(tree: Path) -> None:
     spec = folder(tree)
-    whole, train, test = (load_dataset(spec, split) for split in ("all", "train", "test"))  # type: ignore[arg-type]
+    whole, train, test = (load_dataset(spec, split) for split in SPLITS)
     assert (len(whole), len(train), len(test)) == (30, 24, 6)
     assert whole.images.shape == (30, 3, 16, 16)
     assert whole.classes == ("a0", "a1", "b0")

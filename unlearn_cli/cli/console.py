@@ -33,7 +33,7 @@ def exits() -> Iterator[None]:
     except UnlearnError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("Interrupted. What was finished is kept; the same command goes on from there.", INTERRUPTED)
+        fail("Interrupted. What was finished is kept.", INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_LIBRARIES:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,7 +41,7 @@ def evaluate(
     crop: options.Crop = None,
     classes: options.Classes = None,
     scale: Annotated[
-        str | None,
+        Literal["paper", "cpu"] | None,
         typer.Option(
             help="paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 epochs.  "
             "[default: cpu on a CPU, else paper]"
@@ -68,7 +68,6 @@ def evaluate(
     """
     from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
-    from unlearn_cli.errors import UsageError
     from unlearn_cli.evaluation.compare import compare, estimate_seconds
     from unlearn_cli.victims.datasets import load_dataset
     from unlearn_cli.victims.devices import pick_device
@@ -76,10 +75,7 @@ def evaluate(
 
     noise = open_bank(bank)
     where = pick_device(device)
-    size_name = scale or ("cpu" if where.type == "cpu" else "paper")
-    if size_name not in SCALES:
-        raise UsageError(f"There is no --scale '{size_name}'. Choose one of: {', '.join(SCALES)}.")
-    sizes = SCALES[size_name]
+    sizes = SCALES[scale or ("cpu" if where.type == "cpu" else "paper")]
     spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes)
     train = load_dataset(spec, "train").first(train_size or sizes.train_size)
     test = load_dataset(spec, "test")

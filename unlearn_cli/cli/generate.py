@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,7 +43,7 @@ def generate(
         str | None, typer.Option(help="resnet18 or resnet10-w16.  [default: resnet18; on a CPU resnet10-w16]")
     ] = None,
     through: Annotated[
-        str,
+        Literal["augment", "none"],
         typer.Option(help="What the noise is optimised through: augment (flips and shifts) or none (as published)."),
     ] = "augment",
     epsilon: Annotated[int, typer.Option(min=1, max=127, help="Bound of the noise, in levels of 255.")] = 8,
@@ -63,19 +63,17 @@ def generate(
 ) -> None:
     """Make a noise bank: class-wise error-minimizing noise (Huang et al., ICLR 2021)."""
     from unlearn_cli.errors import UsageError
-    from unlearn_cli.noise.error_min import ErrorMinSettings
-    from unlearn_cli.noise.transforms import THROUGH
-    from unlearn_cli.victims.datasets import load_dataset
-    from unlearn_cli.victims.devices import pick_device
 
-    if through not in THROUGH:
-        raise UsageError(f"There is no --through '{through}'. Choose one of: {', '.join(THROUGH)}.")
-    where = pick_device(device)
-    small = where.type == "cpu"
-    spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes, dataset_name, licence)
     path = output or Path(f"{Path(dataset.removeprefix('folder:')).name}.safetensors")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is already there. Name another --output, or add --overwrite.")
+    from unlearn_cli.noise.error_min import ErrorMinSettings
+    from unlearn_cli.victims.datasets import load_dataset
+    from unlearn_cli.victims.devices import pick_device
+
+    where = pick_device(device)
+    small = where.type == "cpu"
+    spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes, dataset_name, licence)
     data = load_dataset(spec, "all").first(train_size or (options.CPU_IMAGES if small else None))
     settings = ErrorMinSettings(
         epsilon=epsilon,

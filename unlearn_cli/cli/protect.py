@@ -104,10 +104,14 @@ def _print_limits(choice: Choice) -> None:
 
 
 def _written_to(protected: list[PhotoDone]) -> str:
+    """The folder that holds all copies, as seen from here."""
     import os
 
     folders = [str(photo.target.parent) for photo in protected if photo.target]
-    return os.path.commonpath(folders) if folders else ""
+    if not folders:
+        return ""
+    common = Path(os.path.commonpath(folders))
+    return str(common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common)
 
 
 def _reasons(done: list[PhotoDone], status: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,7 @@ def compare(
     output: Path,
     device: torch.device,
     command: str = "",
-) -> Iterator[ArmEpoch | Compared]:
+) -> Generator[ArmEpoch | Compared, None, None]:
     """Train on clean and on protected images with one seed; the last event is ``Compared``.
 
     Checkpoints go to ``output``; a comparison that was interrupted goes on at its last finished

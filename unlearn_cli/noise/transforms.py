@@ -1,8 +1,8 @@
 """The transformations that noise is optimised through (expectation over transformation).
 
 Each takes noisy images ``[B, 3, H, W]`` in float pixel levels and a CPU generator, draws afresh
-for every image, and lets gradients pass. Noise made without any (the paper's plain form) did
-not survive a victim's ordinary augmentation in our measurements; see docs/results.
+for every image, and lets gradients pass. Noise made without any (the paper's plain form) is
+found by an augmenting victim only when it has learned half of what there is; see docs/results.
 """
 
 from __future__ import annotations

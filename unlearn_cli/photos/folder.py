@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,9 +46,11 @@ def protect_photos(tasks: Iterable[Task], pattern: Pattern, *, overwrite: bool =
             done = PhotoDone(task.source, None, "skipped", str(reason))
         except PhotoError as error:
             done = PhotoDone(task.source, None, "failed", str(error))
+        except MemoryError:
+            done = PhotoDone(task.source, None, "failed", "there is not enough memory to protect it")
         if done.target:
             written.add(done.target)
-        yield PhotoDone(**{**vars(done), "seconds": time.perf_counter() - start})
+        yield replace(done, seconds=time.perf_counter() - start)
 
 
 def _protect(task: Task, pattern: Pattern, overwrite: bool, written: set[Path]) -> PhotoDone:

@@ -12,7 +12,6 @@ import torch
 from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 from torch import Tensor
-from torchvision.datasets import CIFAR10, ImageFolder
 
 from unlearn_cli.errors import UsageError, WorkError
 
@@ -96,6 +95,8 @@ def load_dataset(spec: DatasetSpec, split: Split) -> ImageSet:
 def _load_cifar10(spec: DatasetSpec, split: Split) -> ImageSet:
     if spec.image_size not in (None, 32) or spec.crop or spec.classes or spec.name or spec.licence:
         raise UsageError("CIFAR-10 is used as it is, at 32 pixels: leave out the options that are for folders.")
+    from torchvision.datasets import CIFAR10  # takes seconds, so not before it is needed
+
     root = spec.data_dir or user_cache_path("unlearn") / "datasets"
     try:
         data: Any = CIFAR10(root, train=split != "test", download=spec.download)
@@ -119,6 +120,8 @@ def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
         raise UsageError("A folder's images need one size of at least 8 pixels: add --image-size 64, say.")
     if spec.download:
         raise UsageError("A folder cannot be downloaded: leave out --download.")
+    from torchvision.datasets import ImageFolder
+
     try:
         tree = ImageFolder(str(root), allow_empty=True)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -160,5 +163,6 @@ def _read_square(path: Path, crop: int | None, size: int) -> np.ndarray[Any, np.
         raise WorkError(f"{path} cannot be read as an image ({error}). Remove it from the dataset.") from error
     side = min(crop or min(image.size), *image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
-    return np.asarray(square)
+    # Cropped first: a resize of a box would let in a little of what is around it.
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))

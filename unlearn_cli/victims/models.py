@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from unlearn_cli.errors import UsageError
 
@@ -67,7 +66,9 @@ class ResNet(nn.Module):
         return logits
 
 
-def _basic_block(channels: int, planes: int, stride: int) -> BasicBlock:
+def _basic_block(channels: int, planes: int, stride: int) -> nn.Module:
+    from torchvision.models.resnet import BasicBlock  # takes seconds, so not before it is needed
+
     downsample = None
     if stride != 1 or channels != planes:
         downsample = nn.Sequential(nn.Conv2d(channels, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def train_victim(
     settings: TrainingSettings,
     device: torch.device,
     checkpoint: Path | None = None,
-) -> Iterator[EpochEnded]:
+) -> Generator[EpochEnded, None, None]:
     """Train a fresh network and test it on clean images after every epoch.
 
     With a ``checkpoint`` file, every finished epoch is kept there; a training that finds one of
