@@ -94,6 +94,23 @@ def test_photos_keep_their_dates_and_lose_their_place_and_thumbnail(done: dict[s
     assert dated >= 3
 
 
+LEAKS = (b"http://ns.adobe.com/", b"<x:xmpmeta", b"Photoshop 3.0", b"MPF\0", b"urn:iso:std:iso:ts:21496")
+"""XMP (which can hold the place and a thumbnail), Photoshop resources, further frames, gain maps."""
+
+
+def test_nothing_else_that_can_hold_the_picture_or_the_place_is_written(done: dict[str, PhotoDone]) -> None:
+    had = 0
+    for name, result in done.items():
+        if result.target is None:
+            continue
+        # A colour profile is kept whole, and may name anything in its text.
+        profile = open_photo(result.source).icc_profile or b""
+        before, after = (path.read_bytes().replace(profile, b"") for path in (result.source, result.target))
+        had += any(leak in before for leak in LEAKS)
+        assert not [leak for leak in LEAKS if leak in after], name
+    assert had >= 5  # else the line above could not fail
+
+
 def test_the_camera_photos_did_have_what_is_dropped(photos: Path) -> None:
     """Else the test above could not fail."""
     place, thumbnails = 0, 0
