@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, ImageOps
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.errors import PhotoSkippedError
 from unlearn_cli.photos.decode import open_photo
+from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.folder import PhotoDone, protect_photos
 from unlearn_cli.photos.noise import DEEP, Pattern
 from unlearn_cli.photos.scan import plan
@@ -139,6 +140,28 @@ def test_colour_cannot_lose_its_depth_unseen(done: dict[str, PhotoDone]) -> None
         assert done[name].status == "skipped"
         assert "more than 8 bits" in done[name].reason
     assert done["modes/rgb16-565.bmp"].status == "protected"  # 16 bits a pixel is less than 8 a colour
+
+
+def test_deep_colour_is_known_in_pixmaps_jpeg2000_and_avif(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep.ppm").write_bytes(b"P6 2 1 65535\n" + bytes(12))
+    with pytest.raises(PhotoSkippedError, match="more than 8 bits"):
+        open_photo(tmp_path / "deep.ppm")
+    (tmp_path / "plain.ppm").write_bytes(b"P6 2 1 255\n" + bytes(6))
+    assert open_photo(tmp_path / "plain.ppm").image.mode == "RGB"
+    # The same files, with nothing but the depth in their headers changed.
+    jpeg2000 = bytearray((photos / "modes" / "zero_dpi.jp2").read_bytes())
+    siz = jpeg2000.index(b"\xff\x4f\xff\x51")
+    assert jpeg2000[siz + 42] == 7
+    jpeg2000[siz + 42] = 15
+    (tmp_path / "deep.jp2").write_bytes(jpeg2000)
+    with pytest.raises(PhotoSkippedError, match="more than 8 bits"):
+        open_photo(tmp_path / "deep.jp2")
+    avif = bytearray((photos / "modes" / "icc_profile.avif").read_bytes())
+    avif[avif.index(b"av1C") + 6] |= 0x40
+    (tmp_path / "deep.avif").write_bytes(avif)
+    with Image.open(photos / "modes" / "icc_profile.avif") as image:  # the decoder would not open the changed one
+        assert has_deep_colour(image, tmp_path / "deep.avif")
+        assert not has_deep_colour(image, photos / "modes" / "icc_profile.avif")
 
 
 def test_a_16_bit_colour_png_is_skipped(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.metadata import safe_exif
 from unlearn_cli.photos.noise import SUPPORTED_MODES
 
@@ -78,7 +78,7 @@ def _decode(image: Image.Image, path: Path) -> Photo:
     if frames > 1 and image.format != "MPO":
         what = "pages" if image.format == "TIFF" else "frames"
         raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
-    if _deep_colour(image):
+    if has_deep_colour(image, path):
         raise PhotoSkippedError("it has more than 8 bits a colour, which would be cut to 8")
     info = dict(image.info)
     tables = getattr(image, "quantization", None)
@@ -105,16 +105,6 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # Whatever Pillow's EXIF parser raises on damage, the pixels are good.
         return image
-
-
-def _deep_colour(image: Image.Image) -> bool:
-    """Whether Pillow, which has no mode for it, would read 16-bit colour as 8-bit."""
-    if image.mode not in ("RGB", "RGBA", "LA", "CMYK", "RGBX"):
-        return False
-    if image.format == "JPEG2000":
-        return False  # Pillow itself scales it; the tile tells no depth
-    # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
-    return any(re.search(r";16[BLNS]", str(tile.args)) for tile in getattr(image, "tile", ()))
 
 
 def _with_plain_mode(image: Image.Image) -> Image.Image:

@@ -1,0 +1,50 @@
+"""Telling colour of more than 8 bits, which Pillow, having no mode for it, would cut to 8 unseen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "LA")
+HEAD = 1 << 16
+"""The headers that are looked for lie within the first bytes of a file."""
+
+
+def has_deep_colour(image: Image.Image, path: Path) -> bool:
+    """Whether an opened, not yet loaded image has more than 8 bits a colour in its file."""
+    if image.mode not in COLOUR_MODES:
+        return False
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(_head(path)) > 8
+    if image.format == "AVIF":
+        return _avif_is_deep(_head(path))
+    # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
+    # Portable pixmaps tell their largest value instead.
+    arguments = [str(tile.args) for tile in getattr(image, "tile", ())]
+    deep_pixmap = image.format == "PPM" and any(
+        int(number) > 255 for text in arguments for number in re.findall(r"\b\d+\b", text)
+    )
+    return deep_pixmap or any(re.search(r";16[BLNS]", text) for text in arguments)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def _jpeg2000_bits(head: bytes) -> int:
+    """The largest component depth in the SIZ segment (ISO/IEC 15444-1, A.5.1); 0 if there is none."""
+    start = head.find(b"\xff\x4f\xff\x51")
+    if start < 0:
+        return 0
+    count = int.from_bytes(head[start + 40 : start + 42], "big")
+    depths = head[start + 42 : start + 42 + 3 * count : 3]
+    return max(((depth & 0x7F) + 1 for depth in depths), default=0)
+
+
+def _avif_is_deep(head: bytes) -> bool:
+    """The high_bitdepth flag of the first av1C box (AV1 in ISOBMFF, 2.3)."""
+    start = head.find(b"av1C")
+    return start >= 0 and len(head) > start + 6 and bool(head[start + 6] & 0x40)
