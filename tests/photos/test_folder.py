@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def make_photo(path: Path, size: int = 40) -> Path:
     return path
 
 
-def run(folder: Path, **options: bool) -> dict[str, PhotoDone]:
+def run(folder: Path, **options: Any) -> dict[str, PhotoDone]:
     return {done.source.name: done for done in protect_photos(plan([folder]).tasks, PATTERN, **options)}
 
 
@@ -61,6 +62,31 @@ def test_two_photos_never_share_one_copy(tmp_path: Path) -> None:
     assert done["a.gif"].status == "protected"
     assert done["a.gif.png"].status == "failed"
     assert "another photo" in done["a.gif.png"].reason
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_any_number_of_jobs_gives_the_same_files_in_order(tmp_path: Path, jobs: int) -> None:
+    names = [f"{i:02}.{'jpg' if i % 2 else 'png'}" for i in range(25)]
+    for i, name in enumerate(names):
+        make_photo(tmp_path / "in" / name, 20 + i)
+    (tmp_path / "in" / "07.jpg").write_bytes(b"damaged")
+    list(protect_photos(plan([tmp_path / "in"], tmp_path / "one").tasks, PATTERN))
+    done = list(protect_photos(plan([tmp_path / "in"]).tasks, PATTERN, jobs=jobs))
+    assert [d.source.name for d in done] == names
+    assert [d.source.name for d in done if d.status == "failed"] == ["07.jpg"]
+    for name in set(names) - {"07.jpg"}:
+        assert (tmp_path / "in-protected" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_a_run_that_is_not_asked_on_begins_nothing_more(tmp_path: Path) -> None:
+    for i in range(30):
+        make_photo(tmp_path / "in" / f"{i:02}.png")
+    events = protect_photos(plan([tmp_path / "in"]).tasks, PATTERN, jobs=2)
+    next(events)
+    events.close()
+    written = list((tmp_path / "in-protected").iterdir())
+    assert 1 <= len(written) <= 5
+    assert not [path for path in written if path.name.startswith(TEMPORARY_PREFIX)]
 
 
 def test_a_damaged_photo_fails_alone(tmp_path: Path) -> None:

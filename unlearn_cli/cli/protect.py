@@ -33,19 +33,26 @@ def protect(
         bool, typer.Option("--recursive/--no-recursive", "-r", help="Go into subfolders, or stay on top.")
     ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make copies that are already there again.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
+    ] = None,
 ) -> None:
     """Protect photos: write copies with noise that leaves a model nothing to learn.
 
     The originals are never touched. Each photo keeps its size, format, colour profile and dates;
     its place (GPS) and embedded thumbnail are dropped.
     """
+    import os
     import time
+    import warnings
 
     from unlearn_cli.banks.catalog import choose
     from unlearn_cli.photos.folder import protect_photos
     from unlearn_cli.photos.noise import Pattern
     from unlearn_cli.photos.scan import plan
 
+    # Pillow warns of odd but readable files and of large ones. Its hard limit on size stays on.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     start = time.perf_counter()
     choice = choose(class_name, bank)
     todo = plan(paths, output, recursive=recursive)
@@ -53,7 +60,7 @@ def protect(
     done: list[PhotoDone] = []
     with progress_bar() as bar:
         row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
-        for photo in protect_photos(todo.tasks, pattern, overwrite=overwrite):
+        for photo in protect_photos(todo.tasks, pattern, overwrite=overwrite, jobs=jobs or os.cpu_count() or 1):
             done.append(photo)
             bar.update(row, advance=1, detail=plain(photo.source.name))
             if photo.status != "protected":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +50,8 @@ def open_photo(path: Path) -> Photo:
     depths that Pillow would cut) and ``PhotoError`` for what cannot be read; both say why.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd but readable files and of large ones; its hard limit stays on.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return _decode(image, path)
+        with Image.open(path) as image:
+            return _decode(image, path)
     except (PhotoSkippedError, PhotoError):
         raise
     except UnidentifiedImageError as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -32,50 +35,84 @@ class PhotoDone:
     seconds: float = 0.0
 
 
-def protect_photos(tasks: Iterable[Task], pattern: Pattern, *, overwrite: bool = False) -> Iterator[PhotoDone]:
-    """Protect each photo and yield what became of it, as soon as its file is whole on the disk.
+def protect_photos(
+    tasks: Iterable[Task], pattern: Pattern, *, overwrite: bool = False, jobs: int = 1
+) -> Generator[PhotoDone, None, None]:
+    """Protect each photo and yield what became of it, in order, when its file is whole on the disk.
 
     A target that is already there is skipped unless ``overwrite``. Originals are only ever read.
+    ``jobs`` photos are worked on at once, in threads, since decoding, adding and encoding all run
+    outside the interpreter's lock; as many more wait at most, however many there are.
     """
-    written: set[Path] = set()
-    for task in tasks:
+    run = _Run(pattern, overwrite)
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[PhotoDone]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(run.protect, task))
+                if len(waiting) >= 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # Interrupted, or not asked on: what has begun is finished, the rest never begins.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Run:
+    """What the workers of one run share."""
+
+    def __init__(self, pattern: Pattern, overwrite: bool) -> None:
+        self.pattern, self.overwrite = pattern, overwrite
+        self.claimed: set[Path] = set()
+        self.lock = threading.Lock()
+
+    def protect(self, task: Task) -> PhotoDone:
+        """Protect one photo, whatever happens."""
         start = time.perf_counter()
         try:
-            done = _protect(task, pattern, overwrite, written)
+            done = self._protect(task)
         except PhotoSkippedError as reason:
             done = PhotoDone(task.source, None, "skipped", str(reason))
         except PhotoError as error:
             done = PhotoDone(task.source, None, "failed", str(error))
         except MemoryError:
             done = PhotoDone(task.source, None, "failed", "there is not enough memory to protect it")
-        if done.target:
-            written.add(done.target)
-        yield replace(done, seconds=time.perf_counter() - start)
+        return replace(done, seconds=time.perf_counter() - start)
+
+    def _protect(self, task: Task) -> PhotoDone:
+        # Looked at before decoding, so that a second run over a large folder costs next to nothing.
+        if not self.overwrite:
+            self._skip_if_there(task.target)
+            self._skip_if_there(task.target.with_name(f"{task.target.name}.png"))
+        photo = open_photo(task.source)
+        target = task.target.with_name(output_name(task.target, photo))
+        self._claim(target)
+        if target.exists() and target.samefile(task.source):
+            raise PhotoError(f"its copy {target} is the original itself, by a link")
+        protected, change = self.pattern.protect(photo.image)
+        _write(target, encode(photo, protected), task.source)
+        grey = protected.mode not in ("RGB", "RGBA", "CMYK")
+        return PhotoDone(task.source, target, "protected", change=change, grey=grey)
+
+    def _skip_if_there(self, target: Path) -> None:
+        with self.lock:
+            ours = target in self.claimed
+        if os.path.lexists(target) and not ours:
+            raise PhotoSkippedError("its protected copy is already there (--overwrite makes it again)")
+
+    def _claim(self, target: Path) -> None:
+        with self.lock:
+            if target in self.claimed:
+                raise PhotoError(f"another photo of this run has become {target} already")
+            self.claimed.add(target)
 
 
-def _protect(task: Task, pattern: Pattern, overwrite: bool, written: set[Path]) -> PhotoDone:
-    # Looked at before decoding, so that a second run over a large folder costs next to nothing.
-    if not overwrite:
-        _skip_if_there(task.target, written)
-        _skip_if_there(task.target.with_name(f"{task.target.name}.png"), written)
-    photo = open_photo(task.source)
-    target = task.target.with_name(output_name(task.target, photo))
-    if target in written:
-        raise PhotoError(f"another photo of this run has become {target} already")
-    if target.exists() and target.samefile(task.source):
-        raise PhotoError(f"its copy {target} is the original itself, by a link")
-    protected, change = pattern.protect(photo.image)
-    data = encode(photo, protected)
+def _write(target: Path, data: bytes, source: Path) -> None:
+    """Write a copy with its original's times."""
     try:
         write_atomically(target, data)
-        times = task.source.stat()
+        times = source.stat()
         os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
     except OSError as error:
         raise PhotoError(f"its copy {target} cannot be written ({error.strerror or error})") from error
-    grey = protected.mode not in ("RGB", "RGBA", "CMYK")
-    return PhotoDone(task.source, target, "protected", change=change, grey=grey)
-
-
-def _skip_if_there(target: Path, written: set[Path]) -> None:
-    if os.path.lexists(target) and target not in written:
-        raise PhotoSkippedError("its protected copy is already there (--overwrite makes it again)")
