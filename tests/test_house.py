@@ -94,7 +94,7 @@ def test_protecting_works_without_torch_installed_and_training_says_what_to_inst
     assert run("banks", "list").returncode == 0
     generated = run("generate", "--dataset", "cifar10")
     assert generated.returncode == 1
-    assert "pip install 'unlearn[train]'" in generated.stderr
+    assert "pip install '.[train]'" in generated.stderr
     assert "Traceback" not in generated.stderr
 
 

@@ -14,7 +14,7 @@ TEMPORARY_PREFIX = ".unlearn-"
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
-    Whoever looks sees the old file or the new one, even after a crash. Missing folders are made.
+    Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
     Raises ``OSError``, with the temporary file removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

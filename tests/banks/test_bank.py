@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.card import add_result, card_path, read_card, write_card
+from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import BankError
 
@@ -66,6 +67,8 @@ GOOD = np.full((2, 3, 4, 4), 8, np.int8)
         (GOOD, {"classes": ["cat", "cat"]}, "same class name"),
         (GOOD, {"classes": "catdog"}, "list of names"),
         (GOOD, {"frame": "sideways"}, "frame"),
+        (GOOD, {"dataset": "faces"}, "dataset is no JSON object"),
+        (GOOD, {"hyperparameters": None}, "hyperparameters is no JSON object"),
     ],
 )
 def test_a_wrong_bank_is_refused(tmp_path: Path, noise: Any, changes: dict[str, Any], because: str) -> None:
@@ -117,6 +120,18 @@ def test_measuring_changes_the_card_and_not_the_bank(bank: Bank) -> None:
     add_result(bank.path, "of another file", {"command": "c", "accuracy": 0.1})
     assert [r["accuracy"] for r in read_card(bank.path)["results"]] == [0.1]
     assert bank.path.read_bytes() == before
+
+
+def test_a_card_of_another_file_says_nothing(bank: Bank) -> None:
+    write_card(bank.path, {"bank_sha256": "another", "results": [{"command": "a"}]})
+    assert read_card(bank.path, bank.sha256) == {}
+
+
+def test_noise_that_asks_to_be_laid_otherwise_is_refused(tmp_path: Path) -> None:
+    for field in ({"frame": "texture"}, {"form": "sample-wise"}):
+        (tmp_path / "bank.safetensors").write_bytes(raw(GOOD, **field))
+        with pytest.raises(BankError, match="whole image"):
+            choose("cat", str(tmp_path / "bank.safetensors"))
 
 
 def test_a_card_with_a_number_that_is_none_is_refused(bank: Bank) -> None:

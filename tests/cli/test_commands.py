@@ -75,6 +75,7 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["generate", "--dataset", "mnist"], 2, "There is no dataset 'mnist'"),
         (["generate", "--dataset", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
         (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already there"),
+        (["generate", "--dataset", "cifar10", "-o", "bank.json"], 2, "name it bank.safetensors"),
         (["evaluate", "--bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
         (["evaluate", "--bank", "cifar10", "--device", "abacus"], 2, "There is no device 'abacus'"),
     ],

@@ -81,6 +81,14 @@ def test_plain_noise_is_finer_than_noise_made_through_the_augmentation(
     assert roughness(found[1].noise) < 0.8 * roughness(plain.noise)
 
 
+def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> None:
+    few = images.first(20)
+    _, finished = search(few, replace(SETTINGS, noise_share=0.05, max_iterations=1, batch_size=8))
+    assert (np.abs(finished.noise.astype(int)).max(axis=(1, 2, 3)) > 0).all()
+    with pytest.raises(UsageError, match="--train-size"):
+        list(error_min(images.first(5), SETTINGS, CPU))
+
+
 def test_an_unknown_surrogate_lists_what_there_is(images: ImageSet) -> None:
     with pytest.raises(UsageError, match="resnet18, resnet10-w16"):
         list(error_min(images, replace(SETTINGS, surrogate="resnet9000"), CPU))

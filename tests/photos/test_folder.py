@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.conftest import RunUnlearn
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
@@ -105,13 +106,45 @@ def test_a_damaged_photo_fails_alone(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "in-protected").iterdir()) == ["a.jpg", "d.jpg"]
 
 
-def test_a_copy_that_is_a_link_to_its_original_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_copy_that_is_a_link_to_its_original_is_replaced(tmp_path: Path, link: Callable[..., None]) -> None:
     source = make_photo(tmp_path / "in" / "a.png")
     before = source.read_bytes()
     (tmp_path / "in-protected").mkdir()
-    (tmp_path / "in-protected" / "a.png").symlink_to(source)
-    assert run(tmp_path / "in", overwrite=True)["a.png"].status == "failed"
+    link(source, tmp_path / "in-protected" / "a.png")
+    assert run(tmp_path / "in", overwrite=True)["a.png"].status == "protected"
     assert source.read_bytes() == before
+    assert not (tmp_path / "in-protected" / "a.png").is_symlink()
+
+
+def test_a_photo_that_noise_cannot_change_is_not_called_protected(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGBA", (20, 20), (90, 120, 30, 0)).save(tmp_path / "in" / "clear.png")
+    done = run(tmp_path / "in")["clear.png"]
+    assert done.status == "skipped"
+    assert "changes nothing" in done.reason
+
+
+def test_what_the_file_holds_is_measured(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "a.webp"):
+        make_photo(tmp_path / "in" / name, 64)
+    done = run(tmp_path / "in")
+    assert done["a.png"].change
+    assert done["a.png"].realised == done["a.png"].change.linf == 8
+    assert done["a.jpg"].realised > 8
+    assert done["a.webp"].realised > 8
+
+
+def test_a_lossless_webp_with_a_profile_stays_lossless(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.effect_noise((40, 40), 60).convert("RGB")
+    image.save(tmp_path / "in" / "a.webp", lossless=True, icc_profile=profile)
+    done = run(tmp_path / "in")["a.webp"]
+    assert 0 < done.realised <= 8
+    assert done.target
+    with Image.open(done.target) as written:
+        assert written.info["icc_profile"] == profile
 
 
 def test_a_folder_that_cannot_be_written_fails_photo_by_photo(tmp_path: Path) -> None:

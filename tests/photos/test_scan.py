@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,42 @@ def test_a_relative_path_and_a_trailing_dot_have_a_name(tmp_path: Path, monkeypa
     touch(tmp_path, "selfies/a.jpg")
     monkeypatch.chdir(tmp_path / "selfies")
     assert plan([Path()]).tasks[0].target == tmp_path / "selfies-protected" / "a.jpg"
+
+
+def test_protected_copies_are_never_protected_again(tmp_path: Path) -> None:
+    """Noise on noise would leave the bound."""
+    touch(tmp_path, "selfies/2024/a.jpg", "selfies/2024-protected/a.jpg", "selfies/b.jpg", "selfies/b-protected.jpg")
+    touch(tmp_path, "selfies/sun-protected.jpg")  # of nothing: just a name
+    assert list(pairs(tmp_path)) == ["selfies/b.jpg", "selfies/sun-protected.jpg", "selfies/2024/a.jpg"]
+    found = plan([tmp_path / "selfies"]).copies
+    assert {path.name for path in found} == {"2024-protected", "b-protected.jpg"}
+    with pytest.raises(WorkError, match="No photo found"):
+        plan([tmp_path / "selfies/b-protected.jpg"])
+
+
+def test_no_input_is_ever_written_to(tmp_path: Path) -> None:
+    touch(tmp_path, "a/sub/x.jpg", "a/x.jpg", "a-protected/x.jpg")
+    with pytest.raises(UsageError, match="holds the input"):
+        plan([tmp_path / "a/sub"], tmp_path / "a")
+    with pytest.raises(UsageError, match="is an input"):
+        plan([tmp_path / "a", tmp_path / "a-protected"])
+    with pytest.raises(UsageError, match="the input itself"):
+        plan([tmp_path / "a/sub/x.jpg", tmp_path / "a/x.jpg"], tmp_path / "a")
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "selfies/a.jpg", "selfies/locked/b.jpg")
+    scandir = os.scandir
+
+    def locked(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)  # not chmod, which root does not feel
+    todo = plan([tmp_path / "selfies"])
+    assert [path.name for path in todo.unreadable] == ["locked"]
+    assert len(todo.tasks) == 1
 
 
 def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:

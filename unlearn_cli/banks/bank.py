@@ -38,6 +38,15 @@ class Bank:
         """One name for each pattern."""
         return self.provenance.classes
 
+    def check_layable(self) -> None:
+        """Raise ``BankError`` if this version cannot lay the bank's noise on a photo as it asks."""
+        of = self.provenance
+        if of.form != "class-wise" or of.frame != "image":
+            raise BankError(
+                f"The noise bank {self.path} is {of.form} with frame '{of.frame}', and this version lays only "
+                "class-wise noise over the whole image. Update unlearn, or use another bank."
+            )
+
 
 def save_bank(path: Path, noise: NDArray[np.int8], provenance: Provenance) -> str:
     """Write a bank atomically and return the file's SHA-256.
@@ -88,7 +97,7 @@ def _parse(data: bytes) -> tuple[NDArray[np.int8], Provenance]:
         raise BankError("it is damaged or no safetensors file") from error
     # The numpy loader hands out no metadata; the header is JSON behind its length in 8 bytes.
     header = parse_finite_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    metadata = header.get("__metadata__", {})
+    metadata = header.get("__metadata__") or {}
     if METADATA_KEY not in metadata:
         raise BankError("it is a safetensors file, but not one of unlearn's")
     provenance = Provenance.from_json(metadata[METADATA_KEY])

@@ -24,8 +24,8 @@ def card_path(bank: Path) -> Path:
     return bank.with_suffix(".json")
 
 
-def read_card(bank: Path) -> dict[str, Any]:
-    """The card of the bank at this path; empty when it has none.
+def read_card(bank: Path, sha256: str | None = None) -> dict[str, Any]:
+    """The card of the bank at this path; empty when it has none, or one of another file's.
 
     Raises ``BankError`` when there is a card and it is not a JSON object of finite numbers.
     """
@@ -38,7 +38,7 @@ def read_card(bank: Path) -> dict[str, Any]:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
     if not isinstance(card, dict):
         raise BankError(f"The card {path} is not a JSON object. Restore or delete it.")
-    return card
+    return card if sha256 in (None, card.get("bank_sha256")) else {}
 
 
 def write_card(bank: Path, card: dict[str, Any]) -> None:
@@ -57,9 +57,8 @@ def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
     """Add one measured result to a bank's card.
 
     A result with the same ``command`` is replaced: it is the same measurement, made again.
-    Results of another file of this name are dropped, for they say nothing about this one.
+    What another file's card said is dropped, for it says nothing about this one.
     """
-    card = read_card(bank)
-    results = card.get("results", []) if card.get("bank_sha256") == sha256 else []
-    kept = [old for old in results if old.get("command") != result.get("command")]
+    card = read_card(bank, sha256)
+    kept = [old for old in card.get("results", []) if old.get("command") != result.get("command")]
     write_card(bank, {**card, "bank_sha256": sha256, "results": [*kept, result]})

@@ -109,6 +109,7 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
     """
     if bank_name is not None:
         bank = open_bank(bank_name)
+        bank.check_layable()
         family = bank.provenance.family
         index = _find(class_name, bank.classes, family)
         if index is None:
@@ -119,6 +120,7 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
         index = _find(class_name, entry.classes, entry.family)
         if index is not None:
             bank = load_bank(entry.path, entry.sha256)
+            bank.check_layable()
             return Choice(bank, bank.classes[index], index)
     raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
 

@@ -88,6 +88,9 @@ class Provenance:
             raise BankError(f"its frame is {self.frame!r}, not one of {', '.join(FRAMES)}")
         if self.form not in FORMS:
             raise BankError(f"its form is {self.form!r}, not one of {', '.join(FORMS)}")
+        for name in ("dataset", "hyperparameters", "versions"):
+            if not isinstance(getattr(self, name), dict):
+                raise BankError(f"its {name} is no JSON object")
         if not isinstance(self.family, str | None):
             raise BankError(f"its family is {self.family!r}, not a name")
 

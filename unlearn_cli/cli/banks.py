@@ -54,7 +54,7 @@ def show_bank(
     from unlearn_cli.banks.catalog import open_bank
 
     bank = open_bank(name)
-    card = read_card(bank.path)
+    card = read_card(bank.path, bank.sha256)
     if as_json:
         out.print_json(json.dumps({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256}))
         return
@@ -67,8 +67,8 @@ def show_bank(
 
 def measured(card: dict[str, Any]) -> list[str]:
     """What was measured of a bank, a sentence for each result of its card, the worst first."""
-    results = [result for result in card.get("results", []) if "sentence" in result]
-    results.sort(key=lambda result: float(result["protected"]["final"]), reverse=True)
+    results = [result for result in card.get("results", []) if "sentence" in result and "protected" in result]
+    results.sort(key=lambda result: float(result["protected"].get("final", 0)), reverse=True)
     return [result["sentence"] for result in results]
 
 

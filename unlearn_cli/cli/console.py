@@ -33,11 +33,14 @@ def exits() -> Iterator[None]:
     except UnlearnError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("Interrupted. What was finished is kept.", INTERRUPTED)
+        fail("Interrupted. Nothing is half-written.", INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_LIBRARIES:
             raise
-        fail("This command trains networks, which needs PyTorch: pip install 'unlearn[train]'.", 1)
+        fail(
+            "This command trains networks, which needs PyTorch: in unlearn's checkout, pip install '.[train]'.",
+            1,
+        )
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise

@@ -64,7 +64,9 @@ def generate(
     """Make a noise bank: class-wise error-minimizing noise (Huang et al., ICLR 2021)."""
     from unlearn_cli.errors import UsageError
 
-    path = output or Path(f"{Path(dataset.removeprefix('folder:')).name}.safetensors")
+    path = output or Path(f"{Path(dataset.removeprefix('folder:')).resolve().name}.safetensors")
+    if path.suffix != ".safetensors":
+        raise UsageError(f"A bank is a .safetensors file: name it {path.with_suffix('.safetensors')}.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is already there. Name another --output, or add --overwrite.")
     from unlearn_cli.noise.error_min import ErrorMinSettings
@@ -74,6 +76,7 @@ def generate(
     where = pick_device(device)
     small = where.type == "cpu"
     spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes, dataset_name, licence)
+    path.parent.mkdir(parents=True, exist_ok=True)  # now, since it would be sad to find out at the end
     data = load_dataset(spec, "all").first(train_size or (options.CPU_IMAGES if small else None))
     settings = ErrorMinSettings(
         epsilon=epsilon,

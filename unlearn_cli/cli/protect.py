@@ -65,8 +65,12 @@ def protect(
             bar.update(row, advance=1, detail=plain(photo.source.name))
             if photo.status != "protected":
                 bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
+    for path in todo.copies:
+        err.print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
+    for path in todo.unreadable:
+        err.print(f"failed: {plain(str(path))}: the folder cannot be read")
     _print_summary(done, todo.others, choice, time.perf_counter() - start)
-    if any(photo.status == "failed" for photo in done):
+    if todo.unreadable or any(photo.status == "failed" for photo in done):
         raise typer.Exit(1)
 
 
@@ -92,6 +96,8 @@ def _print_summary(done: list[PhotoDone], others: int, choice: Choice, seconds: 
             f"{max(change.linf for change in changes):g} of 255 levels before encoding "
             f"(bound {choice.bank.provenance.epsilon})",
         )
+        lossy = max(photo.realised for photo in protected)
+        table.add_row("in the files", f"up to {lossy:g} levels, decoded again (JPEG and its like change pixels too)")
         psnr = sorted(change.psnr for change in changes)
         table.add_row("PSNR", f"{statistics.median(psnr):.1f} dB median, {psnr[0]:.1f} lowest, before encoding")
     if grey := sum(photo.grey for photo in protected):
@@ -104,7 +110,7 @@ def _print_summary(done: list[PhotoDone], others: int, choice: Choice, seconds: 
 def _print_limits(choice: Choice) -> None:
     from unlearn_cli.banks.card import read_card
 
-    card = read_card(choice.bank.path)
+    card = read_card(choice.bank.path, choice.bank.sha256)
     for line in [*measured(card)[:1], *card.get("limits", [])]:
         err.print(f"- {plain(line)}")
     err.print("- Nothing here helps against models that are already trained or photos that are already shared.")

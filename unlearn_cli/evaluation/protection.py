@@ -11,27 +11,22 @@ from unlearn_cli.photos.noise import Pattern, add_noise, resize_noise
 from unlearn_cli.victims.datasets import ImageSet
 
 
-def protect_set(data: ImageSet, bank: Bank, protected: tuple[str, ...] | None = None) -> ImageSet:
-    """A copy of the images with each class's pattern laid on; all classes, or the named ones.
+def protect_set(data: ImageSet, bank: Bank) -> ImageSet:
+    """A copy of the images with each class's pattern laid on.
 
     A class gets the bank's pattern of its name; of a family, whose patterns are interchangeable,
-    the k-th class gets the k-th pattern, none twice. Raises ``UsageError`` where there is none.
+    the k-th class gets the k-th pattern, none twice. Raises ``UsageError`` where there is none,
+    and ``BankError`` for a bank that cannot be laid on whole images.
     """
-    wanted = range(len(data.classes)) if protected is None else [_index(data, name) for name in protected]
+    bank.check_layable()
     patterns = _assign(data, bank)
     noise = np.zeros((len(data.classes), 3, data.size, data.size), np.int8)
-    for label in wanted:
-        pattern = Pattern(bank.noise[patterns[label]], bank.provenance.epsilon)
+    for label, index in enumerate(patterns):
+        pattern = Pattern(bank.noise[index], bank.provenance.epsilon)
         noise[label] = resize_noise(pattern, data.size, data.size).transpose(2, 0, 1)
     pixels = data.images.numpy().copy()
     add_noise(pixels, noise[data.labels.numpy()])
     return ImageSet(torch.from_numpy(pixels), data.labels, data.classes, data.name, data.licence)
-
-
-def _index(data: ImageSet, name: str) -> int:
-    if name not in data.classes:
-        raise UsageError(f"{data.name} has no class '{name}'. It has: {', '.join(data.classes)}.")
-    return data.classes.index(name)
 
 
 def _assign(data: ImageSet, bank: Bank) -> list[int]:

@@ -21,11 +21,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unlearn_cli.errors import WorkError
+from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.transforms import THROUGH, Transform
 from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.devices import wait_for
 from unlearn_cli.victims.models import build_model
-from unlearn_cli.victims.train import TrainingSettings, as_input, make_optimizer
+from unlearn_cli.victims.train import TrainingSettings, as_input, in_batches, make_optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class ErrorMinSettings:
 
 @dataclass(frozen=True)
 class Estimated:
-    """The longest that the search can take, from steps that were timed and undone."""
+    """How long all iterations would take, from a few timed steps of a throwaway search."""
 
     seconds: float
 
@@ -97,9 +98,11 @@ def error_min(
     """Search for one pattern for each class of ``data``; the last event is ``Finished``.
 
     On a CPU, the same seed gives the same bits with the same number of threads and the same
-    library versions. Raises ``UsageError`` for an unknown surrogate and ``WorkError`` if the
-    search diverges.
+    library versions. Raises ``UsageError`` for an unknown surrogate or a class without images,
+    and ``WorkError`` if the search diverges.
     """
+    if len(data.labels.unique()) < len(data.classes):
+        raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
     search = _Search(data.to(device), settings, device)
     yield Estimated(_estimate(data, settings, device))
     start = time.perf_counter()
@@ -138,8 +141,7 @@ class _Search:
         )
         self.noise = torch.zeros((len(data.classes), 3, data.size, data.size), device=device)
         self.batches: Iterator[Tensor] = iter(())
-        share = max(1, math.ceil(len(data) * settings.noise_share))
-        self.noise_images = self._shuffled(len(data))[:share]
+        self.noise_images = self._choose_noise_images()
 
     def train_surrogate(self, steps: int | None = None) -> None:
         """Train the surrogate on M batches of noisy images (Algorithm 1, lines 3 to 6)."""
@@ -174,6 +176,16 @@ class _Search:
         _refuse_divergence(self.surrogate)
         return wrong.item() / len(order)
 
+    def _choose_noise_images(self) -> Tensor:
+        """A random share of the images, with as large a share of every class that chance left out."""
+        labels, share = self.data.labels, self.settings.noise_share
+        chosen = self._shuffled(len(labels))[: math.ceil(len(labels) * share)]
+        parts = [chosen]
+        for label in set(range(len(self.data.classes))) - set(labels[chosen].tolist()):
+            mine = (labels == label).nonzero()[:, 0]
+            parts.append(mine[: math.ceil(len(mine) * share)])
+        return torch.cat(parts)
+
     def _logits(self, batch: Tensor, noise: Tensor) -> Tensor:
         noisy = (as_input(self.data.images[batch]) + noise[self.data.labels[batch]]).clamp(0, 255)
         logits: Tensor = self.surrogate(as_input(self.transform(noisy, self.generator)))
@@ -182,7 +194,7 @@ class _Search:
     def _next_batch(self) -> Tensor:
         batch = next(self.batches, None)
         if batch is None:
-            self.batches = iter(self._shuffled(len(self.data)).split(self.settings.batch_size))
+            self.batches = iter(in_batches(self._shuffled(len(self.data)), self.settings.batch_size))
             batch = next(self.batches)
         return batch
 
@@ -195,8 +207,10 @@ def _estimate(data: ImageSet, settings: ErrorMinSettings, device: torch.device) 
     trial = _Search(data.first(4 * settings.batch_size).to(device), replace(settings, noise_share=1.0), device)
     trial.train_surrogate(1)
     trial.improve_noise(1)
+    wait_for(device)
     start = time.perf_counter()
     trial.train_surrogate(2)
+    wait_for(device)
     trained = time.perf_counter()
     trial.improve_noise(2)
     passed = time.perf_counter()

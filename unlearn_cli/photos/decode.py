@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.metadata import safe_exif
-from unlearn_cli.photos.noise import SUPPORTED_MODES
+from unlearn_cli.photos.noise import DEEP, SUPPORTED_MODES
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 
@@ -30,7 +30,7 @@ class Photo:
     """A decoded photo and what of its file has to be known to write it back."""
 
     image: Image.Image
-    """Upright, in one of the modes that ``Pattern.protect`` takes or refuses with a reason."""
+    """Upright, in one of ``SUPPORTED_MODES``."""
     format: str
     """Pillow's name of the format that it came in, ``MPO`` as the JPEG that it is."""
     icc_profile: bytes | None = None
@@ -81,6 +81,8 @@ def _decode(image: Image.Image, path: Path) -> Photo:
     exif = safe_exif(image)
     image.load()
     upright = _with_plain_mode(_upright(image))
+    if upright.mode in DEEP and "transparency" in info:
+        raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
     if upright.mode not in SUPPORTED_MODES:
         raise PhotoSkippedError(UNSUPPORTED.get(upright.mode, f"its pixel mode {upright.mode} is not supported"))
     return Photo(
@@ -129,7 +131,13 @@ def _plain_dpi(dpi: Any) -> tuple[float, float] | None:
 def _is_lossless_webp(path: Path) -> bool:
     """Whether a WebP file's picture is a VP8L chunk, which Pillow does not tell."""
     with path.open("rb") as file:
-        return b"VP8L" in file.read(64)
+        file.seek(12)  # past RIFF, the size and WEBP
+        while len(chunk := file.read(8)) == 8:
+            if chunk[:4] in (b"VP8L", b"VP8 "):
+                return chunk[:4] == b"VP8L"
+            size = int.from_bytes(chunk[4:], "little")
+            file.seek(size + size % 2, 1)
+    return False
 
 
 def _unidentified(path: Path) -> str:

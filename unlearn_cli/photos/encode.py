@@ -40,6 +40,12 @@ def output_format(photo: Photo) -> str:
     raise PhotoSkippedError(f"{photo.format} in mode {photo.image.mode} cannot be written back without loss")
 
 
+def is_lossless(photo: Photo) -> bool:
+    """Whether what is written decodes to the very pixels, so that the bound holds in the file."""
+    target = output_format(photo)
+    return target in ("PNG", "TIFF", "BMP") or (target == "WEBP" and photo.lossless_webp)
+
+
 def output_name(source: Path, photo: Photo) -> str:
     """The name to write a photo under: its own, with ``.png`` behind it where it becomes one."""
     return source.name if output_format(photo) == photo.format else f"{source.name}.png"

@@ -15,9 +15,10 @@ from typing import Literal
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import write_atomically
 from unlearn_cli.photos.decode import open_photo
-from unlearn_cli.photos.encode import encode, output_name
+from unlearn_cli.photos.encode import encode, is_lossless, output_name
 from unlearn_cli.photos.noise import Change, Pattern
 from unlearn_cli.photos.scan import Task
+from unlearn_cli.photos.similarity import largest_change
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class PhotoDone:
     reason: str = ""
     change: Change | None = None
     """What changed in the pixels before encoding."""
+    realised: float = 0.0
+    """L-infinity in pixel levels of the encoded file against the original, decoded again."""
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     seconds: float = 0.0
@@ -84,16 +87,21 @@ class _Run:
         # Looked at before decoding, so that a second run over a large folder costs next to nothing.
         if not self.overwrite:
             self._skip_if_there(task.target)
-            self._skip_if_there(task.target.with_name(f"{task.target.name}.png"))
         photo = open_photo(task.source)
         target = task.target.with_name(output_name(task.target, photo))
+        if not self.overwrite:
+            self._skip_if_there(target)
         self._claim(target)
-        if target.exists() and target.samefile(task.source):
-            raise PhotoError(f"its copy {target} is the original itself, by a link")
         protected, change = self.pattern.protect(photo.image)
-        _write(target, encode(photo, protected), task.source)
+        if change.linf == 0:
+            raise PhotoSkippedError("the noise changes nothing in it: it is transparent, or all black or white")
+        data = encode(photo, protected)
+        realised = largest_change(photo.image, data)
+        if is_lossless(photo) and realised > self.pattern.epsilon:
+            raise PhotoError(f"its {target.suffix} file would change it by {realised:g} levels, more than the bound")
+        _write(target, data, task.source)
         grey = protected.mode not in ("RGB", "RGBA", "CMYK")
-        return PhotoDone(task.source, target, "protected", change=change, grey=grey)
+        return PhotoDone(task.source, target, "protected", change=change, realised=realised, grey=grey)
 
     def _skip_if_there(self, target: Path) -> None:
         with self.lock:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from unlearn_cli.errors import UsageError
 
-STRIP = 1 << 20
+STRIP = 1 << 17
 """Values worked on at a time: small enough to stay in the cache, large enough to be few."""
 
 LUMA = (0.299, 0.587, 0.114)
@@ -51,25 +51,36 @@ class Change:
 def add_noise(pixels: NDArray[Any], noise: NDArray[Any]) -> Change:
     """Add signed noise to unsigned pixels in place, saturating, and measure the change.
 
-    ``pixels`` is uint8 or uint16, ``noise`` int8 or int32 of the same shape and units, neither
-    the most negative value of its type; ``pixels`` must be C-contiguous. No value moves by more
-    than the noise asks for. ``squared_error`` and ``linf`` are in the units of ``pixels``.
+    ``pixels`` is uint8 and ``noise`` int8, or uint16 and int16, of the same shape and units;
+    no noise is the most negative value of its type, and ``pixels`` is C-contiguous. No value
+    moves by more than the noise asks for. The measures are in the units of ``pixels``.
     """
     flat, added = pixels.reshape(-1), noise.reshape(-1)
-    kind, top = flat.dtype, np.iinfo(flat.dtype).max
+    signed = np.empty((2, min(STRIP, flat.size)), added.dtype)
+    room, change = np.empty_like(signed[0], flat.dtype), np.empty_like(signed[0], np.float32)
     linf, squared = 0, 0.0
     for start in range(0, flat.size, STRIP):
-        part, step = flat[start : start + STRIP], added[start : start + STRIP]
+        part = flat[start : start + STRIP]
+        size = part.size
         # Saturate by shrinking the noise to the room there is: no wider type is needed.
-        up = np.minimum(np.maximum(step, 0).astype(kind), top - part)
-        down = np.minimum(np.maximum(-step, 0).astype(kind), part)
+        up, down = _both_ways(added[start : start + STRIP], signed[:, :size])
+        np.minimum(up, np.invert(part, out=room[:size]), out=up)
+        np.minimum(down, part, out=down)
         part += up
         part -= down
         up += down  # one of the two is zero everywhere
-        linf = max(linf, int(up.max(initial=0)))
-        change = up.astype(np.float32)
-        squared += float(np.dot(change, change))
+        linf = max(linf, int(up.max()))
+        change[:size] = up
+        squared += float(np.dot(change[:size], change[:size]))
     return Change(linf, squared, flat.size)
+
+
+def _both_ways(noise: NDArray[Any], buffer: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """How far noise goes up and how far down, each unsigned, in the two rows of ``buffer``."""
+    np.maximum(noise, 0, out=buffer[0])
+    np.subtract(buffer[0], noise, out=buffer[1])
+    unsigned = np.dtype(f"u{buffer.dtype.itemsize}")
+    return buffer[0].view(unsigned), buffer[1].view(unsigned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +124,7 @@ class Pattern:
             if mode == "L":
                 return grey
             if mode in DEEP:
-                return grey.astype(np.int32) * 257
+                return grey.astype(np.int16) * 257
             return np.dstack([grey, np.zeros_like(grey)])
         fourth = np.zeros((height, width, 1), np.int8)
         # More ink is less light.

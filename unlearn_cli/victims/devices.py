@@ -29,6 +29,14 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it, so that a clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def describe_hardware(device: torch.device) -> str:
     """One line on the machine that a number was measured on."""
     if device.type == "cuda":

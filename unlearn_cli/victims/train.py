@@ -67,7 +67,7 @@ def train_victim(
     model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
     train, test = train.to(device), test.to(device)
     optimizer = make_optimizer(model, settings)
-    steps = settings.epochs * -(-len(train) // settings.batch_size)
+    steps = settings.epochs * len(in_batches(torch.arange(len(train)), settings.batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
     history = _restore(checkpoint, settings, state, device)
@@ -105,7 +105,7 @@ def _train_epoch(
     model.train()
     correct = torch.zeros((), dtype=torch.int64, device=train.images.device)
     order = torch.randperm(len(train), generator=generator).to(train.images.device)
-    for batch in order.split(settings.batch_size):
+    for batch in in_batches(order, settings.batch_size):
         images, labels = train.images[batch], train.labels[batch]
         if settings.augment:
             images = flip_and_shift(images, generator)
@@ -117,6 +117,14 @@ def _train_epoch(
         schedule.step()
         correct += (logits.argmax(1) == labels).sum()
     return correct.item() / len(train)
+
+
+def in_batches(order: Tensor, size: int) -> list[Tensor]:
+    """Split indices into batches; a single one left over joins the last, for batch norm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def as_input(levels: Tensor) -> Tensor:

@@ -1,0 +1,26 @@
+"""How far a written photo is from its original."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from unlearn_cli.photos.noise import DEEP
+
+
+def largest_change(original: Image.Image, encoded: bytes) -> float:
+    """The L-infinity distance, in pixel levels, of an encoded photo to the pixels it was made from.
+
+    Colour beneath full transparency does not count, since lossy encoders do as they like there.
+    """
+    with Image.open(io.BytesIO(encoded)) as image:
+        image.load()
+        same = image.mode == original.mode or original.mode in DEEP
+        after = np.asarray(image if same else image.convert(original.mode))
+    before = np.asarray(original)
+    difference = np.maximum(before, after) - np.minimum(before, after)
+    if original.mode in ("RGBA", "LA"):
+        difference[before[..., -1] == 0] = 0
+    return float(difference.max()) / (257 if original.mode in DEEP else 1)
