@@ -35,6 +35,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for photo in options.photos:
         print(measure(photo, pattern, options.runs))
+    print()
+    print(measure_jobs(max(options.photos, key=lambda photo: photo.stat().st_size), pattern))
 
 
 def measure(photo: Path, pattern: Pattern, runs: int) -> str:
@@ -63,6 +65,24 @@ def measure(photo: Path, pattern: Pattern, runs: int) -> str:
         f"| {1000 * statistics.median(ours):.0f} "
         f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {1000 * once:.0f} |"
     )
+
+
+def measure_jobs(photo: Path, pattern: Pattern, copies: int = 20, runs: int = 5) -> str:
+    """The throughput of two jobs over that of one, on copies of one photo."""
+    ratios = []
+    for _ in range(runs):
+        seconds = []
+        for jobs in (1, 2):
+            with tempfile.TemporaryDirectory() as folder:
+                tasks = [Task(photo, Path(folder) / f"{i}.jpg") for i in range(copies)]
+                start = time.perf_counter()
+                assert all(d.status == "protected" for d in protect_photos(tasks, pattern, jobs=jobs))
+                seconds.append(time.perf_counter() - start)
+        ratios.append(seconds[0] / seconds[1])
+    ratios.sort()
+    middle = statistics.median(ratios)
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+    return f"{copies} times {photo.name}, two jobs: {middle:.2f} times one job's throughput ({spread})."
 
 
 def save_again(photo: Path) -> None:

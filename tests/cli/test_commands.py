@@ -38,7 +38,7 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
     run = unlearn("protect", "selfies", "--class", "person")
     assert run.returncode == 0, run.stderr
     assert "1 of 1 photos" in run.stdout
-    assert "1 other files" in run.stdout
+    assert "other files passed over: 1" in run.stdout
     assert re.search(r"largest change +│ \d of 255 levels before encoding \(bound 8\)", run.stdout)
     assert re.search(r"PSNR +│ \d+\.\d dB", run.stdout)
     # Measured figures and limits, not promises.
@@ -69,6 +69,8 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["protect", "missing", "--class", "cat"], 2, "There is no file or folder"),
         (["protect", "in", "--class", "cat", "-o", "in"], 2, "the input itself"),
         (["protect", "empty", "--class", "cat"], 1, "No photo found"),
+        (["protect", "in", "--class", "cat", "-o", "in/a.png"], 2, "is a file"),
+        (["protect", "in", "--class", "person", "--bank", "cifar10"], 2, "The shipped bank person has it"),
         (["protect", "in", "--class", "cat", "--bank", "nothing"], 3, "There is no noise bank 'nothing'"),
         (["protect", "in", "--class", "cat", "--bank", "broken.safetensors"], 3, "cannot be used: it is damaged"),
         (["banks", "show", "nothing"], 3, "There is no noise bank 'nothing'"),
@@ -90,6 +92,20 @@ def test_errors_are_one_sentence_with_a_stable_exit_code(
     assert run.returncode == code, run.stderr
     assert sentence in one_sentence(run.stderr)
     assert run.stdout == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX has pipes and wild names")
+def test_pipes_are_no_photos_and_names_cannot_speak_to_the_terminal(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "in" / "\x1b[31mred [bold]\n.jpg").write_bytes(b"no photo")
+    run = unlearn("protect", "in", "--class", "person")
+    assert run.returncode == 1
+    assert "1 of 3 photos" in run.stdout
+    assert "it cannot be read (No such file or directory)" in run.stderr
+    assert "\x1b" not in run.stderr + run.stdout
+    assert r"\x1b[31mred [bold]\x0a.jpg" in run.stderr
 
 
 def test_wrong_usage_exits_2(unlearn: RunUnlearn) -> None:

@@ -113,7 +113,9 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
         family = bank.provenance.family
         index = _find(class_name, bank.classes, family)
         if index is None:
-            raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}))
+            elsewhere = [e.name for e in shipped_banks() if _find(class_name, e.classes, e.family) is not None]
+            hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
+            raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
         return Choice(bank, bank.classes[index], index)
     entries = shipped_banks()
     for entry in entries:
@@ -139,8 +141,9 @@ def _plain(name: str) -> str:
 
 def _unknown(wanted: str, offered: dict[str, tuple[str, ...]]) -> str:
     names = [name for bank in offered.values() for name in bank]
+    words = [*names, *(alias for alias, name in ALIASES.items() if name in names)]
     listing = "; ".join(f"{bank}: {', '.join(classes)}" for bank, classes in offered.items())
-    return f"There is no class '{wanted}'.{_nearest(wanted, [*names, *ALIASES])} Choose one of ({listing})."
+    return f"There is no class '{wanted}'.{_nearest(wanted, words)} Choose one of ({listing})."
 
 
 def _nearest(wanted: str, names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -55,10 +56,11 @@ def fail(message: str, code: int) -> None:
 
 
 def plain(text: str) -> str:
-    """Text for a rich console as it is: file names may hold brackets and unpaired surrogates."""
+    """Text for a rich console as it is: file names may hold brackets, surrogates and escape codes."""
     from rich.markup import escape
 
-    return escape(text.encode("utf-8", "replace").decode())
+    shown = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda control: f"\\x{ord(control[0]):02x}", text)
+    return escape(shown.encode("utf-8", "replace").decode())
 
 
 def progress_bar() -> Progress:

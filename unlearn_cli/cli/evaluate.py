@@ -66,14 +66,15 @@ def evaluate(
     SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as the paper has it. Run the
     same command again after an interruption and it goes on at its last finished epoch.
     """
-    from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
+
+    noise = open_bank(bank)  # before PyTorch is loaded, which takes seconds
+    from unlearn_cli.banks.card import add_result
     from unlearn_cli.evaluation.compare import compare, estimate_seconds
     from unlearn_cli.victims.datasets import load_dataset
     from unlearn_cli.victims.devices import pick_device
     from unlearn_cli.victims.train import TrainingSettings
 
-    noise = open_bank(bank)
     where = pick_device(device)
     sizes = SCALES[scale or ("cpu" if where.type == "cpu" else "paper")]
     spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes)

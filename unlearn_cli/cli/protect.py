@@ -14,6 +14,7 @@ from unlearn_cli.cli.console import duration, err, exits, out, plain, progress_b
 if TYPE_CHECKING:
     from unlearn_cli.banks.catalog import Choice
     from unlearn_cli.photos.folder import PhotoDone
+    from unlearn_cli.photos.scan import Plan
 
 
 @exits()
@@ -69,12 +70,12 @@ def protect(
         err.print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
     for path in todo.unreadable:
         err.print(f"failed: {plain(str(path))}: the folder cannot be read")
-    _print_summary(done, todo.others, choice, time.perf_counter() - start)
+    _print_summary(done, todo, choice, time.perf_counter() - start)
     if todo.unreadable or any(photo.status == "failed" for photo in done):
         raise typer.Exit(1)
 
 
-def _print_summary(done: list[PhotoDone], others: int, choice: Choice, seconds: float) -> None:
+def _print_summary(done: list[PhotoDone], todo: Plan, choice: Choice, seconds: float) -> None:
     from rich.table import Table
 
     protected = [photo for photo in done if photo.status == "protected"]
@@ -82,13 +83,14 @@ def _print_summary(done: list[PhotoDone], others: int, choice: Choice, seconds: 
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("protected", f"{len(protected)} of {len(done)} photos in {duration(seconds)}")
-    if folders := _written_to(protected):
-        table.add_row("written to", plain(folders))
-    for status in ("skipped", "failed"):
+    if protected:
+        more = f" and {len(todo.outputs) - 3} more" if len(todo.outputs) > 3 else ""
+        table.add_row("written to", plain(", ".join(_here(path) for path in todo.outputs[:3]) + more))
+    for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
         for reason, count in _reasons(done, status).items():
-            table.add_row(f"{status}, not protected", f"{count}: {plain(reason)}")
-    if others:
-        table.add_row("no photos", f"{others} other files were left where they are")
+            table.add_row(meaning, f"{count}: {plain(reason)}")
+    if todo.others:
+        table.add_row("no photos", f"other files passed over: {todo.others}")
     changes = [photo.change for photo in protected if photo.change]
     if changes:
         table.add_row(
@@ -116,15 +118,9 @@ def _print_limits(choice: Choice) -> None:
     err.print("- Nothing here helps against models that are already trained or photos that are already shared.")
 
 
-def _written_to(protected: list[PhotoDone]) -> str:
-    """The folder that holds all copies, as seen from here."""
-    import os
-
-    folders = [str(photo.target.parent) for photo in protected if photo.target]
-    if not folders:
-        return ""
-    common = Path(os.path.commonpath(folders))
-    return str(common.relative_to(Path.cwd()) if common.is_relative_to(Path.cwd()) else common)
+def _here(path: Path) -> str:
+    """A path as seen from the working folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _reasons(done: list[PhotoDone], status: str) -> dict[str, int]:

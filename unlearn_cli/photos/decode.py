@@ -64,8 +64,9 @@ def open_photo(path: Path) -> Photo:
     except Exception as error:
         # Pillow's decoders raise nearly every built-in exception on damaged files: OSError,
         # SyntaxError, ValueError, struct.error, IndexError, ... No file may end the whole run.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PhotoError(f"it cannot be decoded ({reason or type(error).__name__})") from error
+        if isinstance(error, OSError) and error.strerror:
+            raise PhotoError(f"it cannot be read ({error.strerror})") from error
+        raise PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})") from error
 
 
 def _decode(image: Image.Image, path: Path) -> Photo:

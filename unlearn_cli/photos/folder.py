@@ -107,7 +107,9 @@ class _Run:
         with self.lock:
             ours = target in self.claimed
         if os.path.lexists(target) and not ours:
-            raise PhotoSkippedError("its protected copy is already there (--overwrite makes it again)")
+            raise PhotoSkippedError(
+                "a copy from an earlier run is already there, as it was made then (--overwrite makes it again)"
+            )
 
     def _claim(self, target: Path) -> None:
         with self.lock:

@@ -36,6 +36,8 @@ class Plan:
     tasks: tuple[Task, ...]
     others: int
     """How many files below the folders were passed over because they are no photos."""
+    outputs: tuple[Path, ...] = ()
+    """The folders, or files, that the copies go to: one for each given path."""
     copies: tuple[Path, ...] = ()
     """Folders and files passed over because they are protected copies of what lies beside them."""
     unreadable: tuple[Path, ...] = ()
@@ -53,24 +55,29 @@ def plan(paths: Iterable[Path], output: Path | None = None, *, recursive: bool =
     with one target, and ``WorkError`` for no photo.
     """
     given = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"The output {output} is a file. Name a folder with --output.")
     walk = _Walk(recursive)
     tasks: list[Task] = []
+    outputs: list[Path] = []
     for path in given:
         if path.is_dir():
             target = _folder_target(path, output, single=len(given) == 1)
             _refuse_output_around(path, target)
+            outputs.append(target)
             tasks += [Task(file, target / file.relative_to(path)) for file in walk.photos(path, target)]
-        elif not path.exists():
+        elif not path.is_file():
             raise UsageError(f"There is no file or folder {path}.")
         elif is_copy(path):
             walk.copies.append(path)
         else:
             tasks.append(Task(path, _file_target(path, output)))
+            outputs.append(tasks[-1].target)
     tasks = list(dict.fromkeys(tasks))
     if not tasks and not walk.unreadable:
         raise WorkError(f"No photo found in {', '.join(str(path) for path in given)}.")
     _refuse_collisions(tasks)
-    return Plan(tuple(tasks), walk.others, tuple(walk.copies), tuple(walk.unreadable))
+    return Plan(tuple(tasks), walk.others, tuple(outputs), tuple(walk.copies), tuple(walk.unreadable))
 
 
 def is_copy(path: Path) -> bool:
@@ -126,7 +133,7 @@ class _Walk:
                 path = here / name
                 if name.startswith("."):
                     continue
-                if path.suffix.lower() not in PHOTO_SUFFIXES:
+                if path.suffix.lower() not in PHOTO_SUFFIXES or not (path.is_file() or path.is_symlink()):
                     self.others += 1
                 elif is_copy(path):
                     self.copies.append(path)
