@@ -41,7 +41,8 @@ def _commands(command: Any, name: str) -> Iterator[str]:
         return
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.is_eager]
-    usage = " ".join([name, *(p.metavar or p.name.upper() for p in arguments), "[OPTIONS]"])
+    shown = [(p.metavar or p.name.upper()) + ("..." if p.nargs == -1 else "") for p in arguments]
+    usage = " ".join([name, *shown, "[OPTIONS]"])
     yield f"## {name}\n\n```\n{usage}\n```\n\n{inspect.cleandoc(command.help or '')}\n"
     yield "| option | meaning | default |\n|---|---|---|"
     yield from (_row(param) for param in [*arguments, *options])

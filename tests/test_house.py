@@ -103,7 +103,7 @@ def test_help_imports_no_engine() -> None:
         "import sys\n"
         "from unlearn_cli.cli.app import app\n"
         "app(['--help'], standalone_mode=False)\n"
-        "loaded = [n for n in ('numpy', 'PIL', 'safetensors', 'torch') if n in sys.modules]\n"
+        "loaded = [n for n in ('numpy', 'PIL', 'safetensors', 'torch', 'rich') if n in sys.modules]\n"
         "sys.exit(', '.join(loaded) or 0)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

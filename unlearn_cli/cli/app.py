@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Make your photos useless for training image models, before you share them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 app.command("protect")(protect.protect)
 app.command("generate")(generate.generate)

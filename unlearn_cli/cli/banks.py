@@ -32,7 +32,7 @@ def list_banks(as_json: AsJson = False) -> None:
             entry.name: {"classes": entry.offered, "patterns": len(bank.noise), "sha256": bank.sha256}
             for entry, bank in entries
         }
-        out.print_json(json.dumps(listing))
+        out().print_json(json.dumps(listing))
         return
     table = Table("bank", "classes", "patterns", "epsilon", "made at")
     for entry, bank in entries:
@@ -40,7 +40,7 @@ def list_banks(as_json: AsJson = False) -> None:
         table.add_row(
             entry.name, ", ".join(entry.offered), str(len(bank.noise)), f"{of.epsilon} of 255", f"{of.scale} px"
         )
-    out.print(table)
+    out().print(table)
 
 
 @app.command("show")
@@ -56,13 +56,13 @@ def show_bank(
     bank = open_bank(name)
     card = read_card(bank.path, bank.sha256)
     if as_json:
-        out.print_json(json.dumps({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256}))
+        out().print_json(json.dumps({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256}))
         return
     _print_provenance(bank)
     for line in [*measured(card), *card.get("limits", [])]:
-        out.print(f"- {plain(line)}")
+        out().print(f"- {plain(line)}")
     if command := card.get("made", {}).get("command"):
-        out.print(f"Made with: {plain(command)}")
+        out().print(f"Made with: {plain(command)}")
 
 
 def measured(card: dict[str, Any]) -> list[str]:
@@ -93,4 +93,4 @@ def _print_provenance(bank: Bank) -> None:
     }
     for key, value in rows.items():
         table.add_row(key, plain(value))
-    out.print(table)
+    out().print(table)

@@ -8,18 +8,35 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unlearn_cli.errors import UnlearnError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 INTERRUPTED = 130
 TRAINING_LIBRARIES = ("torch", "torchvision")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def out() -> Console:
+    """The terminal for results. Rich takes a tenth of a second to import, so not before it is used."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+@cache
+def err() -> Console:
+    """The terminal for everything else."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -51,7 +68,7 @@ def exits() -> Iterator[None]:
 
 def fail(message: str, code: int) -> None:
     """Print a message and leave with this exit code."""
-    err.print(f"[bold red]Error:[/] {plain(message)}")
+    err().print(f"[bold red]Error:[/] {plain(message)}")
     raise typer.Exit(code)
 
 
@@ -65,6 +82,8 @@ def plain(text: str) -> str:
 
 def progress_bar() -> Progress:
     """A live progress bar on stderr that leaves nothing behind; nothing at all without a terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -73,9 +92,9 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[detail]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=err,
+        console=err(),
         transient=True,
-        disable=not err.is_terminal,
+        disable=not err().is_terminal,
     )
 
 

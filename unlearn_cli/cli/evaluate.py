@@ -88,7 +88,7 @@ def evaluate(
         augment=augment,
         seed=seed,
     )
-    err.print(
+    err().print(
         f"Two trainings of {settings.model} on {where.type}: {len(train)} images, {settings.epochs} epochs each, "
         f"about {duration(estimate_seconds(train, test, settings, where))}."
     )
@@ -116,5 +116,5 @@ def _print_result(result: Compared) -> None:
     table = Table("trained on", "final", "peak", "on its training images", title="Accuracy on clean test images")
     for arm, of in (("clean", result.clean), ("protected", result.protected)):
         table.add_row(arm, f"{of.final:.1%}", f"{of.peak:.1%}", f"{of.train_final:.1%}")
-    out.print(table)
-    out.print(f"One seed. Report: {plain(str(result.path))}")
+    out().print(table)
+    out().print(f"One seed. Report: {plain(str(result.path))}")

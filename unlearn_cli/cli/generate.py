@@ -159,9 +159,11 @@ def _save(path: Path, finished: Finished, provenance: Provenance, device: torch.
         "hardware": describe_hardware(device),
     }
     write_card(path, new_card(path.stem, sha256, provenance, made))
-    out.print(
+    out().print(
         f"{plain(str(path))}: {len(finished.noise)} patterns after {finished.iterations} iterations "
         f"in {duration(finished.seconds)}, error rate {finished.error:.3f} ({finished.stop})."
     )
     if finished.stop != "error below stop_error":
-        err.print("The search did not reach its goal; the noise may protect less. Measure it with 'unlearn evaluate'.")
+        err().print(
+            "The search did not reach its goal; the noise may protect less. Measure it with 'unlearn evaluate'."
+        )

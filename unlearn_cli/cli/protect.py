@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @exits()
 def protect(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders of photos, or single photos.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")],
     class_name: Annotated[
         str, typer.Option("--class", help="What the photos show: 'person', or a name that 'unlearn banks list' tells.")
     ],
@@ -67,9 +67,9 @@ def protect(
             if photo.status != "protected":
                 bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
     for path in todo.copies:
-        err.print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
+        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
     for path in todo.unreadable:
-        err.print(f"failed: {plain(str(path))}: the folder cannot be read")
+        err().print(f"failed: {plain(str(path))}: the folder cannot be read")
     _print_summary(done, todo, choice, time.perf_counter() - start)
     if todo.unreadable or any(photo.status == "failed" for photo in done):
         raise typer.Exit(1)
@@ -104,7 +104,7 @@ def _print_summary(done: list[PhotoDone], todo: Plan, choice: Choice, seconds: f
         table.add_row("PSNR", f"{statistics.median(psnr):.1f} dB median, {psnr[0]:.1f} lowest, before encoding")
     if grey := sum(photo.grey for photo in protected):
         table.add_row("grey photos", f"{grey}: they carry only the brightness of the noise, and are protected less")
-    out.print(table)
+    out().print(table)
     if protected:
         _print_limits(choice)
 
@@ -114,8 +114,8 @@ def _print_limits(choice: Choice) -> None:
 
     card = read_card(choice.bank.path, choice.bank.sha256)
     for line in [*measured(card)[:1], *card.get("limits", [])]:
-        err.print(f"- {plain(line)}")
-    err.print("- Nothing here helps against models that are already trained or photos that are already shared.")
+        err().print(f"- {plain(line)}")
+    err().print("- Nothing here helps against models that are already trained or photos that are already shared.")
 
 
 def _here(path: Path) -> str:

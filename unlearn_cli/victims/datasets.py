@@ -101,6 +101,8 @@ def _load_cifar10(spec: DatasetSpec, split: Split) -> ImageSet:
     try:
         data: Any = CIFAR10(root, train=split != "test", download=spec.download)
     except (RuntimeError, OSError, EOFError) as error:
+        if spec.download:
+            raise WorkError(f"CIFAR-10 could not be fetched into {root} ({error}). Try again later.") from error
         raise WorkError(
             f"CIFAR-10 is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
         ) from error
