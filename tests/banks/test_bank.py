@@ -122,6 +122,13 @@ def test_measuring_changes_the_card_and_not_the_bank(bank: Bank) -> None:
     assert bank.path.read_bytes() == before
 
 
+@pytest.mark.parametrize("card", [[], {"results": 5}, {"results": ["a"]}, {"limits": [1]}, {"made": "by hand"}])
+def test_a_card_of_another_make_is_refused(bank: Bank, card: object) -> None:
+    card_path(bank.path).write_text(json.dumps(card))
+    with pytest.raises(BankError, match="Restore or delete"):
+        read_card(bank.path)
+
+
 def test_a_card_of_another_file_says_nothing(bank: Bank) -> None:
     write_card(bank.path, {"bank_sha256": "another", "results": [{"command": "a"}]})
     assert read_card(bank.path, bank.sha256) == {}

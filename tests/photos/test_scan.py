@@ -62,6 +62,15 @@ def test_protected_copies_are_never_protected_again(tmp_path: Path) -> None:
     assert {path.name for path in found} == {"2024-protected", "b-protected.jpg"}
     with pytest.raises(WorkError, match="No photo found"):
         plan([tmp_path / "selfies/b-protected.jpg"])
+    with pytest.raises(UsageError, match="is the protected copy"):
+        plan([tmp_path / "selfies/2024-protected"])
+
+
+def test_copies_with_dots_and_suffixes_in_their_names_are_known(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "selfies/12.05/a.jpg", "selfies/12.05-protected/a.jpg", "selfies/c.gif", "selfies/c-protected.gif.png"
+    )
+    assert list(pairs(tmp_path)) == ["selfies/c.gif", "selfies/12.05/a.jpg"]
 
 
 def test_no_input_is_ever_written_to(tmp_path: Path) -> None:
@@ -69,7 +78,7 @@ def test_no_input_is_ever_written_to(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds the input"):
         plan([tmp_path / "a/sub"], tmp_path / "a")
     with pytest.raises(UsageError, match="is an input"):
-        plan([tmp_path / "a", tmp_path / "a-protected"])
+        plan([tmp_path / "a", tmp_path / "a-protected/x.jpg"])
     with pytest.raises(UsageError, match="the input itself"):
         plan([tmp_path / "a/sub/x.jpg", tmp_path / "a/x.jpg"], tmp_path / "a")
 

@@ -12,7 +12,6 @@ from unlearn_cli.files import write_atomically
 
 CARD_SCHEMA = 1
 
-
 WHOLE_PHOTO = (
     "The pattern is stretched over the whole photo. It is not expected to survive a crop to a part of it, "
     "such as a face, before training."
@@ -36,9 +35,22 @@ def read_card(bank: Path, sha256: str | None = None) -> dict[str, Any]:
         return {}
     except (BankError, OSError) as error:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
-    if not isinstance(card, dict):
-        raise BankError(f"The card {path} is not a JSON object. Restore or delete it.")
+    if not isinstance(card, dict) or not _is_sound(card):
+        raise BankError(f"The card {path} is not one that unlearn wrote. Restore or delete it.")
     return card if sha256 in (None, card.get("bank_sha256")) else {}
+
+
+def _is_sound(card: dict[str, Any]) -> bool:
+    """Whether the parts that are read of a card have their types."""
+    results, limits = card.get("results", []), card.get("limits", [])
+    return (
+        isinstance(card.get("made", {}), dict)
+        and isinstance(limits, list)
+        and all(isinstance(line, str) for line in limits)
+        and isinstance(results, list)
+        and all(isinstance(result, dict) and isinstance(result.get("sentence", ""), str) for result in results)
+        and all(isinstance(result.get("protected", {}), dict) for result in results)
+    )
 
 
 def write_card(bank: Path, card: dict[str, Any]) -> None:

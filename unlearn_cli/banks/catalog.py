@@ -43,7 +43,6 @@ class Choice:
     """The pattern that a class name came to mean."""
 
     bank: Bank
-    class_name: str
     index: int
 
 
@@ -116,14 +115,14 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
             elsewhere = [e.name for e in shipped_banks() if _find(class_name, e.classes, e.family) is not None]
             hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
             raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
-        return Choice(bank, bank.classes[index], index)
+        return Choice(bank, index)
     entries = shipped_banks()
     for entry in entries:
         index = _find(class_name, entry.classes, entry.family)
         if index is not None:
             bank = load_bank(entry.path, entry.sha256)
             bank.check_layable()
-            return Choice(bank, bank.classes[index], index)
+            return Choice(bank, index)
     raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
 
 

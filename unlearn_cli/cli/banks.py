@@ -67,8 +67,8 @@ def show_bank(
 
 def measured(card: dict[str, Any]) -> list[str]:
     """What was measured of a bank, a sentence for each result of its card, the worst first."""
-    results = [result for result in card.get("results", []) if "sentence" in result and "protected" in result]
-    results.sort(key=lambda result: float(result["protected"].get("final", 0)), reverse=True)
+    results = [result for result in card.get("results", []) if "sentence" in result]
+    results.sort(key=lambda result: float(result.get("protected", {}).get("final", 1)), reverse=True)
     return [result["sentence"] for result in results]
 
 

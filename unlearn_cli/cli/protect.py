@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,6 +47,7 @@ def protect(
     import time
     import warnings
 
+    from unlearn_cli.banks.card import read_card
     from unlearn_cli.banks.catalog import choose
     from unlearn_cli.photos.folder import protect_photos
     from unlearn_cli.photos.noise import Pattern
@@ -56,6 +57,7 @@ def protect(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     start = time.perf_counter()
     choice = choose(class_name, bank)
+    card = read_card(choice.bank.path, choice.bank.sha256)  # a damaged one is told before any work
     todo = plan(paths, output, recursive=recursive)
     pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
     done: list[PhotoDone] = []
@@ -71,6 +73,8 @@ def protect(
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
     _print_summary(done, todo, choice, time.perf_counter() - start)
+    if any(photo.status == "protected" for photo in done):
+        _print_limits(card)
     if todo.unreadable or any(photo.status == "failed" for photo in done):
         raise typer.Exit(1)
 
@@ -105,14 +109,9 @@ def _print_summary(done: list[PhotoDone], todo: Plan, choice: Choice, seconds: f
     if grey := sum(photo.grey for photo in protected):
         table.add_row("grey photos", f"{grey}: they carry only the brightness of the noise, and are protected less")
     out().print(table)
-    if protected:
-        _print_limits(choice)
 
 
-def _print_limits(choice: Choice) -> None:
-    from unlearn_cli.banks.card import read_card
-
-    card = read_card(choice.bank.path, choice.bank.sha256)
+def _print_limits(card: dict[str, Any]) -> None:
     for line in [*measured(card)[:1], *card.get("limits", [])]:
         err().print(f"- {plain(line)}")
     err().print("- Nothing here helps against models that are already trained or photos that are already shared.")

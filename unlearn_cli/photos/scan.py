@@ -62,6 +62,8 @@ def plan(paths: Iterable[Path], output: Path | None = None, *, recursive: bool =
     outputs: list[Path] = []
     for path in given:
         if path.is_dir():
+            if is_copy(path):
+                raise UsageError(f"{path} is the protected copy of what lies beside it. Name the original instead.")
             target = _folder_target(path, output, single=len(given) == 1)
             _refuse_output_around(path, target)
             outputs.append(target)
@@ -85,9 +87,13 @@ def is_copy(path: Path) -> bool:
 
     Protecting it again would lay noise on noise, beyond the bound.
     """
-    if not path.stem.endswith(COPY):
-        return False
-    return os.path.lexists(path.with_name(path.stem.removesuffix(COPY) + path.suffix))
+    if path.name.endswith(COPY):  # a folder's copy, whose name may hold dots
+        return path.name != COPY and os.path.lexists(path.with_name(path.name.removesuffix(COPY)))
+    # A file's, which may have got .png behind its name.
+    for file in (path, path.with_suffix("")):
+        if file.stem.endswith(COPY):
+            return os.path.lexists(path.with_name(file.stem.removesuffix(COPY) + file.suffix))
+    return False
 
 
 def _refuse_output_around(folder: Path, target: Path) -> None:
