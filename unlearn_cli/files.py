@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all, and locking one against a second run."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import IO, Any
 
 TEMPORARY_PREFIX = ".unlearn-"
 """What every temporary file's name begins with; a scan for photos passes over them."""
 
+LOCKED_BYTE = 1 << 40
+"""Where Windows locks: far behind the end, so that nobody is kept from reading."""
 
-def write_atomically(path: Path, data: bytes) -> None:
+
+def write_atomically(path: Path, data: bytes, *, tag: str = "", times: tuple[int, int] | None = None) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
     Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
-    Raises ``OSError``, with the temporary file removed.
+    ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is; ``times`` are the
+    access and modification times in nanoseconds, set before the file is seen. Raises ``OSError``, with the
+    temporary file removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{tag}", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
+        if times is not None:
+            os.utime(name, ns=times)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -32,8 +40,57 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+def remove_temporary(folder: Path, tag: str) -> None:
+    """Remove what a killed run with this tag left in a folder. The caller holds that run's lock."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY_PREFIX + tag):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def lock(file: IO[Any]) -> bool:
+    """Lock an open file for this process, until it is closed or the process ends; False if another has it.
+
+    Where the file system cannot lock, nothing is locked and the answer is True.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return _lock_on_windows(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _lock_on_windows(file: IO[Any]) -> bool:
+    import msvcrt
+
+    position = file.tell()
+    file.seek(LOCKED_BYTE)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    finally:
+        file.seek(position)
+    return True
+
+
+_UMASK: list[int] = []
+
+
 def _umask() -> int:
-    """The process's umask, which POSIX only tells by setting it; mkstemp ignores it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    """The process's umask, which POSIX only tells by setting it; mkstemp ignores it.
+
+    Asked once: while it is being asked, another thread's new file would get the wrong one.
+    """
+    if not _UMASK:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        _UMASK.append(mask)
+    return _UMASK[0]

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from unlearn_cli import __version__
-from unlearn_cli.cli import banks, evaluate, generate, protect
+from unlearn_cli.cli import banks, evaluate, generate, protect, verify
+from unlearn_cli.cli.config import learn_environment, read_config
+from unlearn_cli.cli.console import exits
 
 app = typer.Typer(
     name="unlearn",
@@ -17,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("protect")(protect.protect)
+app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(banks.app, name="banks")
@@ -29,9 +32,13 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
+@exits()
 def main(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback has answered already
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
     """Make your photos useless for training image models, before you share them."""
+    learn_environment(context.command)
+    context.default_map = read_config(context.command)

@@ -80,7 +80,7 @@ def plain(text: str) -> str:
     return escape(shown.encode("utf-8", "replace").decode())
 
 
-def progress_bar() -> Progress:
+def progress_bar(*, hidden: bool = False) -> Progress:
     """A live progress bar on stderr that leaves nothing behind; nothing at all without a terminal."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -94,7 +94,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=err(),
         transient=True,
-        disable=not err().is_terminal,
+        disable=hidden or not err().is_terminal,
     )
 
 

@@ -2,27 +2,82 @@
 
 from __future__ import annotations
 
-import statistics
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unlearn_cli.cli.banks import measured
-from unlearn_cli.cli.console import duration, err, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import err, exits, out, plain, progress_bar
+from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
 
 if TYPE_CHECKING:
-    from unlearn_cli.banks.catalog import Choice
-    from unlearn_cli.photos.folder import PhotoDone
+    from collections.abc import Generator
+
+    from unlearn_cli.photos.copying import Options, PhotoDone, Protection
+    from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.scan import Plan
+
+
+class Form(StrEnum):
+    """Of the noise."""
+
+    class_wise = "class-wise"
+    sample_wise = "sample-wise"
+
+
+class Strength(StrEnum):
+    """Of the noise: how much of the bank's bound is used."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
+class Format(StrEnum):
+    """Of the copies."""
+
+    keep = "keep"
+    png = "png"
+    jpeg = "jpeg"
+    webp = "webp"
+
+
+class KeepMetadata(StrEnum):
+    """What of the metadata is kept."""
+
+    safe = "safe"
+    all = "all"
+    none = "none"
+
+
+@dataclass(frozen=True)
+class _Talk:
+    """How much is told, and how."""
+
+    json: bool
+    quiet: bool
+    verbose: bool
 
 
 @exits()
 def protect(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")
+    ] = None,
     class_name: Annotated[
-        str, typer.Option("--class", help="What the photos show: 'person', or a name that 'unlearn banks list' tells.")
-    ],
+        str | None,
+        typer.Option("--class", help="What the photos show: 'person', or a name that 'unlearn banks list' tells."),
+    ] = None,
+    class_from_folders: Annotated[
+        bool, typer.Option("--class-from-folders", help="Each subfolder's name is the class of the photos below it.")
+    ] = False,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help='TOML file with lines folder = "class", for --class-from-folders.')
+    ] = None,
     bank: Annotated[
         str | None,
         typer.Option(help="A shipped bank's name or a .safetensors file.  [default: the one with the class]"),
@@ -33,96 +88,295 @@ def protect(
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", "-r", help="Go into subfolders, or stay on top.")
     ] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make copies that are already there again.")] = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Also take the files that FILE lists, one a line or each ended by a zero."),
+    ] = None,
+    form: Annotated[
+        Form, typer.Option(help="One pattern for a class, or one made for each photo (not in this version).")
+    ] = Form.class_wise,
+    strength: Annotated[
+        Strength, typer.Option(help="How much of the bank's bound is used; for now 'high' is all there is: --epsilon.")
+    ] = Strength.high,
+    epsilon: Annotated[
+        int | None, typer.Option(help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="A secret key that makes your pattern your own (not in this version).")
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Write copies in their own format, or all in this one.")
+    ] = Format.keep,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.  [default: 95, or the source's where higher]"),
+    ] = None,
+    metadata: Annotated[
+        KeepMetadata, typer.Option(help="Keep dates, camera and copyright; or the place too; or only the profile.")
+    ] = KeepMetadata.safe,
+    preserve_times: Annotated[
+        bool, typer.Option("--preserve-times/--no-preserve-times", help="Give copies their originals' times.")
+    ] = True,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Put copies in their originals' places; needs --backup.")
+    ] = False,
+    backup: Annotated[Path | None, typer.Option(help="Where the originals go with --in-place.")] = None,
+    undo: Annotated[
+        Path | None, typer.Option(metavar="MANIFEST", help="Put back the originals of an --in-place run, and leave.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make all copies again, over whatever is there.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave a photo alone if there is anything at its copy's place.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also protect what is a protected copy already: noise on noise.")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Take only part I of N, so that N machines share a folder.")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no more photos after one failed.")] = False,
+    max_megapixels: Annotated[
+        int | None, typer.Option(min=1, help="Decode photos of up to this size.  [default: 178]")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Where each photo's record goes.  [default: OUTPUT.jsonl beside the output]")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also measure what each written copy holds, as 'unlearn verify' does.")
+    ] = False,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Show the first photos, before and after: .png or .html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell only what failed.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell each photo.")] = False,
 ) -> None:
     """Protect photos: write copies with noise that leaves a model nothing to learn.
 
     The originals are never touched. Each photo keeps its size, format, colour profile and dates;
-    its place (GPS) and embedded thumbnail are dropped.
+    its place (GPS) and embedded thumbnail are dropped. A second run goes on where the first stopped.
     """
     import os
     import time
-    import warnings
 
-    from unlearn_cli.banks.card import read_card
-    from unlearn_cli.banks.catalog import choose
+    from unlearn_cli.photos.copying import Options
+    from unlearn_cli.photos.encode import Writing
     from unlearn_cli.photos.folder import protect_photos
-    from unlearn_cli.photos.noise import Pattern
-    from unlearn_cli.photos.scan import plan
+    from unlearn_cli.photos.preview import Preview
+    from unlearn_cli.photos.scan import Where, parse_list, parse_shard, plan
+    from unlearn_cli.photos.undo import undo as put_back
 
-    # Pillow warns of odd but readable files and of large ones. Its hard limit on size stays on.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    talk = _Talk(as_json, quiet, verbose)
     start = time.perf_counter()
-    choice = choose(class_name, bank)
-    card = read_card(choice.bank.path, choice.bank.sha256)  # a damaged one is told before any work
-    todo = plan(paths, output, recursive=recursive)
-    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
-    done: list[PhotoDone] = []
-    with progress_bar() as bar:
-        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
-        for photo in protect_photos(todo.tasks, pattern, overwrite=overwrite, jobs=jobs or os.cpu_count() or 1):
-            done.append(photo)
-            bar.update(row, advance=1, detail=plain(photo.source.name))
-            if photo.status != "protected":
-                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
-    for path in todo.copies:
+    if undo is not None:
+        _undo(put_back(undo, overwrite=overwrite), talk)
+        return
+    _refuse_nonsense(
+        {
+            "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
+            "Say what the photos show with --class, such as --class person, or use --class-from-folders.": (
+                class_name is None and not class_from_folders
+            ),
+            "Use either --class or --class-from-folders.": class_name is not None and class_from_folders,
+            "--map belongs to --class-from-folders.": map_file is not None and not class_from_folders,
+            "--in-place needs --backup, a folder for the originals.": in_place and backup is None,
+            "--backup belongs to --in-place.": backup is not None and not in_place,
+            "Use either --output or --in-place.": in_place and output is not None,
+            "Use either --overwrite or --skip-existing.": overwrite and skip_existing,
+            "Use either --quiet or --verbose.": quiet and verbose,
+            "Sample-wise noise is not in this version. Leave out --form.": form is Form.sample_wise,
+            "Only --strength high is in this version. Use --epsilon for weaker noise.": strength is not Strength.high,
+            "No class takes a key in this version: everybody's pattern is the same. Leave out --key-file.": (
+                key_file is not None
+            ),
+        }
+    )
+    _set_limits(max_megapixels)
+    show = Preview.prepare(preview) if preview is not None else None
+    where = Where(
+        output=output,
+        recursive=recursive,
+        format=format_.value,
+        manifest=manifest,
+        backup=backup,
+        again=again,
+        shard=parse_shard(shard) if shard is not None else None,
+    )
+    options = Options(
+        writing=Writing(format_.value, quality, metadata.value, preserve_times),
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        again=again,
+        measure=measure,
+        fail_fast=fail_fast,
+        jobs=jobs or os.cpu_count() or 1,
+    )
+    # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
+    chosen = None if class_name is None else _choose(class_name, bank, epsilon)
+    listed = parse_list(_read_list(files_from)) if files_from is not None else []
+    todo = plan(paths or [], where, listed=listed)
+    protections = _choose_by_folder(todo, map_file, bank, epsilon) if chosen is None else {"": chosen}
+    if dry_run:
+        _tell_plan(todo, protections, options, talk)
+        return
+    totals = _run(protect_photos(todo, protections, options), todo, show, talk)
+    for path in todo.copies if not quiet else ():
         err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
-    _print_summary(done, todo, choice, time.perf_counter() - start)
-    if any(photo.status == "protected" for photo in done):
-        _print_limits(card)
-    if todo.unreadable or any(photo.status == "failed" for photo in done):
+    _tell_end(totals, todo, protections, time.perf_counter() - start, talk)
+    if show is not None and show.write() and not quiet:
+        err().print(f"Preview: {plain(str(preview))}")
+    if todo.unreadable or totals.counts["failed"]:
         raise typer.Exit(1)
 
 
-def _print_summary(done: list[PhotoDone], todo: Plan, choice: Choice, seconds: float) -> None:
-    from rich.table import Table
+def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
+    from unlearn_cli.errors import UsageError
 
-    protected = [photo for photo in done if photo.status == "protected"]
-    table = Table(show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("protected", f"{len(protected)} of {len(done)} photos in {duration(seconds)}")
-    if protected:
-        more = f" and {len(todo.outputs) - 3} more" if len(todo.outputs) > 3 else ""
-        table.add_row("written to", plain(", ".join(_here(path) for path in todo.outputs[:3]) + more))
-    for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
-        for reason, count in _reasons(done, status).items():
-            table.add_row(meaning, f"{count}: {plain(reason)}")
-    if todo.others:
-        table.add_row("no photos", f"other files passed over: {todo.others}")
-    changes = [photo.change for photo in protected if photo.change]
-    if changes:
-        table.add_row(
-            "largest change",
-            f"{max(change.linf for change in changes):g} of 255 levels before encoding "
-            f"(bound {choice.bank.provenance.epsilon})",
-        )
-        lossy = max(photo.realised for photo in protected)
-        table.add_row("in the files", f"up to {lossy:g} levels, decoded again (JPEG and its like change pixels too)")
-        psnr = sorted(change.psnr for change in changes)
-        table.add_row("PSNR", f"{statistics.median(psnr):.1f} dB median, {psnr[0]:.1f} lowest, before encoding")
-    if grey := sum(photo.grey for photo in protected):
-        table.add_row("grey photos", f"{grey}: they carry only the brightness of the noise, and are protected less")
-    out().print(table)
+    for sentence, holds in nonsense.items():
+        if holds:
+            raise UsageError(sentence)
 
 
-def _print_limits(card: dict[str, Any]) -> None:
-    for line in [*measured(card)[:1], *card.get("limits", [])]:
-        err().print(f"- {plain(line)}")
-    err().print("- Nothing here helps against models that are already trained or photos that are already shared.")
+def _set_limits(megapixels: int | None) -> None:
+    import warnings
+
+    from PIL import Image
+
+    # Pillow warns of odd but readable files and of large ones. Its hard limit on size stays on.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if megapixels is not None:
+        Image.MAX_IMAGE_PIXELS = megapixels * 500_000  # the limit is twice that
 
 
-def _here(path: Path) -> str:
-    """A path as seen from the working folder."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _read_list(name: str) -> bytes:
+    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
 
 
-def _reasons(done: list[PhotoDone], status: str) -> dict[str, int]:
-    from collections import Counter
+def _choose(class_name: str, bank: str | None, epsilon: int | None) -> Protection:
+    from unlearn_cli.banks.catalog import choose
+    from unlearn_cli.photos.copying import Protection
+    from unlearn_cli.photos.noise import Pattern
 
-    return dict(Counter(photo.reason for photo in done if photo.status == status).most_common())
+    choice = choose(class_name, bank)
+    bound = choice.bank.provenance.epsilon
+    pattern = Pattern(choice.bank.noise[choice.index], bound).scaled(bound if epsilon is None else epsilon)
+    return Protection(pattern, class_name, choice.bank.name, choice.bank.sha256, bound, choice.bank.path)
+
+
+def _choose_by_folder(
+    todo: Plan, map_file: Path | None, bank: str | None, epsilon: int | None
+) -> dict[str, Protection]:
+    """A protection for each subfolder's name; all that is wrong with them is told at once."""
+    import tomllib
+
+    from unlearn_cli.errors import UsageError
+
+    names: dict[str, Any] = {}
+    if map_file is not None:
+        try:
+            names = tomllib.loads(map_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"The map {map_file} cannot be read: {error}.") from error
+    for task in todo.tasks:
+        if not task.folder:
+            raise UsageError(f"{task.source} lies in no subfolder that would tell its class.")
+    found, wrong = {}, []
+    for folder in sorted({task.folder for task in todo.tasks}):
+        try:
+            found[folder] = _choose(str(names.get(folder, folder)), bank, epsilon)
+        except UsageError as error:
+            wrong.append((folder, str(error)))
+    if wrong:
+        others = f" ({len(wrong) - 1} more folders: {', '.join(name for name, _ in wrong[1:6])})" if wrong[1:] else ""
+        raise UsageError(f"The folder '{wrong[0][0]}' tells no class: {wrong[0][1]}{others} Name them in a --map file.")
+    return found
+
+
+def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: _Talk) -> Totals:
+    totals = Totals()
+    with progress_bar(hidden=talk.quiet) as bar:
+        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
+        for photo in events:
+            totals.add(photo)
+            if show is not None and photo.status == "protected":
+                show.add(photo)
+            bar.update(row, advance=1, detail=plain(photo.source.name))
+            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not _is_dull(photo, talk)):
+                text = photo.reason or here(photo.target or photo.source)
+                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
+    return totals
+
+
+def _is_dull(photo: PhotoDone, talk: _Talk) -> bool:
+    """Whether a photo that was left alone need not be named: of a large folder most are, when it is seen again."""
+    from unlearn_cli.photos.copying import DONE
+
+    return talk.quiet or photo.reason == DONE
+
+
+def _tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: _Talk) -> None:
+    from unlearn_cli.photos.scan import expected_target
+
+    if talk.json:
+        tasks = [[str(task.source), str(expected_target(task, options.writing.format))] for task in todo.tasks]
+        out().print_json(data={"dry_run": True, "photos": tasks, "others": todo.others})
+        return
+    for task in todo.tasks:
+        protection = protections.get("") or protections[task.folder]
+        target = expected_target(task, options.writing.format)
+        out().print(f"{plain(here(task.source))} -> {plain(here(target))} ({plain(protection.class_name)})")
+    print_rows([("would protect", f"{len(todo.tasks)} photos"), ("no photos", f"{todo.others} other files")])
+
+
+def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: _Talk) -> None:
+    from unlearn_cli.banks.card import read_card
+
+    banks = {protection.bank_sha256: protection for protection in protections.values()}
+    if talk.json:
+        summary = {
+            **totals.to_json(),
+            "unreadable_folders": len(todo.unreadable),
+            "other_files": todo.others,
+            "outputs": [str(path) for path in todo.outputs],
+            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
+            "banks": {protection.bank: sha256 for sha256, protection in banks.items()},
+            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
+            "seconds": round(seconds, 3),
+        }
+        out().print_json(data=summary)
+        return
+    if talk.quiet:
+        return
+    epsilons = {protection.pattern.epsilon for protection in protections.values()}
+    chroma = any(protection.pattern.mostly_chroma for protection in protections.values())
+    print_rows(protect_rows(totals, todo, seconds, epsilons, chroma))
+    if totals.counts["protected"]:
+        for sha256, protection in banks.items():
+            card = read_card(protection.bank_path, sha256)
+            weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
+            figures = measured(card)[:1] if protection.pattern.epsilon == protection.bank_epsilon else [weaker]
+            for line in [*figures, *card.get("limits", [])]:
+                err().print(f"- {plain(line)}")
+        err().print("- Nothing here helps against models that are already trained or photos that are already shared.")
+
+
+def _undo(events: Generator[PhotoDone, None, None], talk: _Talk) -> None:
+    totals = Totals()
+    for photo in events:
+        totals.add(photo)
+        if photo.status == "failed" or talk.verbose:
+            err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
+    if talk.json:
+        out().print_json(data={"restored": totals.counts["restored"], "failed": totals.counts["failed"]})
+    elif not talk.quiet:
+        print_rows([("restored", f"{totals.counts['restored']} of {totals.photos} photos"), *totals.rows()])
+    if totals.counts["failed"]:
+        raise typer.Exit(1)

@@ -7,7 +7,7 @@ import torch
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.noise import Pattern, add_noise, resize_noise
+from unlearn_cli.photos.noise import Pattern, add_noise
 from unlearn_cli.victims.datasets import ImageSet
 
 
@@ -23,7 +23,7 @@ def protect_set(data: ImageSet, bank: Bank) -> ImageSet:
     noise = np.zeros((len(data.classes), 3, data.size, data.size), np.int8)
     for label, index in enumerate(patterns):
         pattern = Pattern(bank.noise[index], bank.provenance.epsilon)
-        noise[label] = resize_noise(pattern, data.size, data.size).transpose(2, 0, 1)
+        noise[label] = pattern.at(data.size, data.size).transpose(2, 0, 1)
     pixels = data.images.numpy().copy()
     add_noise(pixels, noise[data.labels.numpy()])
     return ImageSet(torch.from_numpy(pixels), data.labels, data.classes, data.name, data.licence)

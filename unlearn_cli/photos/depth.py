@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from PIL import Image
 
@@ -12,14 +11,16 @@ HEAD = 1 << 16
 """The headers that are looked for lie within the first bytes of a file."""
 
 
-def has_deep_colour(image: Image.Image, path: Path) -> bool:
-    """Whether an opened, not yet loaded image has more than 8 bits a colour in its file."""
+def has_deep_colour(image: Image.Image, data: bytes) -> bool:
+    """Whether an opened, not yet loaded image has more than 8 bits a colour in its file, whose bytes are ``data``."""
     if image.mode not in COLOUR_MODES:
         return False
     if image.format == "JPEG2000":
-        return _jpeg2000_bits(_head(path)) > 8
+        return _jpeg2000_bits(data[:HEAD]) > 8
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8)) > 8
     if image.format == "AVIF":
-        return _avif_is_deep(_head(path))
+        return _avif_is_deep(data[:HEAD])
     # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
     # Portable pixmaps tell their largest value instead.
     arguments = [str(tile.args) for tile in getattr(image, "tile", ())]
@@ -27,11 +28,6 @@ def has_deep_colour(image: Image.Image, path: Path) -> bool:
         int(number) > 255 for text in arguments for number in re.findall(r"\b\d+\b", text)
     )
     return deep_pixmap or any(re.search(r";16[BLNS]", text) for text in arguments)
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD)
 
 
 def _jpeg2000_bits(head: bytes) -> int:

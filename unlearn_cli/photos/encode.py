@@ -3,97 +3,210 @@
 from __future__ import annotations
 
 import io
+import os
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PIL import Image, JpegImagePlugin
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError
+from unlearn_cli.photos import jpeg
 from unlearn_cli.photos.decode import Photo
+from unlearn_cli.photos.metadata import Keep
 from unlearn_cli.photos.noise import DEEP
 
 JPEG_QUALITY = 95
-"""With full colour resolution: most of the noise is in the colours, which 4:2:0 would halve."""
+JPEG_SUBSAMPLING = "444"
+"""Most of the noise is in the colours, which 4:2:0 would halve; docs/results/quality.md has the figures."""
+
+FormatChoice = Literal["keep", "png", "jpeg", "webp"]
 
 HOLDS = {
     "JPEG": ("RGB", "L", "CMYK"),
-    "PNG": ("RGB", "RGBA", "L", "LA", *DEEP),
+    "PNG": ("RGB", "RGBA", "L", "LA", DEEP),
     "WEBP": ("RGB", "RGBA"),
-    "TIFF": ("RGB", "RGBA", "L", "LA", "CMYK", *DEEP),
+    "TIFF": ("RGB", "RGBA", "L", "LA", "CMYK", DEEP),
     "BMP": ("RGB", "L"),
     "AVIF": ("RGB", "RGBA"),
 }
 """The modes that each format gives back as they were written."""
 
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "AVIF": (".avif", ".avifs"),
+}
+"""The names that a format goes by, the one to give first."""
+
+LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP")
+
 LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
 
+LONGEST_WEBP = 16383
 
-def output_format(photo: Photo) -> str:
-    """The format to write a photo in: its own, else PNG.
+
+@dataclass(frozen=True)
+class Writing:
+    """How copies are written."""
+
+    format: FormatChoice = "keep"
+    quality: int | None = None
+    """Of JPEG, WebP and AVIF, 1 to 100; None is ``JPEG_QUALITY``, or the source's own where that is higher."""
+    metadata: Keep = "safe"
+    preserve_times: bool = True
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"A quality is 1 to 100, not {self.quality}.")
+
+
+WRITING = Writing()
+"""Each in its own format, at its default quality, with safe metadata."""
+
+
+def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
+    """The format to write a photo in: the wanted one, or its own, or what holds it.
 
     Raises ``PhotoSkippedError`` when no format that we write holds its mode.
     """
-    if photo.image.mode in HOLDS.get(photo.format, ()):
+    if wanted != "keep":
+        target = wanted.upper()
+        if photo.mode not in HOLDS[target]:
+            raise PhotoSkippedError(f"{target} cannot hold a photo in mode {photo.mode} without loss")
+        return target
+    if photo.mode in HOLDS.get(photo.format, ()):
         return photo.format
-    if photo.image.mode in HOLDS["PNG"]:
+    if photo.format == "HEIF" and photo.mode in HOLDS["JPEG"]:
+        return "JPEG"
+    if photo.mode in HOLDS["PNG"]:
         return "PNG"
-    raise PhotoSkippedError(f"{photo.format} in mode {photo.image.mode} cannot be written back without loss")
+    raise PhotoSkippedError(f"{photo.format} in mode {photo.mode} cannot be written back without loss")
 
 
-def is_lossless(photo: Photo) -> bool:
+def is_lossless(photo: Photo, target: str, quality: int | None = None) -> bool:
     """Whether what is written decodes to the very pixels, so that the bound holds in the file."""
-    target = output_format(photo)
-    return target in ("PNG", "TIFF", "BMP") or (target == "WEBP" and photo.lossless_webp)
+    return target in LOSSLESS_FORMATS or (target == "WEBP" and photo.lossless_webp and quality is None)
 
 
-def output_name(source: Path, photo: Photo) -> str:
-    """The name to write a photo under: its own, with ``.png`` behind it where it becomes one."""
-    return source.name if output_format(photo) == photo.format else f"{source.name}.png"
+def output_name(name: str, photo: Photo, wanted: FormatChoice = "keep") -> str:
+    """The name to write a photo under.
 
-
-def encode(photo: Photo, pixels: Image.Image) -> bytes:
-    """The bytes of the protected photo: lossless where its format is, else at high quality.
-
-    Raises ``PhotoError`` when the encoder cannot write it.
+    Its own; with the suffix of the format behind it where it has to become another; with that
+    instead of its own where another format is wanted.
     """
-    target = output_format(photo)
-    options: dict[str, Any] = {}
-    if photo.icc_profile:
-        options["icc_profile"] = photo.icc_profile
-    if photo.exif and target != "BMP":
-        options["exif"] = photo.exif
-    if photo.dpi and target in ("JPEG", "PNG", "TIFF", "BMP"):
-        options["dpi"] = photo.dpi
-    buffer = io.BytesIO()
+    target = output_format(photo, wanted)
+    if target == photo.format and wanted == "keep":
+        return name
+    return renamed(name, target, instead=wanted != "keep")
+
+
+def renamed(name: str, target: str, *, instead: bool) -> str:
+    """A file's name in another format; ``instead`` of its old suffix or behind it."""
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in SUFFIXES[target]:
+        return name
+    return (stem if instead else name) + SUFFIXES[target][0]
+
+
+def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
+    """The bytes of a photo: lossless where its format is, else at high quality.
+
+    Raises ``PhotoSkippedError`` as ``output_format`` does, and ``PhotoError`` when the encoder cannot write it.
+    """
+    target = output_format(photo, writing.format)
+    if target == "WEBP" and max(photo.pixels.shape[:2]) > LONGEST_WEBP:
+        raise PhotoError(f"WebP holds at most {LONGEST_WEBP} pixels a side; choose another --format")
     try:
-        pixels.save(buffer, target, **options, **_format_options(target, photo))
+        if target == "JPEG":
+            quality = _jpeg_quality(photo, writing.quality)
+            data = jpeg.encode(photo.pixels, photo.mode, quality, JPEG_SUBSAMPLING, photo.metadata)
+            if data is not None:
+                return data
+        return _encode_by_pillow(photo, target, writing.quality)
     except Exception as error:  # As with decoding, encoders raise many kinds (size limits, memory).
-        raise PhotoError(f"it cannot be written as {target} ({error or type(error).__name__})") from error
+        raise PhotoError(f"it cannot be written as {target} ({str(error) or type(error).__name__})") from error
+
+
+def _encode_by_pillow(photo: Photo, target: str, quality: int | None) -> bytes:
+    image = to_image(photo.pixels, photo.mode)
+    buffer = io.BytesIO()
+    image.save(buffer, target, **_metadata_options(photo, target), **_format_options(photo, target, quality))
     return buffer.getvalue()
 
 
-def _format_options(target: str, photo: Photo) -> dict[str, Any]:
+def to_image(pixels: NDArray[Any], mode: str) -> Image.Image:
+    """Pixels as a Pillow image."""
+    return Image.fromarray(np.ascontiguousarray(pixels), None if mode == DEEP else mode)
+
+
+def _metadata_options(photo: Photo, target: str) -> dict[str, Any]:
+    kept = photo.metadata
+    options: dict[str, Any] = {}
+    if kept.icc_profile:
+        options["icc_profile"] = kept.icc_profile
+    if kept.exif and target != "BMP":
+        options["exif"] = kept.exif
+    if kept.dpi and target in ("JPEG", "PNG", "TIFF", "BMP"):
+        options["dpi"] = kept.dpi
+    if kept.xmp and target in ("JPEG", "WEBP", "AVIF"):
+        options["xmp"] = kept.xmp
+    if kept.comment and target == "JPEG":
+        options["comment"] = kept.comment
+    if target == "PNG" and (kept.text or kept.xmp):
+        texts = PngImagePlugin.PngInfo()
+        for key, value in kept.text.items():
+            texts.add_text(key, value)
+        if kept.xmp:
+            texts.add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
+        options["pnginfo"] = texts
+    return options
+
+
+def _format_options(photo: Photo, target: str, quality: int | None) -> dict[str, Any]:
     if target == "JPEG":
-        finer = photo.jpeg_tables and _mean(photo.jpeg_tables) < _mean(_tables_at(JPEG_QUALITY))
-        quality = {"qtables": photo.jpeg_tables} if finer else {"quality": JPEG_QUALITY}
-        return {**quality, "subsampling": 0, "optimize": False}
+        return {"quality": _jpeg_quality(photo, quality), "subsampling": 0}
     if target == "WEBP":
-        return {"lossless": True, "exact": True} if photo.lossless_webp else {"quality": JPEG_QUALITY}
+        lossless = is_lossless(photo, target, quality)
+        return {"lossless": True, "exact": True} if lossless else {"quality": quality or JPEG_QUALITY}
     if target == "TIFF":
         kept = photo.tiff_compression in LOSSLESS_TIFF
         return {"compression": photo.tiff_compression if kept else "tiff_adobe_deflate"}
     if target == "AVIF":
-        return {"quality": JPEG_QUALITY, "subsampling": "4:4:4"}
+        return {"quality": quality or JPEG_QUALITY, "subsampling": "4:4:4"}
     return {}
 
 
-def _mean(tables: dict[int, list[int]]) -> float:
-    return sum(map(sum, tables.values())) / sum(map(len, tables.values()))
+def _jpeg_quality(photo: Photo, wanted: int | None) -> int:
+    """The wanted quality, else ours, or the lowest that is no coarser than the source."""
+    if wanted is not None:
+        return wanted
+    tables = photo.jpeg_tables or {}
+    for quality in range(JPEG_QUALITY, 100):
+        ours = _tables_at(quality)
+        if all(sum(ours.get(number, ours[0])) <= sum(table) for number, table in tables.items()):
+            return quality
+    return 100
 
 
+@cache
 def _tables_at(quality: int) -> dict[int, list[int]]:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as image:
         assert isinstance(image, JpegImagePlugin.JpegImageFile)
         return image.quantization
+
+
+def default_format(source: Path) -> str | None:
+    """The format that a photo of this name most likely becomes when its own is kept; None where that is its own."""
+    suffix = source.suffix.lower()
+    if suffix == ".mpo" or any(suffix in names for names in SUFFIXES.values()):
+        return None
+    return "JPEG" if suffix in (".heic", ".heif", ".hif") else "PNG"

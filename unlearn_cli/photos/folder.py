@@ -2,127 +2,73 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
+import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from unlearn_cli.errors import PhotoError, PhotoSkippedError
-from unlearn_cli.files import write_atomically
-from unlearn_cli.photos.decode import open_photo
-from unlearn_cli.photos.encode import encode, is_lossless, output_name
-from unlearn_cli.photos.noise import Change, Pattern
-from unlearn_cli.photos.scan import Task
-from unlearn_cli.photos.similarity import largest_change
+from unlearn_cli.photos.copying import OPTIONS, Options, PhotoDone, Protection, Run
+from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.scan import WHERE, Plan, Task, Where, plan
 
 
-@dataclass(frozen=True)
-class PhotoDone:
-    """What became of one photo."""
+def protect_folder(
+    folder: Path,
+    protection: Protection,
+    where: Where = WHERE,
+    options: Options = OPTIONS,
+) -> Generator[PhotoDone, None, None]:
+    """Protect the photos below a folder (or a single photo), each as ``protect_photos`` says.
 
-    source: Path
-    target: Path | None
-    status: Literal["protected", "skipped", "failed"]
-    reason: str = ""
-    change: Change | None = None
-    """What changed in the pixels before encoding."""
-    realised: float = 0.0
-    """L-infinity in pixel levels of the encoded file against the original, decoded again."""
-    grey: bool = False
-    """Whether the photo could only carry the noise's luma."""
-    seconds: float = 0.0
+    Raises ``UsageError`` and ``WorkError`` as ``scan.plan`` and ``protect_photos`` do.
+    """
+    where = replace(where, format=options.writing.format)
+    yield from protect_photos(plan([folder], where), {"": protection}, options)
 
 
 def protect_photos(
-    tasks: Iterable[Task], pattern: Pattern, *, overwrite: bool = False, jobs: int = 1
+    todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS
 ) -> Generator[PhotoDone, None, None]:
     """Protect each photo and yield what became of it, in order, when its file is whole on the disk.
 
-    A target that is already there is skipped unless ``overwrite``. Originals are only ever read.
-    ``jobs`` photos are worked on at once, in threads, since decoding, adding and encoding all run
-    outside the interpreter's lock; as many more wait at most, however many there are.
+    ``protections`` has one for each name of ``Task.folder``, or one for ``""`` that is for all.
+    Originals are only ever read, unless a task has a backup for them. ``jobs`` photos are worked
+    on at once, in threads, since decoding, adding and encoding all run outside the interpreter's
+    lock; as many more wait at most, however many there are. Raises ``WorkError`` when a manifest
+    cannot be written, or another run holds it.
     """
-    run = _Run(pattern, overwrite)
-    with ThreadPoolExecutor(jobs) as pool:
+    with contextlib.ExitStack() as stack:
+        manifests = {path: stack.enter_context(Manifest(path)) for path in {task.manifest for task in todo.tasks}}
+        run = Run(todo, protections, options, manifests)
+        pool = ThreadPoolExecutor(max(options.jobs, 1))
         waiting: deque[Future[PhotoDone]] = deque()
         try:
-            for task in tasks:
-                waiting.append(pool.submit(run.protect, task))
-                if len(waiting) >= 2 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from _drain(run, todo.tasks, pool, waiting, options)
         finally:
             # Interrupted, or not asked on: what has begun is finished, the rest never begins.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Run:
-    """What the workers of one run share."""
-
-    def __init__(self, pattern: Pattern, overwrite: bool) -> None:
-        self.pattern, self.overwrite = pattern, overwrite
-        self.claimed: set[Path] = set()
-        self.lock = threading.Lock()
-
-    def protect(self, task: Task) -> PhotoDone:
-        """Protect one photo, whatever happens."""
-        start = time.perf_counter()
-        try:
-            done = self._protect(task)
-        except PhotoSkippedError as reason:
-            done = PhotoDone(task.source, None, "skipped", str(reason))
-        except PhotoError as error:
-            done = PhotoDone(task.source, None, "failed", str(error))
-        except MemoryError:
-            done = PhotoDone(task.source, None, "failed", "there is not enough memory to protect it")
-        return replace(done, seconds=time.perf_counter() - start)
-
-    def _protect(self, task: Task) -> PhotoDone:
-        # Looked at before decoding, so that a second run over a large folder costs next to nothing.
-        if not self.overwrite:
-            self._skip_if_there(task.target)
-        photo = open_photo(task.source)
-        target = task.target.with_name(output_name(task.target, photo))
-        if not self.overwrite:
-            self._skip_if_there(target)
-        self._claim(target)
-        protected, change = self.pattern.protect(photo.image)
-        if change.linf == 0:
-            raise PhotoSkippedError("the noise changes nothing in it: it is transparent, or all black or white")
-        data = encode(photo, protected)
-        realised = largest_change(photo.image, data)
-        if is_lossless(photo) and realised > self.pattern.epsilon:
-            raise PhotoError(f"its {target.suffix} file would change it by {realised:g} levels, more than the bound")
-        _write(target, data, task.source)
-        grey = protected.mode not in ("RGB", "RGBA", "CMYK")
-        return PhotoDone(task.source, target, "protected", change=change, realised=realised, grey=grey)
-
-    def _skip_if_there(self, target: Path) -> None:
-        with self.lock:
-            ours = target in self.claimed
-        if os.path.lexists(target) and not ours:
-            raise PhotoSkippedError(
-                "a copy from an earlier run is already there, as it was made then (--overwrite makes it again)"
-            )
-
-    def _claim(self, target: Path) -> None:
-        with self.lock:
-            if target in self.claimed:
-                raise PhotoError(f"another photo of this run has become {target} already")
-            self.claimed.add(target)
-
-
-def _write(target: Path, data: bytes, source: Path) -> None:
-    """Write a copy with its original's times."""
-    try:
-        write_atomically(target, data)
-        times = source.stat()
-        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    except OSError as error:
-        raise PhotoError(f"its copy {target} cannot be written ({error.strerror or error})") from error
+def _drain(
+    run: Run, tasks: Iterable[Task], pool: ThreadPoolExecutor, waiting: deque[Future[PhotoDone]], options: Options
+) -> Generator[PhotoDone, None, None]:
+    for task in tasks:
+        waiting.append(pool.submit(run.protect, task))
+        if len(waiting) >= 2 * options.jobs:
+            done = waiting.popleft().result()
+            yield done
+            if options.fail_fast and done.status == "failed":
+                for future in waiting:
+                    future.cancel()
+                break
+    while waiting:
+        future = waiting.popleft()
+        if future.cancelled():
+            continue
+        done = future.result()
+        yield done
+        if options.fail_fast and done.status == "failed":
+            for other in waiting:
+                other.cancel()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.photos.encode import FormatChoice, default_format, renamed
+from unlearn_cli.photos.manifest import SUFFIX, is_manifest
 
 PHOTO_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .tif .tiff .bmp .dib .gif .avif .avifs .heic .heif .hif "
@@ -20,13 +26,23 @@ no photo fails when it is read."""
 COPY = "-protected"
 """What is put behind the name of a folder or file for its protected copy."""
 
+FILES_MANIFEST = "photos-protected"
+"""The manifest of single files that are protected beside themselves, one for each folder."""
+
 
 @dataclass(frozen=True)
 class Task:
-    """One photo to protect. ``target`` may still get a suffix, when its format is known."""
+    """One photo to protect."""
 
     source: Path
     target: Path
+    """May still get another suffix, when its format is known."""
+    manifest: Path
+    """Where its record goes."""
+    folder: str = ""
+    """The name of the folder that tells its class: the first one below the given folder."""
+    backup: Path | None = None
+    """Where the original goes when the copy takes its place."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,7 @@ class Plan:
     """All that a run will do, before it does any of it."""
 
     tasks: tuple[Task, ...]
-    others: int
+    others: int = 0
     """How many files below the folders were passed over because they are no photos."""
     outputs: tuple[Path, ...] = ()
     """The folders, or files, that the copies go to: one for each given path."""
@@ -42,44 +58,88 @@ class Plan:
     """Folders and files passed over because they are protected copies of what lies beside them."""
     unreadable: tuple[Path, ...] = ()
     """Folders that could not be listed."""
+    manifests: tuple[Path, ...] = ()
+    """Manifests of earlier runs that were found on the way; they know protected photos."""
 
 
-def plan(paths: Iterable[Path], output: Path | None = None, *, recursive: bool = True) -> Plan:
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Which photos of what is given, and where their copies go."""
+
+    output: Path | None = None
+    recursive: bool = True
+    format: FormatChoice = "keep"
+    manifest: Path | None = None
+    backup: Path | None = None
+    """A folder for the originals; with it, each copy takes its original's place."""
+    again: bool = False
+    """Also take what is known to be protected already."""
+    shard: tuple[int, int] | None = None
+    """Take only part I of N, from 1; the parts of a folder are the same on every machine."""
+
+
+WHERE = Where()
+"""Everything below, beside it."""
+
+
+def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] = ()) -> Plan:
     """Find the photos below the given folders (or take the given files) and name their copies.
 
     A folder's copies go to ``<folder>-protected`` beside it, a file's to ``<name>-protected``
-    beside it; with ``output``, a single folder's straight into it, several folders' each into
-    one of its name, and files' into it. Hidden files, output folders, and protected copies
-    beside their originals are passed over, links to folders are not followed. Raises
-    ``UsageError`` for a path that is not there, an output that holds an input, or two photos
-    with one target, and ``WorkError`` for no photo.
+    beside it; with an output, a single folder's straight into it, several folders' each into
+    one of its name, and files' into it; ``listed`` files, which need not be there, keep their
+    relative folders. Hidden files, output folders, and protected copies beside their originals
+    are passed over, links to folders are not followed. Raises ``UsageError`` for a path that is
+    not there, an output that holds an input, or two photos with one target, and ``WorkError``
+    for no photo.
     """
     given = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"The output {output} is a file. Name a folder with --output.")
-    walk = _Walk(recursive)
-    tasks: list[Task] = []
-    outputs: list[Path] = []
+    listing = dict.fromkeys(listed)
+    walk = _Walk(where)
+    if where.output is not None and where.output.exists() and not where.output.is_dir():
+        raise UsageError(f"The output {where.output} is a file. Name a folder with --output.")
     for path in given:
         if path.is_dir():
-            if is_copy(path):
-                raise UsageError(f"{path} is the protected copy of what lies beside it. Name the original instead.")
-            target = _folder_target(path, output, single=len(given) == 1)
-            _refuse_output_around(path, target)
-            outputs.append(target)
-            tasks += [Task(file, target / file.relative_to(path)) for file in walk.photos(path, target)]
-        elif not path.is_file():
-            raise UsageError(f"There is no file or folder {path}.")
-        elif is_copy(path):
-            walk.copies.append(path)
+            walk.take_folder(path, single=len(given) == 1 and not listing)
+        elif path.is_file():
+            walk.take_file(path, path.name)
         else:
-            tasks.append(Task(path, _file_target(path, output)))
-            outputs.append(tasks[-1].target)
-    tasks = list(dict.fromkeys(tasks))
-    if not tasks and not walk.unreadable:
-        raise WorkError(f"No photo found in {', '.join(str(path) for path in given)}.")
-    _refuse_collisions(tasks)
-    return Plan(tuple(tasks), walk.others, tuple(outputs), tuple(walk.copies), tuple(walk.unreadable))
+            raise UsageError(f"There is no file or folder {path}.")
+    for entry in listing:
+        below = entry.as_posix() if not entry.is_absolute() and ".." not in entry.parts else entry.name
+        walk.take_file(Path(os.path.abspath(entry)), below)
+    tasks = list(dict.fromkeys(walk.tasks))
+    if not tasks and not walk.unreadable and where.shard is None:
+        named = ", ".join(str(path) for path in given[:3]) or "the list"
+        raise WorkError(f"No photo found in {named}.")
+    _refuse_collisions(tasks, where)
+    return Plan(
+        tuple(tasks),
+        walk.others,
+        tuple(dict.fromkeys(walk.outputs)),
+        tuple(walk.copies),
+        tuple(walk.unreadable),
+        tuple(dict.fromkeys(walk.manifests)),
+    )
+
+
+def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
+    """All photos below a folder, in order of their names, but for those of a folder ``apart``."""
+    yield from _Walk(Where(again=True)).photos(folder, apart or folder)
+
+
+def parse_list(data: bytes) -> list[Path]:
+    """The paths of a list: one a line, or each ended by a zero byte where there are any."""
+    entries = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``I/N`` as two numbers. Raises ``UsageError`` unless 1 <= I <= N."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"A shard is I/N with I from 1 to N, such as 2/8, not '{text}'.")
+    return int(match[1]), int(match[2])
 
 
 def is_copy(path: Path) -> bool:
@@ -99,7 +159,10 @@ def is_copy(path: Path) -> bool:
 def _refuse_output_around(folder: Path, target: Path) -> None:
     inside, around = folder.resolve(), target.resolve()
     if inside == around:
-        raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
+        raise UsageError(
+            f"The output {target} is the input itself. Name another folder with --output, "
+            "or replace the photos with --in-place and --backup."
+        )
     if inside.is_relative_to(around):
         raise UsageError(f"The output {target} holds the input {folder}. Name another folder with --output.")
 
@@ -112,53 +175,124 @@ def _folder_target(folder: Path, output: Path | None, *, single: bool) -> Path:
     return Path(os.path.abspath(output)) / ("" if single else folder.name)
 
 
-def _file_target(path: Path, output: Path | None) -> Path:
-    if output is None:
-        return path.with_name(f"{path.stem}{COPY}{path.suffix}")
-    target = Path(os.path.abspath(output)) / path.name
-    if target.resolve() == path.resolve():
-        raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
-    return target
-
-
 class _Walk:
-    """A walk over folders that keeps account of what it passes over."""
+    """A walk over what is given that keeps account of what it passes over."""
 
-    def __init__(self, recursive: bool) -> None:
-        self.recursive = recursive
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        self.backup = Path(os.path.abspath(where.backup)) if where.backup is not None else None
+        self.output = Path(os.path.abspath(where.output)) if where.output is not None else None
+        self.tasks: list[Task] = []
         self.others = 0
+        self.outputs: list[Path] = []
         self.copies: list[Path] = []
         self.unreadable: list[Path] = []
+        self.manifests: list[Path] = []
+        self._real = functools.cache(Path.resolve)
+        self._looked: set[Path] = set()
+
+    def take_folder(self, folder: Path, *, single: bool) -> None:
+        """Take the photos below a folder, in order of their names."""
+        if self.backup is not None:
+            target = folder
+            _refuse_backup_around(folder, self.backup)
+        else:
+            if is_copy(folder) and not self.where.again:
+                raise UsageError(f"{folder} is the protected copy of what lies beside it. Name the original instead.")
+            target = _folder_target(folder, self.output, single=single)
+            _refuse_output_around(folder, target)
+        manifest = self._manifest(self.output or target)
+        self.outputs.append(target)
+        self._find_manifests(folder.parent)
+        for file in self.photos(folder, target):
+            below = file.relative_to(folder)
+            if self._is_ours(below.as_posix()):
+                backup = self.backup / ("" if single else folder.name) / below if self.backup is not None else None
+                label = below.parts[0] if len(below.parts) > 1 else ""
+                self.tasks.append(Task(file, target / below, manifest, label, backup))
+
+    def take_file(self, path: Path, below: str) -> None:
+        """Take a single file; ``below`` is where it goes in an output folder."""
+        if is_copy(path) and not self.where.again:
+            self.copies.append(path)
+            return
+        self._find_manifests(path.parent)
+        backup = None
+        if self.backup is not None:
+            target, backup = path, self.backup / below
+            manifest = self._manifest(path.parent / FILES_MANIFEST)
+        elif self.output is not None:
+            target = self.output / below
+            manifest = self._manifest(self.output)
+            if target.resolve() == path.resolve():
+                raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
+        else:
+            target = path.with_name(f"{path.stem}{COPY}{path.suffix}")
+            manifest = self._manifest(path.parent / FILES_MANIFEST)
+        if self._is_ours(below):
+            self.tasks.append(Task(path, target, manifest, path.parent.name, backup))
+            self.outputs.append(target)
+
+    def _manifest(self, output: Path) -> Path:
+        """Where the manifest of an output is: beside it, one for each part of a shared folder."""
+        if self.where.manifest is not None:
+            return Path(os.path.abspath(self.where.manifest))
+        part = "" if self.where.shard is None else ".{}-of-{}".format(*self.where.shard)
+        return output.with_name(f"{output.name}{part}{SUFFIX}")
+
+    def _is_ours(self, below: str) -> bool:
+        if self.where.shard is None:
+            return True
+        digest = hashlib.sha256(unicodedata.normalize("NFC", below).encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") % self.where.shard[1] == self.where.shard[0] - 1
 
     def photos(self, folder: Path, output: Path) -> Iterator[Path]:
-        """The photos below a folder, in order of their names."""
+        """The photos below a folder, without what lies in the output."""
+        apart = {self._real(path) for path in (output, self.backup) if path is not None and path != folder}
         for parent, folders, files in os.walk(folder, onerror=self._unreadable):
             here = Path(parent)
-            folders[:] = sorted(name for name in folders if self.recursive and self._enters(here / name, output))
+            folders[:] = sorted(name for name in folders if self.where.recursive and self._enters(here / name, apart))
+            self._find_manifests(here)
             for name in sorted(files):
                 path = here / name
                 if name.startswith("."):
                     continue
                 if path.suffix.lower() not in PHOTO_SUFFIXES or not (path.is_file() or path.is_symlink()):
-                    self.others += 1
-                elif is_copy(path):
+                    self.others += path.suffix != SUFFIX
+                elif is_copy(path) and not self.where.again:
                     self.copies.append(path)
                 else:
                     yield path
 
-    def _enters(self, folder: Path, output: Path) -> bool:
-        if folder.name.startswith(".") or folder.resolve() == output.resolve():
+    def _enters(self, folder: Path, apart: set[Path]) -> bool:
+        if folder.name.startswith(".") or (not folder.is_symlink() and self._real(folder) in apart):
             return False
-        if is_copy(folder):
+        if is_copy(folder) and not self.where.again:
             self.copies.append(folder)
             return False
         return True
+
+    def _find_manifests(self, folder: Path) -> None:
+        if folder in self._looked:
+            return
+        self._looked.add(folder)
+        with contextlib.suppress(OSError):
+            self.manifests += [path for path in sorted(folder.glob(f"*{SUFFIX}")) if is_manifest(path)]
 
     def _unreadable(self, error: OSError) -> None:
         self.unreadable.append(Path(error.filename))
 
 
-def _refuse_collisions(tasks: list[Task]) -> None:
+def expected_target(task: Task, wanted: FormatChoice) -> Path:
+    """Where a photo's copy goes, as far as its name tells its format."""
+    name = task.target.name
+    if wanted != "keep":
+        return task.target.with_name(renamed(name, wanted.upper(), instead=True))
+    other = default_format(task.source)
+    return task.target if other is None else task.target.with_name(renamed(name, other, instead=False))
+
+
+def _refuse_collisions(tasks: list[Task], where: Where) -> None:
     """Two photos with one target would leave one of them unprotected without a word.
 
     Compared without case, since many file systems know none, but not within one folder: where
@@ -167,13 +301,21 @@ def _refuse_collisions(tasks: list[Task]) -> None:
     # Only folders are resolved: writing replaces a link in the output, and never what it points to.
     real = functools.cache(Path.resolve)
     sources = {real(task.source.parent) / task.source.name for task in tasks}
-    seen: dict[str, Task] = {}
+    seen: dict[str, tuple[Task, Path]] = {}
     for task in tasks:
-        if real(task.target.parent) / task.target.name in sources:
-            raise UsageError(f"{task.target} is an input, and would be written too. Name another --output.")
-        other = seen.setdefault(str(task.target).casefold(), task)
-        if other is not task and (other.target == task.target or other.source.parent != task.source.parent):
+        target = expected_target(task, where.format)
+        place = real(target.parent) / target.name
+        if place in sources and not (task.backup is not None and target == task.source):
+            raise UsageError(f"{target} is an input, and would be written too. Name another --output.")
+        other, its = seen.setdefault(str(target).casefold(), (task, target))
+        if other is not task and (its == target or other.source.parent != task.source.parent):
             raise UsageError(
-                f"{other.source} and {task.source} would both become {task.target}. "
+                f"{other.source} and {task.source} would both become {target}. "
                 "Protect them in two runs with different --output folders."
             )
+
+
+def _refuse_backup_around(folder: Path, backup: Path) -> None:
+    inside, around = folder.resolve(), backup.resolve()
+    if inside == around or inside.is_relative_to(around):
+        raise UsageError(f"The backup {backup} is or holds the input {folder}. Name another folder with --backup.")

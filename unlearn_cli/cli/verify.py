@@ -1,0 +1,104 @@
+"""``unlearn verify``: is everything protected, and by how much was it changed?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unlearn_cli.cli.console import err, exits, out, plain, progress_bar
+from unlearn_cli.cli.summary import FIGURES, print_rows
+
+if TYPE_CHECKING:
+    from unlearn_cli.photos.verify import Pair
+
+
+@exits()
+def verify(
+    originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
+    bank: Annotated[
+        list[str] | None, typer.Option(help="Also look for the noise of this bank of your own, a .safetensors file.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with every pair instead.")] = False,
+) -> None:
+    """Compare protected copies with their originals: what was changed, and is the noise in it?
+
+    For each pair it measures the largest change, PSNR, SSIM, CIEDE2000 and FLIP, and finds the bank,
+    class and epsilon that fit best. Exits with 1 unless every photo has a protected copy, as it was
+    written, and no lossless copy exceeds its bound.
+    """
+    import os
+    import warnings
+    from collections import Counter
+
+    from unlearn_cli.banks.catalog import open_bank, shipped_banks
+    from unlearn_cli.photos.verify import GOOD
+    from unlearn_cli.photos.verify import verify as check
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
+    pairs: list[Pair] = []
+    with progress_bar() as bar:
+        row = bar.add_task("Verifying", total=None, detail="")
+        for pair in check(originals, protected, banks, jobs=jobs or os.cpu_count() or 1):
+            pairs.append(pair)
+            name = pair.original or pair.protected
+            bar.update(row, advance=1, detail=plain(name.name if name else ""))
+            if pair.verdict not in ("protected", "skipped"):
+                bar.console.print(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
+    if as_json:
+        counts = Counter(pair.verdict for pair in pairs)
+        out().print_json(data={"counts": dict(counts), "pairs": [_as_json(pair) for pair in pairs]})
+    else:
+        print_rows(_rows(pairs))
+        if any(pair.quality and pair.quality.flip is None for pair in pairs):
+            err().print("FLIP was not measured: it needs the extra 'measure' (pip install 'unlearn[measure]').")
+    if any(pair.verdict not in GOOD for pair in pairs):
+        raise typer.Exit(1)
+
+
+def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
+    import statistics
+    from collections import Counter
+
+    rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
+    fits = Counter(
+        f"bank {pair.fit.bank}, class {pair.fit.class_name}, epsilon {round(pair.fit.epsilon)}"
+        for pair in pairs
+        if pair.fit is not None and pair.verdict in ("protected", "altered", "over its bound")
+    )
+    rows += [("noise", f"{count}: {text}") for text, count in fits.most_common()]
+    lossless = [pair.quality.linf for pair in pairs if pair.quality is not None and pair.lossless]
+    lossy = [pair.quality.linf for pair in pairs if pair.quality is not None and not pair.lossless]
+    if lossless:
+        rows.append(("lossless files", f"{len(lossless)}: changed by at most {max(lossless):g} of 255 levels"))
+    if lossy:
+        rows.append(("lossy files", f"{len(lossy)}: changed by up to {max(lossy):g} levels (JPEG changes pixels too)"))
+    for name, (row, worst, form, choose) in FIGURES.items():
+        values = [getattr(pair.quality, name) for pair in pairs if pair.quality is not None]
+        finite = [value for value in values if value is not None and value != float("inf")]
+        if finite and name != "linf":
+            median = form.format(statistics.median(finite))
+            rows.append((row, f"{median}, the median photo; {worst} {form.format(choose(finite))}"))
+    return rows
+
+
+def _counts(pairs: list[Pair]) -> Any:
+    from collections import Counter
+
+    return Counter(pair.verdict for pair in pairs)
+
+
+def _as_json(pair: Pair) -> dict[str, Any]:
+    values = asdict(pair)
+    for side in ("original", "protected"):
+        values[side] = str(values[side]) if values[side] is not None else None
+    if pair.quality is not None and pair.quality.psnr == float("inf"):
+        values["quality"]["psnr"] = None
+    return values

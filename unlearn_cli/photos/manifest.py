@@ -1,0 +1,216 @@
+"""The manifest: one JSON object a line for each photo, written as each photo ends.
+
+It lies beside the output and not in it, since people share the whole folder. It is what lets a run go on where an
+earlier one stopped, and what knows a protected photo from an original: nothing in the photo itself tells, because
+a mark would tell scrapers too.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.files import lock
+
+SUFFIX = ".jsonl"
+FIRST_LINE = 1 << 16
+"""Bytes that are looked at to see whether a file is a manifest."""
+
+Status = Literal["protected", "skipped", "failed", "restored"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What became of one photo. Paths are seen from the manifest's folder, with forward slashes."""
+
+    input: str
+    status: Status
+    output: str | None = None
+    reason: str = ""
+    input_sha256: str | None = None
+    output_sha256: str | None = None
+    bank: str | None = None
+    bank_sha256: str | None = None
+    class_name: str | None = None
+    """``class`` in the file."""
+    epsilon: int | None = None
+    """The bound, in pixel levels."""
+    key_fingerprint: str | None = None
+    format: str | None = None
+    linf: float | None = None
+    """The largest change before encoding, in pixel levels."""
+    grey: bool = False
+    """Whether the photo could only carry the noise's luma."""
+    measured: dict[str, float | None] | None = None
+    """With ``--measure``: what the written file holds; the fields of ``metrics.Quality``."""
+    settings: str | None = None
+    """A digest of all that decides the output besides the input."""
+    input_stat: tuple[int, int] | None = None
+    """Size in bytes and modification time in nanoseconds."""
+    output_stat: tuple[int, int] | None = None
+    backup: str | None = None
+    """Where the original went when its copy took its place."""
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """One line, ASCII, so that names that are not UTF-8 survive too."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        if "class_name" in values:
+            values["class"] = values.pop("class_name")
+        return json.dumps(values, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: bytes) -> Record | None:
+        """A line's record; None for what is none, such as a line that a killed run did not finish."""
+        try:
+            values = json.loads(line)
+            values["class_name"] = values.pop("class", None)
+            for stat in ("input_stat", "output_stat"):
+                if values.get(stat) is not None:
+                    values[stat] = tuple(values[stat])
+            known = {field.name for field in fields(cls)}
+            record = cls(**{key: value for key, value in values.items() if key in known})
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None
+        texts = (record.input, record.status, record.reason)
+        return record if all(isinstance(text, str) for text in texts) else None
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a manifest, in the order of their writing. Raises ``WorkError`` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if (record := Record.from_json(line)) is not None:
+                    yield record
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WorkError(f"The manifest {path} cannot be read ({error.strerror or error}).") from error
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file begins like one of our manifests."""
+    try:
+        with path.open("rb") as file:
+            return Record.from_json(file.readline(FIRST_LINE)) is not None
+    except OSError:
+        return False
+
+
+def protected_hashes(manifests: Iterable[Path]) -> set[str]:
+    """The SHA-256 of every protected photo that these manifests know."""
+    return {
+        record.output_sha256
+        for path in manifests
+        for record in read_records(path)
+        if record.output_sha256 is not None and record.status == "protected"
+    }
+
+
+class Manifest:
+    """An open manifest: what is known of each photo, and one writer, locked against a second run."""
+
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        """Read a manifest, and lock it to ``write``.
+
+        Raises ``WorkError`` if it cannot be read or written, or another run is writing to it, and ``UsageError``
+        if the file is something else.
+        """
+        self.path = path
+        self.folder = path.parent
+        self.tag = hashlib.sha256(os.fsencode(path)).hexdigest()[:8] + "-"
+        """Of the temporary files of the runs that write to this manifest."""
+        self._lock = threading.Lock()
+        if path.is_dir() or (path.exists() and path.stat().st_size and not is_manifest(path)):
+            raise UsageError(f"{path} is no manifest of unlearn's. Name another file with --manifest.")
+        self._file = self._open() if write else None
+        self._last = {record.input: record for record in read_records(path)}
+        self.protected = {
+            record.output_sha256
+            for record in read_records(path)
+            if record.output_sha256 is not None and record.status == "protected"
+        }
+
+    def _open(self) -> Any:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("ab+", buffering=0)
+        except OSError as error:
+            raise WorkError(f"The manifest {self.path} cannot be written ({error.strerror or error}).") from error
+        if not lock(file):
+            file.close()
+            raise WorkError(f"Another run is writing to {self.path}. Wait for it to end, or name another --manifest.")
+        return file
+
+    def relative(self, path: Path) -> str:
+        """A path as the manifest writes it."""
+        try:
+            return Path(os.path.relpath(path, self.folder)).as_posix()
+        except ValueError:  # On another drive.
+            return path.as_posix()
+
+    def absolute(self, path: str) -> Path:
+        """Where a path of the manifest is."""
+        return Path(os.path.normpath(self.folder / path))
+
+    def last(self, source: Path) -> Record | None:
+        """What became of a photo the last time."""
+        return self._last.get(self.relative(source))
+
+    def records(self) -> list[Record]:
+        """The last record of each photo."""
+        return list(self._last.values())
+
+    def add(self, record: Record) -> None:
+        """Write a record, unless it says what the last one of its photo says. Raises ``WorkError``."""
+        with self._lock:
+            last = self._last.get(record.input)
+            if last is not None and record.status in ("skipped", "failed") and _same(last, record):
+                return
+            try:
+                self._write(record.to_json().encode("ascii") + b"\n")
+            except OSError as error:
+                raise WorkError(
+                    f"The manifest {self.path} cannot be written ({error.strerror or error}). "
+                    "Make room and run the same command again: it goes on where it stopped."
+                ) from error
+            self._last[record.input] = record
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        end = self._file.seek(0, os.SEEK_END)
+        if end:
+            self._file.seek(end - 1)
+            if self._file.read(1) != b"\n":  # A killed run's last line.
+                line = b"\n" + line
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which unlocks it."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+
+
+def _same(one: Record, other: Record) -> bool:
+    return (one.status, one.reason, one.input_sha256) == (other.status, other.reason, other.input_sha256)

@@ -1,0 +1,172 @@
+"""Checking two folders, of originals and of protected copies: is everything there, protected, and within its bound?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
+from unlearn_cli.photos.decode import Photo, decode, read_file
+from unlearn_cli.photos.encode import LOSSLESS_FORMATS, SUFFIXES
+from unlearn_cli.photos.fit import Fit, Patterns
+from unlearn_cli.photos.manifest import SUFFIX, Record, is_manifest, read_records
+from unlearn_cli.photos.metrics import Quality, compare
+from unlearn_cli.photos.one import as_mode
+from unlearn_cli.photos.scan import photos_below
+
+Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "skipped", "failed"]
+
+GOOD = ("protected", "skipped")
+"""The verdicts that are no reason for an exit code of 1."""
+
+PROTECTED_CORRELATION = 0.5
+"""A difference that fits a pattern better than this is its noise. Over the project's photos, copies with 8 levels fit
+by at least 0.71, and unprotected ones, re-encoded or shrunk, by at most 0.36 unless a few pixels are all of it."""
+
+ALTERED_RESIDUAL = 4.0
+"""Levels of the reduced difference that are no noise; encoders leave at most 2."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was found out about one photo and its copy."""
+
+    original: Path | None
+    protected: Path | None
+    verdict: Verdict
+    reason: str = ""
+    lossless: bool = False
+    """Whether the copy's format gives back what was written, so that its bound holds in the file."""
+    quality: Quality | None = None
+    fit: Fit | None = None
+
+
+def verify(originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1) -> Generator[Pair, None, None]:
+    """Pair two folders (or two files), and yield what is found out about each pair, in order.
+
+    A manifest beside ``protected`` is used where there is one: it knows what was left alone and
+    why, and whether a copy is still the file that was written. Raises ``UsageError`` for a path
+    that is not there and ``WorkError`` for no photo.
+    """
+    for path in (originals, protected):
+        if not path.exists():
+            raise UsageError(f"There is no file or folder {path}.")
+    if originals.is_dir() != protected.is_dir():
+        raise UsageError("Name two folders, or two files: the originals first.")
+    check = _Check(Patterns(banks), _known(protected))
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[Pair]] = deque()
+        try:
+            for original, copy in _pairs(originals, protected):
+                waiting.append(pool.submit(check.pair, original, copy))
+                if len(waiting) >= 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pairs(originals: Path, protected: Path) -> Iterator[tuple[Path | None, Path | None]]:
+    if originals.is_file():
+        yield originals, protected
+        return
+    copies = dict.fromkeys(photos_below(protected))
+    found = False
+    for original in photos_below(originals, apart=protected):
+        found = True
+        there = [path for path in _names(protected / original.relative_to(originals)) if path in copies]
+        for copy in there[:1]:
+            del copies[copy]
+        yield original, there[0] if there else None
+    if not found:
+        raise WorkError(f"No photo found in {originals}.")
+    for copy in copies:
+        yield None, copy
+
+
+def _names(target: Path) -> Iterator[Path]:
+    """The names that a copy may have: its original's, or in another format's suffix behind or instead of it."""
+    yield target
+    suffixes = [suffix for names in SUFFIXES.values() for suffix in names]
+    for suffix in suffixes:
+        yield target.with_name(target.name + suffix)
+    for suffix in suffixes:
+        yield target.with_suffix(suffix)
+
+
+def _known(protected: Path) -> dict[Path, Record]:
+    """What the manifests beside a folder or a file tell, by the copy's path, or the original's where there is none."""
+    known: dict[Path, Record] = {}
+    folder = protected.resolve().parent
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if is_manifest(path):
+            for record in read_records(path):
+                known[(folder / record.input).resolve()] = record
+                if record.output is not None:
+                    known[(folder / record.output).resolve()] = record
+    return known
+
+
+class _Check:
+    def __init__(self, patterns: Patterns, known: dict[Path, Record]) -> None:
+        self.patterns, self.known = patterns, known
+
+    def pair(self, original: Path | None, copy: Path | None) -> Pair:
+        """Compare a photo with its copy."""
+        if original is None:
+            return Pair(None, copy, "missing", "it has no original")
+        record = self.known.get((copy or original).resolve())
+        if copy is None:
+            if record is not None and record.status == "skipped":
+                return Pair(original, None, "skipped", record.reason)
+            return Pair(original, None, "missing", "it has no protected copy")
+        try:
+            return self._compared(original, copy, record)
+        except (PhotoError, PhotoSkippedError) as error:
+            return Pair(original, copy, "failed", str(error))
+        except MemoryError:
+            return Pair(original, copy, "failed", "there is not enough memory to compare it")
+
+    def _compared(self, original: Path, copy: Path, record: Record | None) -> Pair:
+        data = read_file(copy)
+        before, after = decode(read_file(original), "none"), decode(data, "none")
+        lossless = after.format in LOSSLESS_FORMATS or after.lossless_webp
+        after = as_mode(after, before.mode)
+        recorded = record is not None and record.status == "protected" and record.output_sha256 is not None
+        same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
+        if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
+            reason = f"it is {_size(after)} where its original is {_size(before)}"
+            return Pair(original, copy, "altered", reason, lossless)
+        quality, fit = compare(before, after), self.patterns.best(before, after)
+        verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
+        bound = record.epsilon if recorded and record is not None else None
+        if verdict == "protected" and lossless:
+            bound = bound or self.patterns.epsilon(fit)
+            if bound is not None and quality.linf > bound:
+                verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels, and the bound is {bound}"
+        return Pair(original, copy, verdict, reason, lossless, quality, fit)
+
+
+def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
+    if same_file:
+        return "protected", ""
+    if fit is None or quality.linf == 0:
+        return "not protected", "it is the original's very picture"
+    if fit.correlation < PROTECTED_CORRELATION:
+        return "not protected", "how it differs fits no pattern"
+    if record is not None:
+        return "altered", "the file is not the one that was written; the noise is still in it"
+    if fit.residual > ALTERED_RESIDUAL:
+        return "altered", "it differs by more than noise; the noise is still in it"
+    return "protected", ""
+
+
+def _size(photo: Photo) -> str:
+    return f"{photo.pixels.shape[1]} x {photo.pixels.shape[0]} {photo.mode}"
