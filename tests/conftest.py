@@ -13,7 +13,10 @@ import pytest
 from hypothesis import settings
 
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
+from unlearn_cli.photos.copying import Protection
+from unlearn_cli.photos.noise import Pattern
 
 # Two shared cores say nothing about a test by taking long.
 settings.register_profile("unlearn", deadline=None, derandomize=True)
@@ -75,3 +78,16 @@ def make_bank(path: Path, *, epsilon: int = 8, classes: tuple[str, ...] = ("cat"
 @pytest.fixture
 def bank(tmp_path: Path) -> Bank:
     return make_bank(tmp_path / "bank.safetensors")
+
+
+def protection_of(pattern: Pattern, name: str = "test") -> Protection:
+    """What a run is given for its class."""
+    return Protection(pattern, name, name, "0" * 64, pattern.epsilon)
+
+
+@pytest.fixture(scope="session")
+def person() -> Protection:
+    """The shipped pattern for people."""
+    choice = choose("person")
+    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
+    return Protection(pattern, "person", choice.bank.name, choice.bank.sha256, pattern.epsilon, choice.bank.path)

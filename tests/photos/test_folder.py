@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tests.conftest import RunUnlearn
+from tests.conftest import protection_of
+from unlearn_cli.errors import UsageError
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
-from unlearn_cli.photos.folder import PhotoDone, protect_photos
+from unlearn_cli.photos.copying import Options, PhotoDone
+from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.noise import Pattern
-from unlearn_cli.photos.scan import plan
+from unlearn_cli.photos.scan import WHERE, Where, parse_list, parse_shard, plan
 
-PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8)
+PROTECTION = protection_of(Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8))
 
 
 def make_photo(path: Path, size: int = 40) -> Path:
@@ -30,23 +32,8 @@ def make_photo(path: Path, size: int = 40) -> Path:
     return path
 
 
-def run(folder: Path, **options: Any) -> dict[str, PhotoDone]:
-    return {done.source.name: done for done in protect_photos(plan([folder]).tasks, PATTERN, **options)}
-
-
-def test_a_second_run_does_nothing_and_overwrite_does_it_again(tmp_path: Path) -> None:
-    source = make_photo(tmp_path / "in" / "a.png")
-    assert run(tmp_path / "in")["a.png"].status == "protected"
-    target = tmp_path / "in-protected" / "a.png"
-    first = target.read_bytes()
-    target.write_bytes(b"something the user put there")
-    again = run(tmp_path / "in")["a.png"]
-    assert again.status == "skipped"
-    assert "from an earlier run" in again.reason
-    assert target.read_bytes() == b"something the user put there"
-    assert run(tmp_path / "in", overwrite=True)["a.png"].status == "protected"
-    assert target.read_bytes() == first
-    assert source.stat().st_mtime_ns == target.stat().st_mtime_ns
+def run(folder: Path, where: Where = WHERE, **options: Any) -> dict[str, PhotoDone]:
+    return {done.source.name: done for done in protect_folder(folder, PROTECTION, where, Options(**options))}
 
 
 def test_a_format_that_cannot_be_written_back_becomes_a_png_once(tmp_path: Path) -> None:
@@ -59,10 +46,19 @@ def test_a_format_that_cannot_be_written_back_becomes_a_png_once(tmp_path: Path)
 def test_two_photos_never_share_one_copy(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.gif")
     make_photo(tmp_path / "in" / "a.gif.png")
-    done = run(tmp_path / "in", overwrite=True)
-    assert done["a.gif"].status == "protected"
-    assert done["a.gif.png"].status == "failed"
-    assert "another photo" in done["a.gif.png"].reason
+    with pytest.raises(UsageError, match="would both become"):
+        run(tmp_path / "in")
+    assert not (tmp_path / "in-protected").exists()
+    # A name that does not tell: the GIF that is called BMP becomes a PNG.
+    (tmp_path / "in" / "a.gif").rename(tmp_path / "in" / "b.bmp")
+    make_photo(tmp_path / "in" / "b.bmp.png")
+    done = run(tmp_path / "in", jobs=2)
+    assert {name: photo.status for name, photo in done.items()} == {
+        "a.gif.png": "protected",
+        "b.bmp": "failed",
+        "b.bmp.png": "protected",
+    }
+    assert "another photo" in done["b.bmp"].reason
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 7])
@@ -71,8 +67,8 @@ def test_any_number_of_jobs_gives_the_same_files_in_order(tmp_path: Path, jobs: 
     for i, name in enumerate(names):
         make_photo(tmp_path / "in" / name, 20 + i)
     (tmp_path / "in" / "07.jpg").write_bytes(b"damaged")
-    list(protect_photos(plan([tmp_path / "in"], tmp_path / "one").tasks, PATTERN))
-    done = list(protect_photos(plan([tmp_path / "in"]).tasks, PATTERN, jobs=jobs))
+    run(tmp_path / "in", Where(output=tmp_path / "one"))
+    done = list(protect_folder(tmp_path / "in", PROTECTION, Where(), Options(jobs=jobs)))
     assert [d.source.name for d in done] == names
     assert [d.source.name for d in done if d.status == "failed"] == ["07.jpg"]
     for name in set(names) - {"07.jpg"}:
@@ -82,7 +78,7 @@ def test_any_number_of_jobs_gives_the_same_files_in_order(tmp_path: Path, jobs: 
 def test_a_run_that_is_not_asked_on_begins_nothing_more(tmp_path: Path) -> None:
     for i in range(30):
         make_photo(tmp_path / "in" / f"{i:02}.png")
-    events = protect_photos(plan([tmp_path / "in"]).tasks, PATTERN, jobs=2)
+    events = protect_folder(tmp_path / "in", PROTECTION, Where(), Options(jobs=2))
     next(events)
     events.close()
     written = list((tmp_path / "in-protected").iterdir())
@@ -128,11 +124,18 @@ def test_a_photo_that_noise_cannot_change_is_not_called_protected(tmp_path: Path
 def test_what_the_file_holds_is_measured(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "a.webp"):
         make_photo(tmp_path / "in" / name, 64)
-    done = run(tmp_path / "in")
-    assert done["a.png"].change
-    assert done["a.png"].realised == done["a.png"].change.linf == 8
-    assert done["a.jpg"].realised > 8
-    assert done["a.webp"].realised > 8
+    assert run(tmp_path / "in", Where(output=tmp_path / "out"))["a.png"].quality is None
+    measured = {name: photo.quality for name, photo in run(tmp_path / "in", measure=True).items()}
+    for name in ("a.png", "a.jpg", "a.webp"):
+        quality = measured[name]
+        assert quality is not None
+        assert quality.linf == 8 if name == "a.png" else quality.linf > 8
+        assert 25 < quality.psnr < 45
+        assert quality.ssim is not None
+        assert quality.flip is not None
+        assert 0.8 < quality.ssim < 1
+        assert 0 < quality.flip < 0.5
+        assert 0 < quality.ciede2000 < quality.ciede2000_p95
 
 
 def test_a_lossless_webp_with_a_profile_stays_lossless(tmp_path: Path) -> None:
@@ -140,8 +143,9 @@ def test_a_lossless_webp_with_a_profile_stays_lossless(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.effect_noise((40, 40), 60).convert("RGB")
     image.save(tmp_path / "in" / "a.webp", lossless=True, icc_profile=profile)
-    done = run(tmp_path / "in")["a.webp"]
-    assert 0 < done.realised <= 8
+    done = run(tmp_path / "in", measure=True)["a.webp"]
+    assert done.quality
+    assert 0 < done.quality.linf <= 8
     assert done.target
     with Image.open(done.target) as written:
         assert written.info["icc_profile"] == profile
@@ -149,8 +153,10 @@ def test_a_lossless_webp_with_a_profile_stays_lossless(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_fails_photo_by_photo(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.png")
-    (tmp_path / "in-protected").write_text("a file where the folder should be")
-    done = run(tmp_path / "in")["a.png"]
+    make_photo(tmp_path / "in" / "sub" / "b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("a file where the folder should be")
+    done = run(tmp_path / "in", Where(output=tmp_path / "out"))["b.png"]
     assert done.status == "failed"
     assert "cannot be written" in done.reason
 
@@ -178,24 +184,88 @@ def test_files_get_the_permissions_that_any_new_file_gets(tmp_path: Path) -> Non
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_at_any_moment_there_are_only_whole_files(tmp_path: Path, unlearn: RunUnlearn) -> None:
-    names = [f"{i:02}.png" for i in range(40)]
-    for name in names:
-        make_photo(tmp_path / "in" / name, 150)
-    originals = {name: (tmp_path / "in" / name).read_bytes() for name in names}
-    command = [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person"]
-    unlearn("protect", "in", "--class", "person", "-o", "expected")
-    out = tmp_path / "in-protected"
-    for moment in range(5):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(out.glob("*.png"))) < moment * 7 + 1:
-            time.sleep(0.002)
-        process.kill()
-        process.wait()
-        for file in out.glob("*.png"):
-            assert file.read_bytes() == (tmp_path / "expected" / file.name).read_bytes()
-    assert unlearn("protect", "in", "--class", "person").returncode == 0
-    visible = [path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)]
-    assert sorted(visible) == names
-    assert {name: (tmp_path / "in" / name).read_bytes() for name in names} == originals
+@pytest.mark.parametrize(
+    ("wanted", "name", "magic"),
+    [("png", "a.png", b"\x89PNG"), ("jpeg", "a.jpg", b"\xff\xd8\xff"), ("webp", "a.webp", b"RIFF")],
+)
+def test_all_copies_can_have_one_format(tmp_path: Path, wanted: Any, name: str, magic: bytes) -> None:
+    make_photo(tmp_path / "in" / "a.tif")
+    writing = Writing(wanted)
+    done = run(tmp_path / "in", writing=writing)["a.tif"]
+    assert done.target == tmp_path / "in-protected" / name
+    assert done.target.read_bytes().startswith(magic)
+    assert "protected by an earlier run" in run(tmp_path / "in", writing=writing)["a.tif"].reason
+
+
+def test_what_a_wanted_format_cannot_hold_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGBA", (20, 20), (90, 120, 30, 128)).save(tmp_path / "in" / "a.png")
+    done = run(tmp_path / "in", writing=Writing("jpeg"))["a.png"]
+    assert done.status == "skipped"
+    assert "JPEG cannot hold" in done.reason
+
+
+def test_a_quality_is_as_asked(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.jpg", 200)
+    sizes = []
+    for quality in (60, None, 99):
+        out = tmp_path / f"out{quality}"
+        target = run(tmp_path / "in", Where(output=out), writing=Writing(quality=quality))["a.jpg"].target
+        assert target is not None
+        sizes.append(target.stat().st_size)
+    assert sizes == sorted(sizes)
+    with pytest.raises(UsageError, match="1 to 100"):
+        Writing(quality=0)
+
+
+def test_times_are_kept_or_not(tmp_path: Path) -> None:
+    os.utime(make_photo(tmp_path / "in" / "a.png"), ns=(10**18, 10**18))
+    for kept in (True, False):
+        options = {"writing": Writing(preserve_times=kept)}
+        target = run(tmp_path / "in", Where(output=tmp_path / f"out{kept}"), **options)["a.png"].target
+        assert target is not None
+        assert (target.stat().st_mtime_ns == 10**18) == kept
+
+
+def test_a_run_that_fails_fast_begins_no_more(tmp_path: Path) -> None:
+    for i in range(30):
+        make_photo(tmp_path / "in" / f"{i:02}.png")
+    (tmp_path / "in" / "03.png").write_bytes(b"damaged")
+    done = run(tmp_path / "in", fail_fast=True, jobs=2)
+    assert done["03.png"].status == "failed"
+    assert 4 <= len(done) < 12
+    assert run(tmp_path / "in", Where(output=tmp_path / "all"))["29.png"].status == "protected"
+
+
+def test_an_explicit_list_keeps_its_folders_and_misses_what_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photo(tmp_path / "a" / "x.png")
+    make_photo(tmp_path / "b" / "x.png")
+    monkeypatch.chdir(tmp_path)
+    listed = parse_list(b"a/x.png\nb/x.png\nb/gone.png\n")
+    todo = plan([], Where(output=tmp_path / "out"), listed=listed)
+    done = list(protect_photos(todo, {"": PROTECTION}))
+    assert [photo.status for photo in done] == ["protected", "protected", "failed"]
+    assert "No such file" in done[2].reason
+    assert (tmp_path / "out" / "b" / "x.png").is_file()
+    assert parse_list(b"a/x.png\0b/with\nline.png\0") == [Path("a/x.png"), Path("b/with\nline.png")]
+
+
+@given(parts=st.integers(1, 7))
+def test_the_shards_of_a_folder_are_all_of_it_once(parts: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "in"
+        for i in range(20):
+            (root / f"{i % 3}").mkdir(parents=True, exist_ok=True)
+            (root / f"{i % 3}" / f"{i}.png").touch()
+        shards = [plan([root], Where(shard=(i + 1, parts))) for i in range(parts)]
+        sources = [task.source for shard in shards for task in shard.tasks]
+        assert len(sources) == len(set(sources)) == 20
+        assert len({task.manifest for shard in shards for task in shard.tasks}) <= parts
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="I/N"):
+        parse_shard(text)

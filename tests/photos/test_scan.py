@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.photos.scan import plan
+from unlearn_cli.photos.scan import Where, plan
 
 
 def touch(root: Path, *names: str) -> None:
@@ -18,7 +18,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def pairs(root: Path, **options: object) -> dict[str, str]:
-    todo = plan([root / "selfies"], **options)  # type: ignore[arg-type]
+    todo = plan([root / "selfies"], Where(**options))  # type: ignore[arg-type]
     return {task.source.relative_to(root).as_posix(): task.target.relative_to(root).as_posix() for task in todo.tasks}
 
 
@@ -39,7 +39,7 @@ def test_an_output_inside_the_input_is_never_descended_into(tmp_path: Path) -> N
 
 def test_several_folders_keep_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg", "b/x.jpg", "y.jpg")
-    todo = plan([tmp_path / "a", tmp_path / "b", tmp_path / "y.jpg"], tmp_path / "out")
+    todo = plan([tmp_path / "a", tmp_path / "b", tmp_path / "y.jpg"], Where(output=tmp_path / "out"))
     assert [task.target.relative_to(tmp_path / "out").as_posix() for task in todo.tasks] == [
         "a/x.jpg",
         "b/x.jpg",
@@ -76,11 +76,11 @@ def test_copies_with_dots_and_suffixes_in_their_names_are_known(tmp_path: Path) 
 def test_no_input_is_ever_written_to(tmp_path: Path) -> None:
     touch(tmp_path, "a/sub/x.jpg", "a/x.jpg", "a-protected/x.jpg")
     with pytest.raises(UsageError, match="holds the input"):
-        plan([tmp_path / "a/sub"], tmp_path / "a")
+        plan([tmp_path / "a/sub"], Where(output=tmp_path / "a"))
     with pytest.raises(UsageError, match="is an input"):
         plan([tmp_path / "a", tmp_path / "a-protected/x.jpg"])
     with pytest.raises(UsageError, match="the input itself"):
-        plan([tmp_path / "a/sub/x.jpg", tmp_path / "a/x.jpg"], tmp_path / "a")
+        plan([tmp_path / "a/sub/x.jpg", tmp_path / "a/x.jpg"], Where(output=tmp_path / "a"))
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +107,9 @@ def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     touch(tmp_path, "a/selfies/x.jpg", "b/selfies/x.jpg", "empty/notes.txt")
     with pytest.raises(UsageError, match="would both become"):
-        plan([tmp_path / "a/selfies", tmp_path / "b/selfies"], tmp_path / "out")
+        plan([tmp_path / "a/selfies", tmp_path / "b/selfies"], Where(output=tmp_path / "out"))
     with pytest.raises(UsageError, match="the input itself"):
-        plan([tmp_path / "a"], tmp_path / "a")
+        plan([tmp_path / "a"], Where(output=tmp_path / "a"))
     with pytest.raises(UsageError, match="no file or folder"):
         plan([tmp_path / "missing"])
     with pytest.raises(WorkError, match="No photo found"):

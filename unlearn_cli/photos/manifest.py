@@ -16,16 +16,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.files import lock
 
 SUFFIX = ".jsonl"
+BEGINNING = b'{"input": "'
+"""How every line begins, also the only one of a run that was killed while it wrote it."""
+
+LONGEST_LINE = 1 << 20
 FIRST_LINE = 1 << 16
 """Bytes that are looked at to see whether a file is a manifest."""
 
 Status = Literal["protected", "skipped", "failed", "restored"]
+STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,7 @@ class Record:
         except (ValueError, TypeError, AttributeError, KeyError):
             return None
         texts = (record.input, record.status, record.reason)
-        return record if all(isinstance(text, str) for text in texts) else None
+        return record if all(isinstance(text, str) for text in texts) and record.status in STATUSES else None
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -102,7 +107,10 @@ def is_manifest(path: Path) -> bool:
     """Whether a file begins like one of our manifests."""
     try:
         with path.open("rb") as file:
-            return Record.from_json(file.readline(FIRST_LINE)) is not None
+            line = file.readline(FIRST_LINE)
+        if line.endswith(b"\n"):
+            return Record.from_json(line) is not None
+        return line.startswith(BEGINNING) or BEGINNING.startswith(line)
     except OSError:
         return False
 
@@ -131,7 +139,7 @@ class Manifest:
         self.tag = hashlib.sha256(os.fsencode(path)).hexdigest()[:8] + "-"
         """Of the temporary files of the runs that write to this manifest."""
         self._lock = threading.Lock()
-        if path.is_dir() or (path.exists() and path.stat().st_size and not is_manifest(path)):
+        if path.is_dir() or (path.exists() and not is_manifest(path)):
             raise UsageError(f"{path} is no manifest of unlearn's. Name another file with --manifest.")
         self._file = self._open() if write else None
         self._last = {record.input: record for record in read_records(path)}
@@ -150,7 +158,17 @@ class Manifest:
         if not lock(file):
             file.close()
             raise WorkError(f"Another run is writing to {self.path}. Wait for it to end, or name another --manifest.")
+        self._cut_torn_line(file)
         return file
+
+    def _cut_torn_line(self, file: Any) -> None:
+        """Cut off the line that a killed run did not finish."""
+        end = file.seek(0, os.SEEK_END)
+        start = max(0, end - LONGEST_LINE)
+        file.seek(start)
+        tail = file.read(end - start)
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
 
     def relative(self, path: Path) -> str:
         """A path as the manifest writes it."""
@@ -188,11 +206,6 @@ class Manifest:
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None
-        end = self._file.seek(0, os.SEEK_END)
-        if end:
-            self._file.seek(end - 1)
-            if self._file.read(1) != b"\n":  # A killed run's last line.
-                line = b"\n" + line
         if self._file.write(line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

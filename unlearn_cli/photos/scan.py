@@ -108,7 +108,7 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     for entry in listing:
         below = entry.as_posix() if not entry.is_absolute() and ".." not in entry.parts else entry.name
         walk.take_file(Path(os.path.abspath(entry)), below)
-    tasks = list(dict.fromkeys(walk.tasks))
+    tasks = _without_begun(list(dict.fromkeys(walk.tasks)), where)
     if not tasks and not walk.unreadable and where.shard is None:
         named = ", ".join(str(path) for path in given[:3]) or "the list"
         raise WorkError(f"No photo found in {named}.")
@@ -290,6 +290,27 @@ def expected_target(task: Task, wanted: FormatChoice) -> Path:
         return task.target.with_name(renamed(name, wanted.upper(), instead=True))
     other = default_format(task.source)
     return task.target if other is None else task.target.with_name(renamed(name, other, instead=False))
+
+
+def _without_begun(tasks: list[Task], where: Where) -> list[Task]:
+    """Without the copies that an earlier run put beside their originals, and was killed before it removed those.
+
+    A copy in its original's place may have another name. It is known by the original beside it that is in the
+    backup already, while it is not there itself.
+    """
+    if where.backup is None:
+        return tasks
+    copies = set()
+    for task in tasks:
+        if task.backup is not None and os.path.lexists(task.backup):
+            name = task.target.name
+            behind = (task.target.with_name(renamed(name, target, instead=False)) for target in ("PNG", "JPEG"))
+            copies |= {path for path in (expected_target(task, where.format), *behind) if path != task.source}
+    return [
+        task
+        for task in tasks
+        if task.source not in copies or (task.backup is not None and os.path.lexists(task.backup))
+    ]
 
 
 def _refuse_collisions(tasks: list[Task], where: Where) -> None:

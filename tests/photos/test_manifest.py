@@ -1,0 +1,212 @@
+"""The manifest: what a second run does, what it refuses, and what a killed run may have left."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.photos.test_folder import PROTECTION, make_photo, run
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.files import TEMPORARY_PREFIX
+from unlearn_cli.photos import manifest as module
+from unlearn_cli.photos.copying import DONE
+from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.folder import protect_folder
+from unlearn_cli.photos.manifest import Manifest, Record
+from unlearn_cli.photos.scan import Where
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_photo_has_its_line(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"damaged")
+    run(tmp_path / "in", measure=True)
+    good, bad = lines(tmp_path / "in-protected.jsonl")
+    assert (good["input"], good["output"]) == ("in/a.png", "in-protected/a.png")
+    assert (good["status"], good["class"], good["epsilon"], good["format"], good["linf"]) == (
+        "protected",
+        "test",
+        8,
+        "PNG",
+        8,
+    )
+    assert len(good["input_sha256"]) == len(good["output_sha256"]) == 64
+    assert good["bank_sha256"] == PROTECTION.bank_sha256
+    assert set(good["measured"]) == {"linf", "psnr", "ssim", "ciede2000", "ciede2000_p95", "flip"}
+    assert bad["status"] == "failed"
+    assert "damaged" in bad["reason"]
+    assert "output" not in bad
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"damaged")
+    run(tmp_path / "in")
+    before = (tmp_path / "in-protected.jsonl").read_bytes()
+    again = run(tmp_path / "in")
+    assert (again["a.png"].status, again["a.png"].reason) == ("skipped", DONE)
+    assert again["b.png"].status == "failed"
+    assert (tmp_path / "in-protected.jsonl").read_bytes() == before
+
+
+def test_what_changed_is_made_again(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    make_photo(tmp_path / "in" / "b.png")
+    run(tmp_path / "in")
+    make_photo(tmp_path / "in" / "a.png", 50)
+    done = run(tmp_path / "in")
+    assert (done["a.png"].status, done["b.png"].reason) == ("protected", DONE)
+    (tmp_path / "in-protected" / "b.png").unlink()
+    done = run(tmp_path / "in")
+    assert (done["a.png"].reason, done["b.png"].status) == (DONE, "protected")
+    assert run(tmp_path / "in", writing=Writing(metadata="none"))["a.png"].status == "protected"
+
+
+def test_a_photo_that_was_only_touched_is_not_made_again(tmp_path: Path) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    os.utime(source)
+    assert run(tmp_path / "in")["a.png"].reason == DONE
+
+
+def test_what_the_user_did_to_a_copy_is_never_lost(tmp_path: Path) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    target = tmp_path / "in-protected" / "a.png"
+    target.write_bytes(b"cropped by hand")
+    done = run(tmp_path / "in")["a.png"]
+    assert done.status == "skipped"
+    assert "changed after it was written" in done.reason
+    make_photo(source, 50)
+    assert run(tmp_path / "in")["a.png"].status == "skipped"
+    assert target.read_bytes() == b"cropped by hand"
+    assert run(tmp_path / "in", overwrite=True)["a.png"].status == "protected"
+    assert target.read_bytes() != b"cropped by hand"
+
+
+def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    target = tmp_path / "in-protected" / "a.png"
+    target.parent.mkdir()
+    target.write_bytes(b"something the user put there")
+    assert "is there already" in run(tmp_path / "in")["a.png"].reason
+    assert "--skip-existing" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
+    assert target.read_bytes() == b"something the user put there"
+
+
+def test_a_copy_that_a_killed_run_did_not_record_is_recognised(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    target = tmp_path / "in-protected" / "a.png"
+    before = (target.read_bytes(), target.stat().st_ino)
+    (tmp_path / "in-protected.jsonl").write_bytes(b'{"input": "in/a.p')
+    assert run(tmp_path / "in")["a.png"].status == "protected"
+    assert (target.read_bytes(), target.stat().st_ino) == before
+    assert run(tmp_path / "in")["a.png"].reason == DONE
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    with Manifest(tmp_path / "in-protected.jsonl") as manifest:
+        ours = tmp_path / "in-protected" / f"{TEMPORARY_PREFIX}{manifest.tag}abcd"
+    ours.parent.mkdir()
+    theirs = ours.with_name(f"{TEMPORARY_PREFIX}0badcafe-abcd")  # of a run that is going on elsewhere
+    ours.touch()
+    theirs.touch()
+    run(tmp_path / "in")
+    assert sorted(path.name for path in ours.parent.iterdir()) == [theirs.name, "a.png"]
+
+
+def test_a_protected_photo_is_not_protected_again_wherever_it_is(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in", Where(output=tmp_path / "in" / "out"))
+    done = run(tmp_path / "in")
+    assert done["a.png"].status == "skipped"  # the later of the two of this name, in/out/a.png
+    assert "protected photo already" in done["a.png"].reason
+    (tmp_path / "in" / "moved.png").write_bytes((tmp_path / "in" / "out" / "a.png").read_bytes())
+    assert "protected photo already" in run(tmp_path / "in")["moved.png"].reason
+    assert run(tmp_path / "in", again=True)["moved.png"].status == "protected"
+
+
+def test_two_runs_at_once_are_one_too_many(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    with Manifest(tmp_path / "in-protected.jsonl"), pytest.raises(WorkError, match="Another run is writing"):
+        run(tmp_path / "in")
+    assert run(tmp_path / "in")["a.png"].status == "protected"
+
+
+def test_another_file_is_not_taken_for_a_manifest(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "notes.jsonl").write_text('{"my": "notes"}\n')
+    with pytest.raises(UsageError, match="is no manifest"):
+        run(tmp_path / "in", Where(manifest=tmp_path / "notes.jsonl"))
+    assert (tmp_path / "notes.jsonl").read_text() == '{"my": "notes"}\n'
+
+
+def test_several_folders_can_share_a_manifest(tmp_path: Path) -> None:
+    for name in ("in", "more"):
+        make_photo(tmp_path / name / "a.png")
+        run(tmp_path / name, Where(manifest=tmp_path / "all.jsonl"))
+    assert [line["input"] for line in lines(tmp_path / "all.jsonl")] == ["in/a.png", "more/a.png"]
+
+
+def test_a_manifest_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkError, match="cannot be written"):
+        run(tmp_path / "in", Where(manifest=tmp_path / "file" / "m.jsonl"))
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def write(self, line: bytes) -> int:
+            return int(self.file.write(line[:10]))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+    whole = Manifest._open
+    monkeypatch.setattr(Manifest, "_open", lambda self: Full(whole(self)))
+    monkeypatch.setattr(module, "lock", lambda file: True)
+    with pytest.raises(WorkError, match=r"No space left.*goes on where it stopped"):
+        run(tmp_path / "in")
+    monkeypatch.undo()
+    assert run(tmp_path / "in")["a.png"].status == "protected"
+    assert run(tmp_path / "in")["a.png"].reason == DONE
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1).filter(lambda name: name.strip("."))
+
+
+@given(name=names, reason=st.text(), sizes=st.none() | st.tuples(st.integers(0), st.integers(0)), grey=st.booleans())
+def test_records_come_back_as_they_were_written(
+    name: str, reason: str, sizes: tuple[int, int] | None, grey: bool
+) -> None:
+    record = Record(input=name, status="failed", reason=reason, input_stat=sizes, grey=grey, class_name="cat")
+    assert Record.from_json(record.to_json().encode("ascii")) == record
+
+
+@given(line=st.binary())
+def test_no_line_is_too_strange(line: bytes) -> None:
+    record = Record.from_json(line)
+    assert record is None or record.status
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has names that are not UTF-8")
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/caf\xe9.png"))
+    make_photo(source)
+    (done,) = protect_folder(tmp_path / "in", PROTECTION)
+    assert done.status == "protected"
+    assert os.listdir(os.fsencode(tmp_path / "in-protected")) == [b"caf\xe9.png"]
+    assert run(tmp_path / "in")[source.name].reason == DONE
