@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import IO, Any
@@ -15,13 +18,22 @@ LOCKED_BYTE = 1 << 40
 """Where Windows locks: far behind the end, so that nobody is kept from reading."""
 
 
-def write_atomically(path: Path, data: bytes, *, tag: str = "", times: tuple[int, int] | None = None) -> None:
+def write_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    tag: str = "",
+    like: os.stat_result | None = None,
+    times: bool = True,
+    exclusive: bool = False,
+) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
     Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
-    ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is; ``times`` are the
-    access and modification times in nanoseconds, set before the file is seen. Raises ``OSError``, with the
-    temporary file removed.
+    ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is. The file gets the
+    permissions of the one that it is ``like``, and its ``times``, before it is seen. An ``exclusive`` file replaces
+    none, and is there for good when this returns. Raises ``OSError``, with the temporary file removed;
+    ``FileExistsError`` where an exclusive one would replace another.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{tag}", dir=path.parent)
@@ -30,14 +42,51 @@ def write_atomically(path: Path, data: bytes, *, tag: str = "", times: tuple[int
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        if times is not None:
-            os.utime(name, ns=times)
-        os.replace(name, path)
+        os.chmod(name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask())
+        if like is not None and times:
+            os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
+        if exclusive:
+            _rename_exclusively(name, path)
+            _flush_folder(path.parent)
+        else:
+            os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _rename_exclusively(name: str, path: Path) -> None:
+    """Rename a file, but not over another."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError, AttributeError):  # A file system without links, such as a memory card's.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.rename(name, path)
+    else:
+        os.unlink(name)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can be asked to."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str | None:
+    """The SHA-256 of a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def remove_temporary(folder: Path, tag: str) -> None:

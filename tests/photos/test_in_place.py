@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from tests.photos.test_folder import make_photo, run
+from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, PhotoDone, _One
+from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, Options, PhotoDone, _One
 from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
-from unlearn_cli.photos.scan import Where
+from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.photos.undo import undo
 
 
@@ -63,7 +65,7 @@ def test_a_second_run_protects_nothing_twice(album: Path) -> None:
     assert contents(album / "in") == after
 
 
-@pytest.mark.parametrize("step", ["_write", "_write_file", "after_recording", "record"])
+@pytest.mark.parametrize("step", ["_keep_original", "_write", "remove_replaced", "record"])
 @pytest.mark.parametrize("wanted", ["keep", "png"])
 def test_killed_between_any_two_steps_the_next_run_ends_as_if_it_had_not_been(
     album: Path, monkeypatch: pytest.MonkeyPatch, step: str, wanted: Any
@@ -110,7 +112,7 @@ def test_a_photo_that_was_edited_since_is_not_put_back_unasked(album: Path) -> N
     (album / "in" / "a.png").write_bytes(b"edited")
     results = {photo.source.name: photo for photo in undo(album / "in.jsonl")}
     assert results["a.png"].status == "failed"
-    assert "changed after it was protected" in results["a.png"].reason
+    assert "another photo in its place now" in results["a.png"].reason
     assert (album / "in" / "a.png").read_bytes() == b"edited"
     assert [photo.status for photo in undo(album / "in.jsonl", overwrite=True)] == ["restored"]
     assert contents(album / "in") == before
@@ -131,7 +133,7 @@ def test_a_backup_is_never_written_over(album: Path) -> None:
     original = (album / "in" / "a.png").read_bytes()
     done = in_place(album)["a.png"]
     assert done.status == "failed"
-    assert "another photo already" in done.reason or "damaged" in done.reason
+    assert "holds another photo" in done.reason
     assert (album / "kept" / "a.png").read_bytes() == b"an older photo"
     assert (album / "in" / "a.png").read_bytes() == original
 
@@ -149,5 +151,105 @@ def test_what_cannot_be_undone_says_so(album: Path) -> None:
     run(album / "in")
     with pytest.raises(UsageError, match="replaced no photos"):
         list(undo(album / "in-protected.jsonl"))
-    with pytest.raises(UsageError, match="is or holds the input"):
+    with pytest.raises(UsageError, match=r"is or holds the input"):
         run(album / "in", Where(backup=album))
+
+
+def test_a_backup_that_is_the_photo_itself_is_refused(album: Path) -> None:
+    with pytest.raises(UsageError, match="would be the photo itself"):
+        run(album / "in" / "a.png", Where(backup=album / "in"))
+    (album / "kept").mkdir()
+    (album / "kept" / "a.png").symlink_to(album / "in" / "a.png")
+    done = in_place(album)["a.png"]
+    assert "is a link, or the photo itself" in done.reason
+    (album / "kept" / "a.png").unlink()
+    os.link(album / "in" / "a.png", album / "kept" / "a.png")
+    assert in_place(album)["a.png"].status == "failed"
+
+
+def test_two_photos_never_share_a_backup(album: Path) -> None:
+    make_photo(album / "more" / "a.png")
+    todo = [album / "in" / "a.png", album / "more" / "a.png"]
+    with pytest.raises(UsageError, match="would both be kept as"):
+        plan(todo, Where(backup=album / "kept"))
+
+
+def test_a_photo_that_has_the_copys_name_is_never_replaced(album: Path) -> None:
+    """Not by --overwrite either, and not when it is no part of the run."""
+    other = make_photo(album / "in" / "a.gif", 50).read_bytes()
+    (album / "in" / "a.gif").rename(album / "in" / "sub" / "b.png")
+    where = Where(backup=album / "kept", format="png")
+    options = Options(writing=Writing("png"), overwrite=True)
+    (done,) = protect_folder(album / "in" / "sub" / "b.jpg", PROTECTION, where, options)
+    assert "another photo has the name" in done.reason
+    assert (album / "in" / "sub" / "b.png").read_bytes() == other
+    assert not (album / "kept").exists()
+
+
+def test_what_is_left_alone_is_not_kept_either(album: Path) -> None:
+    frames = [Image.effect_noise((8, 8), 60).convert("P") for _ in range(3)]
+    frames[0].save(album / "in" / "moving.gif", save_all=True, append_images=frames[1:])
+    assert in_place(album)["moving.gif"].status == "skipped"
+    assert not (album / "kept" / "moving.gif").exists()
+    assert (album / "in" / "moving.gif").is_file()
+
+
+def test_undo_does_not_replace_another_photo(album: Path) -> None:
+    in_place(album, writing=Writing("png"))
+    make_photo(album / "in" / "sub" / "b.jpg", 60)
+    new = (album / "in" / "sub" / "b.jpg").read_bytes()
+    results = {photo.source.name: photo for photo in undo(album / "in.jsonl")}
+    assert "another photo in its place" in results["b.jpg"].reason
+    assert (album / "in" / "sub" / "b.jpg").read_bytes() == new
+
+
+def test_undo_sees_past_later_records_and_can_be_repeated(album: Path) -> None:
+    before = contents(album / "in")
+    in_place(album)
+    in_place(album, writing=Writing(quality=80))  # leaves all alone, and records so
+    records = (album / "in.jsonl").read_bytes()
+    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert contents(album / "in") == before
+    (album / "in.jsonl").write_bytes(records)  # as if it had been killed before it could record anything
+    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert contents(album / "in") == before
+
+
+def test_undo_after_a_kill_finds_what_was_begun(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(album / "in")
+    whole = _One._write
+
+    def killed(self: _One, data: bytes) -> None:
+        whole(self, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_One, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        in_place(album)
+    monkeypatch.undo()
+    assert contents(album / "in") != before
+    list(undo(album / "in.jsonl"))
+    assert contents(album / "in") == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions are POSIX's")
+def test_links_are_left_alone_and_permissions_kept(album: Path) -> None:
+    (album / "in" / "z.png").symlink_to("a.png")
+    (album / "in" / "a.png").chmod(0o600)
+    done = in_place(album)
+    assert "is a link" in done["z.png"].reason
+    assert (album / "in" / "z.png").is_symlink()
+    for folder in ("in", "kept"):
+        assert (album / folder / "a.png").stat().st_mode & 0o777 == 0o600
+    (album / "alias").symlink_to(album / "in", target_is_directory=True)
+    todo = plan([album / "in", album / "alias"], Where(backup=album / "kept"))
+    assert len(todo.tasks) == 4
+    assert all(task.source.is_relative_to(album / "in") for task in todo.tasks)
+
+
+def test_a_part_of_an_album_is_known_to_be_protected(album: Path) -> None:
+    in_place(album)
+    done = run(album / "in" / "sub", Where(backup=album / "kept2"))
+    assert {photo.status for photo in done.values()} == {"skipped"}
+    run(album / "in" / "sub", Where(output=album / "out"))
+    assert not (album / "out").exists()

@@ -98,7 +98,7 @@ def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "in-protected" / "a.png"
     target.parent.mkdir()
     target.write_bytes(b"something the user put there")
-    assert "is there already" in run(tmp_path / "in")["a.png"].reason
+    assert "something else is at its copy's place" in run(tmp_path / "in")["a.png"].reason
     assert "--skip-existing" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
     assert target.read_bytes() == b"something the user put there"
 
@@ -210,3 +210,71 @@ def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     assert done.status == "protected"
     assert os.listdir(os.fsencode(tmp_path / "in-protected")) == [b"caf\xe9.png"]
     assert run(tmp_path / "in")[source.name].reason == DONE
+
+
+def test_a_manifest_does_not_stand_for_another_output(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    for name in ("one", "two"):
+        where = Where(output=tmp_path / name, manifest=tmp_path / "all.jsonl")
+        assert run(tmp_path / "in", where)["a.png"].status == "protected"
+        assert (tmp_path / name / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"input": "my only notes", "output": "x"}',
+        b'{"input": "my notes", "output": "x"}\n{"input": "more"}',
+        b"[" * 60_000 + b"\n",
+        b'{"input": "a", "status": "protected", "output_sha256": ["x"]}\n',
+        b'{"input": "a", "status": "protected", "input_stat": 3}\n',
+        b"\xff\xfe\n",
+    ],
+)
+def test_other_peoples_files_are_no_manifests_and_do_no_harm(tmp_path: Path, content: bytes) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    for place in (tmp_path / "notes.jsonl", tmp_path / "in" / "notes.jsonl"):
+        place.write_bytes(content)
+    with pytest.raises(UsageError, match="is no manifest"):
+        run(tmp_path / "in", Where(manifest=tmp_path / "notes.jsonl"))
+    assert (tmp_path / "notes.jsonl").read_bytes() == content
+    assert run(tmp_path / "in")["a.png"].status == "protected"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX has pipes")
+def test_a_pipe_is_no_manifest_and_is_not_waited_for(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    os.mkfifo(tmp_path / "in" / "pipe.jsonl")
+    assert run(tmp_path / "in")["a.png"].status == "protected"
+
+
+def test_a_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    manifest = tmp_path / "in-protected.jsonl"
+    manifest.write_bytes(manifest.read_bytes().rstrip())
+    make_photo(tmp_path / "in" / "b.png")
+    done = run(tmp_path / "in")
+    assert (done["a.png"].reason, done["b.png"].status) == (DONE, "protected")
+    assert len(lines(manifest)) == 2
+
+
+def test_after_a_full_disk_nothing_more_is_written_to_a_manifest(tmp_path: Path) -> None:
+    with Manifest(tmp_path / "m.jsonl") as manifest:
+        manifest.add(Record(input="a", status="failed"))
+
+        class Full:
+            room = 10
+
+            def write(self, line: bytes) -> int:
+                return int(manifest_file.write(line[: self.room]))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(manifest_file, name)
+
+        manifest_file, manifest._file = manifest._file, Full()
+        for name in ("b", "c"):
+            Full.room = 10 if name == "b" else 1000
+            with pytest.raises(WorkError, match="No space left"):
+                manifest.add(Record(input=name, status="failed"))
+    assert [line["input"] for line in lines(tmp_path / "m.jsonl")] == ["a"]

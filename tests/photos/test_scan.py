@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.photos.scan import Where, plan
+from unlearn_cli.photos.scan import Where, parse_list, plan
 
 
 def touch(root: Path, *names: str) -> None:
@@ -120,3 +120,32 @@ def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path: 
 def test_a_file_given_twice_is_one_photo(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg")
     assert len(plan([tmp_path / "a", tmp_path / "a"]).tasks) == 1
+
+
+def test_single_files_share_a_manifest_in_the_folder_that_holds_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "a/b/y.jpg")
+    todo = plan([tmp_path / "a/x.jpg", tmp_path / "a/b/y.jpg"])
+    assert {task.manifest for task in todo.tasks} == {tmp_path / "a/photos-protected.jsonl"}
+
+
+def test_an_output_inside_one_of_several_inputs_is_not_an_input(tmp_path: Path) -> None:
+    touch(tmp_path, "h/a.jpg", "k/b.jpg", "h/out/k/b.jpg")
+    todo = plan([tmp_path / "h", tmp_path / "k"], Where(output=tmp_path / "h/out"))
+    assert [task.source.name for task in todo.tasks] == ["a.jpg", "b.jpg"]
+
+
+def test_names_that_would_meet_in_another_format_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "in/A.jpg", "in/a.jpeg")
+    with pytest.raises(UsageError, match="would both become"):
+        plan([tmp_path / "in"], Where(format="png"))
+    assert len(plan([tmp_path / "in"]).tasks) == 2
+
+
+def test_a_list_may_begin_as_windows_begins_one() -> None:
+    assert parse_list(b"\xef\xbb\xbfa.jpg\r\nb.jpg\r\n") == [Path("a.jpg"), Path("b.jpg")]
+
+
+def test_an_output_without_a_folder_around_it_needs_a_manifest(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(UsageError, match="--manifest"):
+        plan([tmp_path / "a.jpg"], Where(output=Path("/")))

@@ -56,7 +56,8 @@ def read_config(group: Any) -> dict[str, Any]:
             option = options.get(key.replace("_", "-"))
             if option is None:
                 raise UsageError(f"The configuration {path} says '{key}', which is no option of 'unlearn {section}'.")
-            defaults.setdefault(section, {})[option.name] = value
+            listed = option.multiple and not isinstance(value, list)
+            defaults.setdefault(section, {})[option.name] = [value] if listed else value
     return defaults
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
-from unlearn_cli.files import remove_temporary, write_atomically
+from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.decode import read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
 from unlearn_cli.photos.manifest import Manifest, Record, Status, protected_hashes
@@ -104,9 +104,8 @@ class Run:
         self.claimed = {expected_target(task, wanted): task.source for task in todo.tasks}
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
-        for folder in {path.parent for task in todo.tasks for path in (task.target, task.backup) if path}:
-            for manifest in manifests.values():
-                remove_temporary(folder, manifest.tag)
+        for folder, of in {(place.parent, task.manifest) for task in todo.tasks for place in task.places}:
+            remove_temporary(folder, manifests[of].tag)
 
     def protect(self, task: Task) -> PhotoDone:
         """Protect one photo, whatever happens, and record it."""
@@ -122,9 +121,17 @@ class Run:
             done, record = photo.ended("failed", "there is not enough memory to protect it")
         seconds = time.perf_counter() - start
         if record is not None:
-            self.manifests[task.manifest].add(replace(record, seconds=round(seconds, 4)))
-            photo.after_recording()
+            self.record(task, replace(record, seconds=round(seconds, 4)))
+        if done.target is not None:
+            photo.remove_replaced(done.target)
         return replace(done, seconds=seconds)
+
+    def record(self, task: Task, record: Record) -> None:
+        """Write a photo's record; from then on its copy is known as one."""
+        self.manifests[task.manifest].add(record)
+        if record.output_sha256 is not None:
+            with self.lock:
+                self.protected.add(record.output_sha256)
 
     def claim(self, target: Path, source: Path) -> None:
         """Take a copy's place for a photo whose format was not what its name says."""
@@ -141,154 +148,185 @@ class _One:
         self.manifest = run.manifests[task.manifest]
         self.protection = run.protections.get("") or run.protections[task.folder]
         self.target = expected_target(task, self.options.writing.format)
+        self.last = self.manifest.last(task.source)
+        self.settings = _digest(self.protection, self.options.writing)
         self.sha256: str | None = None
         self.stat: os.stat_result | None = None
-        self.settings = _digest(self.protection, self.options.writing)
 
     def protect(self) -> tuple[PhotoDone, Record | None]:
         """Protect the photo; None instead of a record where the last one still holds."""
-        last = self.manifest.last(self.task.source)
-        if self._is_done(last):
-            return self._left_alone(last)
-        data = read_file(self.task.source)
-        self.stat = self.task.source.stat()
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        if self._is_done_by_content(last):
-            return self._left_alone(last)
-        if self.sha256 in self.run.protected and not self.options.again:
+        if self._is_done():
+            return self._left_alone()
+        data = self._read()
+        if self._is_done_by_content():
+            return self._left_alone()
+        if self._is_begun():
+            return self._finished()
+        with self.run.lock:
+            itself_protected = self.sha256 in self.run.protected
+        if itself_protected and not self.options.again:
             raise PhotoSkippedError(ITSELF_PROTECTED)
-        if self.task.backup is None and self.options.skip_existing and os.path.lexists(self.target):
+        if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
             raise PhotoSkippedError("something is at its copy's place already (--skip-existing)")
-        made = self._adopted(data) if self.task.backup is not None else None
-        if made is None:
-            made = self._protected(data)
-            self._write(made, last)
-        return self._done(made, len(data))
+        made = self._made(data)
+        digest = hashlib.sha256(made.data).hexdigest()
+        done, record = self._ended(made, digest, len(data))
+        if self._is_free(digest):
+            if self.task.backup is not None:
+                self._keep_original(self.task.backup, data)
+                self.run.record(self.task, replace(record, status="begun"))
+            self._write(made.data)
+        return done, replace(record, output_stat=_stat(self.target))
 
-    def _protected(self, data: bytes) -> Protected:
+    def _read(self) -> bytes:
+        if self.task.backup is not None and self.task.source.is_symlink():
+            raise PhotoSkippedError("it is a link to another file, which --in-place would part from it")
+        # Looked at before it is read: a change in between is seen before the photo is replaced.
+        with contextlib.suppress(OSError):
+            self.stat = self.task.source.stat()
+        data = read_file(self.task.source)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        return data
+
+    def _made(self, data: bytes) -> Protected:
+        of = self.options
         made = protect_bytes(
-            data,
-            self.protection.pattern,
-            self.options.writing,
-            measure=self.options.measure,
-            workspace=self.run.workspace,
+            data, self.protection.pattern, of.writing, measure=of.measure, workspace=self.run.workspace
         )
-        kept = self.options.writing.format == "keep"
+        kept = of.writing.format == "keep"
+        self.target = self.task.target
         if made.format != made.source_format or not kept:
-            self.target = self.task.target.with_name(renamed(self.task.target.name, made.format, instead=not kept))
-        else:
-            self.target = self.task.target
+            self.target = self.target.with_name(renamed(self.target.name, made.format, instead=not kept))
         self.run.claim(self.target, self.task.source)
         return made
 
-    def _is_done(self, last: Record | None) -> bool:
+    def _is_done(self) -> bool:
         """Whether the last record still holds, as far as sizes and times tell: large folders are seen through fast."""
-        if last is None or not self._is_record_of_this(last) or last.output is None:
+        output = self._recorded_output()
+        if output is None or self.last is None or self.last.status != "protected":
             return False
-        output = self.manifest.absolute(last.output)
-        in_place = self.task.backup is not None and output == self.task.source
-        return _stat(output) == last.output_stat and (in_place or _stat(self.task.source) == last.input_stat)
+        replaced = self.task.backup is not None and output == self.task.source
+        return _stat(output) == self.last.output_stat and (replaced or _stat(self.task.source) == self.last.input_stat)
 
-    def _is_done_by_content(self, last: Record | None) -> bool:
-        if last is None or not self._is_record_of_this(last) or last.output is None:
+    def _is_done_by_content(self) -> bool:
+        output = self._recorded_output()
+        if output is None or self.last is None or self.last.status != "protected":
             return False
-        output = self.manifest.absolute(last.output)
         if self.task.backup is not None and output == self.task.source:
-            return self.sha256 == last.output_sha256
-        return self.sha256 == last.input_sha256 and _sha256(output) == last.output_sha256
+            return self.sha256 == self.last.output_sha256
+        return self.sha256 == self.last.input_sha256 and sha256_of(output) == self.last.output_sha256
 
-    def _is_record_of_this(self, last: Record) -> bool:
+    def _is_begun(self) -> bool:
+        """Whether a killed run put the copy in its original's place, and could not record that it had."""
+        output = self._recorded_output()
         return (
-            last.status == "protected"
-            and last.settings == self.settings
-            and (last.backup is None) == (self.task.backup is None)
-            and not self.options.overwrite
-            and not (self.options.measure and last.measured is None)
+            output is not None
+            and self.last is not None
+            and self.last.status == "begun"
+            and sha256_of(output) == self.last.output_sha256
         )
 
-    def _adopted(self, data: bytes) -> Protected | None:
-        """Keep the original before its copy takes its place, or find that a killed run's copy has taken it already."""
-        backup = self.task.backup
-        assert backup is not None
-        assert self.stat is not None
-        kept = read_file(backup) if os.path.lexists(backup) else None
-        if kept is None:
-            self._write_file(backup, data, (self.stat.st_atime_ns, self.stat.st_mtime_ns), "backup")
+    def _recorded_output(self) -> Path | None:
+        """Where the last record's copy is, if that record is of what this run would do; else None."""
+        last = self.last
+        if last is None or last.output is None or last.settings != self.settings or self.options.overwrite:
             return None
-        if kept == data:
+        backup = self.manifest.relative(self.task.backup) if self.task.backup is not None else None
+        if last.backup != backup or (self.options.measure and last.measured is None):
             return None
-        made = self._protected(kept)
-        if made.data != data or self.target != self.task.source:
-            raise PhotoError(f"its backup {backup} holds another photo already; name another --backup")
-        self.sha256, self.stat = hashlib.sha256(kept).hexdigest(), backup.stat()
-        return made
+        output = self.manifest.absolute(last.output)
+        name = self.task.target.name
+        names = {name, self.target.name, *(renamed(name, target, instead=False) for target in ("JPEG", "PNG"))}
+        return output if output.parent == self.task.target.parent and output.name in names else None
 
-    def _write(self, made: Protected, last: Record | None) -> None:
-        if self.target != self.task.source and os.path.lexists(self.target) and not self.options.overwrite:
-            there = _sha256(self.target)
-            if there == hashlib.sha256(made.data).hexdigest():
-                return  # Written by a run that was killed before it could record it.
-            ours = last is not None and last.output == self.manifest.relative(self.target)
-            if not (ours and last is not None and there == last.output_sha256):
-                what = "its copy was changed after it was written" if ours else f"{self.target} is there already"
-                raise PhotoSkippedError(f"{what} (--overwrite replaces it)")
-        assert self.stat is not None
-        if self.target == self.task.source and _stat(self.target) != (self.stat.st_size, self.stat.st_mtime_ns):
-            raise PhotoError("it was changed while it was being protected")
-        kept = self.options.writing.preserve_times
-        self._write_file(
-            self.target, made.data, (self.stat.st_atime_ns, self.stat.st_mtime_ns) if kept else None, "copy"
-        )
+    def _is_free(self, digest: str) -> bool:
+        """Whether the copy has to be written; raises ``PhotoSkippedError`` if something that is not ours is there."""
+        if self.target == self.task.source or not os.path.lexists(self.target):
+            return True
+        if self.options.overwrite and self.task.backup is None:
+            return True
+        there = sha256_of(self.target)
+        if there == digest and self.task.backup is None:
+            return False  # Written by a run that was killed before it could record it.
+        last = self.last
+        ours = last is not None and last.output == self.manifest.relative(self.target)
+        if ours and last is not None and there == last.output_sha256:
+            return True
+        if self.task.backup is not None:
+            raise PhotoSkippedError("another photo has the name that its copy would get")
+        what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
+        raise PhotoSkippedError(f"{what} (--overwrite replaces it)")
 
-    def _write_file(self, path: Path, data: bytes, times: tuple[int, int] | None, what: str) -> None:
+    def _keep_original(self, backup: Path, data: bytes) -> None:
+        """Put the original into the backup, unless it is there already; nothing there is ever written over."""
+        if backup.is_symlink() or (backup.exists() and backup.samefile(self.task.source)):
+            raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
         try:
-            write_atomically(path, data, tag=self.manifest.tag, times=times)
+            write_atomically(backup, data, tag=self.manifest.tag, like=self.stat, exclusive=True)
+        except FileExistsError as error:
+            if sha256_of(backup) != self.sha256:
+                raise PhotoError("its place in the backup holds another photo; name another --backup") from error
         except OSError as error:
-            raise PhotoError(f"its {what} {path} cannot be written ({error.strerror or error})") from error
+            raise PhotoError(f"it cannot be kept in the backup ({error.strerror or error})") from error
 
-    def after_recording(self) -> None:
+    def _write(self, data: bytes) -> None:
+        replaces = self.target == self.task.source
+        if replaces and (self.stat is None or _stat(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
+            raise PhotoError("it was changed while it was being protected")
+        times = self.options.writing.preserve_times
+        try:
+            write_atomically(self.target, data, tag=self.manifest.tag, like=self.stat, times=times)
+        except OSError as error:
+            raise PhotoError(f"its copy cannot be written ({error.strerror or error})") from error
+
+    def remove_replaced(self, target: Path) -> None:
         """Remove an original whose copy has another name, now that it is kept and its copy recorded."""
-        if self.task.backup is not None and self.done and self.target != self.task.source:
+        backup = self.task.backup
+        if backup is None or target == self.task.source:
+            return
+        kept = sha256_of(backup)
+        if kept is not None and kept == sha256_of(self.task.source):
             with contextlib.suppress(OSError):
-                if _sha256(self.task.source) == _sha256(self.task.backup):
-                    self.task.source.unlink()
+                self.task.source.unlink()
 
-    done = False
+    def _left_alone(self) -> tuple[PhotoDone, None]:
+        done, _ = self.ended("skipped", DONE)
+        return replace(done, target=self._recorded_output()), None
 
-    def _done(self, made: Protected, size: int) -> tuple[PhotoDone, Record]:
-        self.done = True
+    def _finished(self) -> tuple[PhotoDone, Record]:
+        """What a killed run had done but for saying so."""
+        assert self.last is not None
+        output = self._recorded_output()
+        assert output is not None
+        done, _ = self.ended("protected", "")
+        record = replace(self.last, status="protected", output_stat=_stat(output))
+        return replace(done, target=output, linf=record.linf or 0, grey=record.grey), record
+
+    def _ended(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self.ended("protected", "")
-        assert record is not None
         return replace(
-            done, linf=made.linf, grey=made.grey, quality=made.quality, sizes=(size, len(made.data))
+            done,
+            target=self.target,
+            linf=made.linf,
+            grey=made.grey,
+            quality=made.quality,
+            sizes=(size, len(made.data)),
         ), replace(
             record,
-            output_sha256=hashlib.sha256(made.data).hexdigest(),
+            output=self.manifest.relative(self.target),
+            output_sha256=digest,
             format=made.format,
             linf=made.linf,
             grey=made.grey,
             measured=_finite(asdict(made.quality)) if made.quality is not None else None,
-            output_stat=_stat(self.target),
         )
 
-    def _left_alone(self, last: Record | None) -> tuple[PhotoDone, None]:
-        assert last is not None
-        assert last.output is not None
-        self.target, self.done = self.manifest.absolute(last.output), True
-        self.after_recording()
-        return replace(self.ended("skipped", DONE)[0], target=self.target), None
-
-    def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record | None]:
+    def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record]:
         """What became of the photo, for the caller and for the manifest."""
-        written = status == "protected"
-        name = self.protection.class_name
-        done = PhotoDone(
-            self.task.source, self.target if written else None, status, reason, class_name=name, backup=self.task.backup
-        )
+        name, backup = self.protection.class_name, self.task.backup
         record = Record(
             input=self.manifest.relative(self.task.source),
             status=status,
-            output=self.manifest.relative(self.target) if written else None,
             reason=reason,
             input_sha256=self.sha256,
             bank=self.protection.bank,
@@ -297,9 +335,9 @@ class _One:
             epsilon=self.protection.pattern.epsilon,
             settings=self.settings,
             input_stat=(self.stat.st_size, self.stat.st_mtime_ns) if self.stat is not None else None,
-            backup=self.manifest.relative(self.task.backup) if self.task.backup is not None else None,
+            backup=self.manifest.relative(backup) if backup is not None else None,
         )
-        return done, record
+        return PhotoDone(self.task.source, None, status, reason, class_name=name, backup=backup), record
 
 
 def _digest(protection: Protection, writing: Writing) -> str:
@@ -314,14 +352,6 @@ def _stat(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:

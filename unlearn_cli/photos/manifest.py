@@ -7,6 +7,7 @@ a mark would tell scrapers too.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -29,7 +30,12 @@ LONGEST_LINE = 1 << 20
 FIRST_LINE = 1 << 16
 """Bytes that are looked at to see whether a file is a manifest."""
 
-Status = Literal["protected", "skipped", "failed", "restored"]
+Status = Literal["protected", "skipped", "failed", "begun", "restored"]
+"""``begun`` is written before a copy takes its original's place, ``restored`` when the original is back."""
+
+WRITTEN = ("protected", "begun")
+"""The statuses of records whose output may be there."""
+
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -79,15 +85,26 @@ class Record:
         try:
             values = json.loads(line)
             values["class_name"] = values.pop("class", None)
-            for stat in ("input_stat", "output_stat"):
-                if values.get(stat) is not None:
-                    values[stat] = tuple(values[stat])
+            for name in ("input_stat", "output_stat"):
+                if values.get(name) is not None:
+                    size, modified = values[name]
+                    values[name] = int(size), int(modified)
             known = {field.name for field in fields(cls)}
             record = cls(**{key: value for key, value in values.items() if key in known})
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return None
-        texts = (record.input, record.status, record.reason)
-        return record if all(isinstance(text, str) for text in texts) and record.status in STATUSES else None
+        return record if record._is_sound() else None
+
+    def _is_sound(self) -> bool:
+        """Whether what is relied on has its type."""
+        texts = (self.input, self.reason)
+        maybe = (self.output, self.input_sha256, self.output_sha256, self.settings, self.backup)
+        return (
+            self.status in STATUSES
+            and all(isinstance(text, str) for text in texts)
+            and all(text is None or isinstance(text, str) for text in maybe)
+            and isinstance(self.epsilon, int | None)
+        )
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -106,13 +123,23 @@ def read_records(path: Path) -> Iterator[Record]:
 def is_manifest(path: Path) -> bool:
     """Whether a file begins like one of our manifests."""
     try:
+        if not path.is_file():  # A pipe would be waited for.
+            return False
         with path.open("rb") as file:
             line = file.readline(FIRST_LINE)
-        if line.endswith(b"\n"):
+        if line.endswith(b"\n") or _is_json(line):
             return Record.from_json(line) is not None
         return line.startswith(BEGINNING) or BEGINNING.startswith(line)
     except OSError:
         return False
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def protected_hashes(manifests: Iterable[Path]) -> set[str]:
@@ -121,7 +148,7 @@ def protected_hashes(manifests: Iterable[Path]) -> set[str]:
         record.output_sha256
         for path in manifests
         for record in read_records(path)
-        if record.output_sha256 is not None and record.status == "protected"
+        if record.output_sha256 is not None and record.status in WRITTEN
     }
 
 
@@ -142,19 +169,30 @@ class Manifest:
         if path.is_dir() or (path.exists() and not is_manifest(path)):
             raise UsageError(f"{path} is no manifest of unlearn's. Name another file with --manifest.")
         self._file = self._open() if write else None
-        self._last = {record.input: record for record in read_records(path)}
-        self.protected = {
-            record.output_sha256
-            for record in read_records(path)
-            if record.output_sha256 is not None and record.status == "protected"
-        }
+        self._last: dict[str, Record] = {}
+        self._written: dict[str, Record] = {}
+        self.protected: set[str] = set()
+        """The SHA-256 of every copy that this manifest knows."""
+        self._broken: WorkError | None = None
+        for record in read_records(path):
+            self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        self._last[record.input] = record
+        if record.status in (*WRITTEN, "restored"):
+            self._written[record.input] = record
+        if record.status in WRITTEN and record.output_sha256 is not None:
+            self.protected.add(record.output_sha256)
 
     def _open(self) -> Any:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = self.path.open("ab+", buffering=0)
         except OSError as error:
-            raise WorkError(f"The manifest {self.path} cannot be written ({error.strerror or error}).") from error
+            raise WorkError(
+                f"The manifest {self.path} cannot be written ({error.strerror or error}). "
+                "Name another place with --manifest."
+            ) from error
         if not lock(file):
             file.close()
             raise WorkError(f"Another run is writing to {self.path}. Wait for it to end, or name another --manifest.")
@@ -167,8 +205,11 @@ class Manifest:
         start = max(0, end - LONGEST_LINE)
         file.seek(start)
         tail = file.read(end - start)
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(start + tail.rfind(b"\n") + 1)
+        line = tail[tail.rfind(b"\n") + 1 :]
+        if line and _is_json(line):  # Whole, but for an editor that left out the end of the last line.
+            file.write(b"\n")
+        elif line:
+            file.truncate(end - len(line))
 
     def relative(self, path: Path) -> str:
         """A path as the manifest writes it."""
@@ -182,12 +223,12 @@ class Manifest:
         return Path(os.path.normpath(self.folder / path))
 
     def last(self, source: Path) -> Record | None:
-        """What became of a photo the last time."""
-        return self._last.get(self.relative(source))
+        """The last record of a photo that tells of a copy, whatever later runs left alone or failed at."""
+        return self._written.get(self.relative(source))
 
-    def records(self) -> list[Record]:
-        """The last record of each photo."""
-        return list(self._last.values())
+    def written(self) -> list[Record]:
+        """The last record of each photo that tells of a copy."""
+        return list(self._written.values())
 
     def add(self, record: Record) -> None:
         """Write a record, unless it says what the last one of its photo says. Raises ``WorkError``."""
@@ -195,19 +236,25 @@ class Manifest:
             last = self._last.get(record.input)
             if last is not None and record.status in ("skipped", "failed") and _same(last, record):
                 return
-            try:
-                self._write(record.to_json().encode("ascii") + b"\n")
-            except OSError as error:
-                raise WorkError(
-                    f"The manifest {self.path} cannot be written ({error.strerror or error}). "
-                    "Make room and run the same command again: it goes on where it stopped."
-                ) from error
-            self._last[record.input] = record
+            if self._broken is not None:
+                raise self._broken
+            self._write(record.to_json().encode("ascii") + b"\n")
+            self._keep(record)
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None
-        if self._file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._broken = WorkError(
+                f"The manifest {self.path} cannot be written ({error.strerror or error}). "
+                "Make room and run the same command again: it goes on where it stopped."
+            )
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise self._broken from error
 
     def __enter__(self) -> Self:
         return self

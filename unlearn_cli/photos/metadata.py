@@ -44,6 +44,7 @@ ROOM_FOR_A_PICTURE = 2048
 
 XMP_PICTURES = re.compile(
     rb"Thumbnails|xmpGImg|GImage|GDepth|GCamera|GPano|hdrgm|HDRGainMap|Container:|MicroVideo|HasExtendedXMP|;base64,"
+    rb"|[A-Za-z0-9+/]{400}"
 )
 """What an XMP packet that holds, or points to, another picture says. Such a packet is dropped whole."""
 
@@ -111,9 +112,10 @@ def _xmp(packet: Any) -> bytes | None:
     """An XMP packet with its orientation reset, unless it holds a picture."""
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")
-    if not isinstance(packet, bytes) or len(packet) > 32 * ROOM_FOR_A_PICTURE or XMP_PICTURES.search(packet):
+    packet = packet.rstrip(b"\0") if isinstance(packet, bytes) else b""
+    # One in UTF-16 could hold anything without looking like it.
+    if not packet or b"\0" in packet or len(packet) > 32 * ROOM_FOR_A_PICTURE or XMP_PICTURES.search(packet):
         return None
-    packet = packet.rstrip(b"\0")
     return re.sub(rb"(tiff:Orientation(?:>|\s*=\s*[\"']))\s*\d", rb"\g<1>1", packet)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
 from unlearn_cli.files import write_atomically
@@ -28,6 +29,9 @@ TIMES = 10
 """What the difference is multiplied by; grey is no difference."""
 
 GAP, LABEL = 12, 20
+
+MARK = "unlearn: before and after"
+"""The title, by which an earlier preview is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +51,14 @@ class Preview:
 
     @classmethod
     def prepare(cls, path: Path) -> Preview:
-        """A preview that will be written to this path. Raises ``UsageError`` unless it ends in .png or .html."""
+        """A preview that will be written to this path.
+
+        Raises ``UsageError`` unless it ends in .png or .html, and if there is a file that is no earlier preview.
+        """
         if path.suffix.lower() not in (".png", ".html", ".htm"):
             raise UsageError(f"A preview is a .png or an .html file, not {path.name}.")
+        if os.path.lexists(path) and not _is_preview(path):
+            raise UsageError(f"{path} is there already and is no preview. Name another file with --preview.")
         return cls(path)
 
     def add(self, photo: PhotoDone) -> None:
@@ -76,6 +85,14 @@ class Preview:
         return True
 
 
+def _is_preview(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(1024)
+    except OSError:
+        return False
+
+
 def _picture(path: Path) -> Image.Image:
     """A photo as it is shown: RGB, not larger than ``SIDE``."""
     image = Image.fromarray(np.rint(visible(decode(read_file(path), "none"))).astype(np.uint8))
@@ -99,7 +116,9 @@ def _sheet(shown: list[_Shown]) -> bytes:
             left += width + GAP
         top += photo.before.height + LABEL + GAP
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", MARK)
+    sheet.save(buffer, "PNG", pnginfo=texts)
     return buffer.getvalue()
 
 
@@ -109,7 +128,7 @@ def _printable(text: str) -> str:
 
 def _page(shown: list[_Shown]) -> str:
     figures = "\n".join(_figure(photo) for photo in shown)
-    return PAGE.replace("{{figures}}", figures).replace("{{times}}", str(TIMES))
+    return PAGE.replace("{{title}}", MARK).replace("{{figures}}", figures).replace("{{times}}", str(TIMES))
 
 
 def _figure(photo: _Shown) -> str:
@@ -149,7 +168,7 @@ PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>unlearn: before and after</title>
+<title>{{title}}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 700px; padding: 0 1rem; color: #222;
        background: #fff }

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.encode import FormatChoice, default_format, renamed
-from unlearn_cli.photos.manifest import SUFFIX, is_manifest
+from unlearn_cli.photos.manifest import SUFFIX, is_manifest, protected_hashes
 
 PHOTO_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .tif .tiff .bmp .dib .gif .avif .avifs .heic .heif .hif "
@@ -43,6 +44,11 @@ class Task:
     """The name of the folder that tells its class: the first one below the given folder."""
     backup: Path | None = None
     """Where the original goes when the copy takes its place."""
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where files are written."""
+        return (self.target,) if self.backup is None else (self.target, self.backup)
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,10 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     not there, an output that holds an input, or two photos with one target, and ``WorkError``
     for no photo.
     """
-    given = list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
+    given = _without_aliases([Path(os.path.abspath(path)) for path in paths], where)
     listing = dict.fromkeys(listed)
     walk = _Walk(where)
+    walk.files = [path for path in given if path.is_file()] + [Path(os.path.abspath(entry)) for entry in listing]
     if where.output is not None and where.output.exists() and not where.output.is_dir():
         raise UsageError(f"The output {where.output} is a file. Name a folder with --output.")
     for path in given:
@@ -106,7 +113,7 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
         else:
             raise UsageError(f"There is no file or folder {path}.")
     for entry in listing:
-        below = entry.as_posix() if not entry.is_absolute() and ".." not in entry.parts else entry.name
+        below = entry.as_posix() if not entry.anchor and ".." not in entry.parts else entry.name
         walk.take_file(Path(os.path.abspath(entry)), below)
     tasks = _without_begun(list(dict.fromkeys(walk.tasks)), where)
     if not tasks and not walk.unreadable and where.shard is None:
@@ -123,6 +130,13 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     )
 
 
+def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
+    """Each path once; where photos are replaced, once by whatever names it is given."""
+    if where.backup is None:
+        return list(dict.fromkeys(paths))
+    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+
+
 def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
     """All photos below a folder, in order of their names, but for those of a folder ``apart``."""
     yield from _Walk(Where(again=True)).photos(folder, apart or folder)
@@ -130,6 +144,7 @@ def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
 
 def parse_list(data: bytes) -> list[Path]:
     """The paths of a list: one a line, or each ended by a zero byte where there are any."""
+    data = data.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
     entries = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
 
@@ -188,6 +203,8 @@ class _Walk:
         self.copies: list[Path] = []
         self.unreadable: list[Path] = []
         self.manifests: list[Path] = []
+        self.files: list[Path] = []
+        """The single files that are given; beside themselves they share a manifest."""
         self._real = functools.cache(Path.resolve)
         self._looked: set[Path] = set()
 
@@ -196,6 +213,8 @@ class _Walk:
         if self.backup is not None:
             target = folder
             _refuse_backup_around(folder, self.backup)
+            if not single and self._real(self.backup).is_relative_to(self._real(folder)):
+                raise UsageError(f"The backup {self.backup} is inside {folder}. Name one outside of all the inputs.")
         else:
             if is_copy(folder) and not self.where.again:
                 raise UsageError(f"{folder} is the protected copy of what lies beside it. Name the original instead.")
@@ -203,7 +222,7 @@ class _Walk:
             _refuse_output_around(folder, target)
         manifest = self._manifest(self.output or target)
         self.outputs.append(target)
-        self._find_manifests(folder.parent)
+        self._find_manifests_above(folder)
         for file in self.photos(folder, target):
             below = file.relative_to(folder)
             if self._is_ours(below.as_posix()):
@@ -216,11 +235,13 @@ class _Walk:
         if is_copy(path) and not self.where.again:
             self.copies.append(path)
             return
-        self._find_manifests(path.parent)
+        self._find_manifests_above(path)
         backup = None
         if self.backup is not None:
             target, backup = path, self.backup / below
-            manifest = self._manifest(path.parent / FILES_MANIFEST)
+            manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
+            if backup.resolve() == path.resolve():
+                raise UsageError(f"The backup of {path} would be the photo itself. Name another folder with --backup.")
         elif self.output is not None:
             target = self.output / below
             manifest = self._manifest(self.output)
@@ -228,15 +249,24 @@ class _Walk:
                 raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
         else:
             target = path.with_name(f"{path.stem}{COPY}{path.suffix}")
-            manifest = self._manifest(path.parent / FILES_MANIFEST)
+            manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
         if self._is_ours(below):
             self.tasks.append(Task(path, target, manifest, path.parent.name, backup))
             self.outputs.append(target)
+
+    def _shared_folder(self) -> Path:
+        """The folder that holds all the single files that are given."""
+        try:
+            return Path(os.path.commonpath([path.parent for path in self.files]))
+        except ValueError:  # On several drives.
+            return Path.cwd()
 
     def _manifest(self, output: Path) -> Path:
         """Where the manifest of an output is: beside it, one for each part of a shared folder."""
         if self.where.manifest is not None:
             return Path(os.path.abspath(self.where.manifest))
+        if not output.name:
+            raise UsageError(f"{output} has no folder beside it. Name a file for the records with --manifest.")
         part = "" if self.where.shard is None else ".{}-of-{}".format(*self.where.shard)
         return output.with_name(f"{output.name}{part}{SUFFIX}")
 
@@ -248,7 +278,8 @@ class _Walk:
 
     def photos(self, folder: Path, output: Path) -> Iterator[Path]:
         """The photos below a folder, without what lies in the output."""
-        apart = {self._real(path) for path in (output, self.backup) if path is not None and path != folder}
+        places = (output, self.output, self.backup)
+        apart = {self._real(path) for path in places if path is not None and path != folder}
         for parent, folders, files in os.walk(folder, onerror=self._unreadable):
             here = Path(parent)
             folders[:] = sorted(name for name in folders if self.where.recursive and self._enters(here / name, apart))
@@ -271,6 +302,11 @@ class _Walk:
             self.copies.append(folder)
             return False
         return True
+
+    def _find_manifests_above(self, path: Path) -> None:
+        """The manifests of runs over folders that hold a path, whatever links lead to it."""
+        for folder in dict.fromkeys((*path.parents, *path.resolve().parents)):
+            self._find_manifests(folder)
 
     def _find_manifests(self, folder: Path) -> None:
         if folder in self._looked:
@@ -295,22 +331,16 @@ def expected_target(task: Task, wanted: FormatChoice) -> Path:
 def _without_begun(tasks: list[Task], where: Where) -> list[Task]:
     """Without the copies that an earlier run put beside their originals, and was killed before it removed those.
 
-    A copy in its original's place may have another name. It is known by the original beside it that is in the
-    backup already, while it is not there itself.
+    A copy in its original's place may have another name. The manifest knows it.
     """
     if where.backup is None:
         return tasks
-    copies = set()
-    for task in tasks:
-        if task.backup is not None and os.path.lexists(task.backup):
-            name = task.target.name
-            behind = (task.target.with_name(renamed(name, target, instead=False)) for target in ("PNG", "JPEG"))
-            copies |= {path for path in (expected_target(task, where.format), *behind) if path != task.source}
-    return [
-        task
-        for task in tasks
-        if task.source not in copies or (task.backup is not None and os.path.lexists(task.backup))
-    ]
+    targets = {task: expected_target(task, where.format) for task in tasks}
+    renamed_to = {target for task, target in targets.items() if target != task.source}
+    if not any(task.source in renamed_to for task in tasks):
+        return tasks
+    known = protected_hashes({task.manifest for task in tasks})
+    return [task for task in tasks if task.source not in renamed_to or sha256_of(task.source) not in known]
 
 
 def _refuse_collisions(tasks: list[Task], where: Where) -> None:
@@ -322,18 +352,25 @@ def _refuse_collisions(tasks: list[Task], where: Where) -> None:
     # Only folders are resolved: writing replaces a link in the output, and never what it points to.
     real = functools.cache(Path.resolve)
     sources = {real(task.source.parent) / task.source.name for task in tasks}
-    seen: dict[str, tuple[Task, Path]] = {}
+    seen: dict[str, Task] = {}
     for task in tasks:
         target = expected_target(task, where.format)
-        place = real(target.parent) / target.name
-        if place in sources and not (task.backup is not None and target == task.source):
+        if real(target.parent) / target.name in sources and not (task.backup is not None and target == task.source):
             raise UsageError(f"{target} is an input, and would be written too. Name another --output.")
-        other, its = seen.setdefault(str(target).casefold(), (task, target))
-        if other is not task and (its == target or other.source.parent != task.source.parent):
-            raise UsageError(
-                f"{other.source} and {task.source} would both become {target}. "
-                "Protect them in two runs with different --output folders."
-            )
+        for place, what in ((target, "become"), (task.backup, "be kept as")):
+            if place is None:
+                continue
+            other = seen.setdefault(f"{what} {place}".casefold(), task)
+            if other is not task and not _differ_by_case(other.source, task.source):
+                raise UsageError(
+                    f"{other.source} and {task.source} would both {what} {place}. "
+                    "Protect them in two runs with different folders."
+                )
+
+
+def _differ_by_case(one: Path, other: Path) -> bool:
+    """Whether two names in one folder differ by case alone, which only a file system that knows case has."""
+    return one.parent == other.parent and one.name != other.name and one.name.casefold() == other.name.casefold()
 
 
 def _refuse_backup_around(folder: Path, backup: Path) -> None:

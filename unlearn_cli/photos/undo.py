@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, UsageError
-from unlearn_cli.files import write_atomically
+from unlearn_cli.files import sha256_of, write_atomically
 from unlearn_cli.photos.copying import PhotoDone
 from unlearn_cli.photos.decode import read_file
-from unlearn_cli.photos.manifest import Manifest, Record
+from unlearn_cli.photos.manifest import WRITTEN, Manifest, Record
 
 
 def undo(path: Path, *, overwrite: bool = False) -> Generator[PhotoDone, None, None]:
@@ -25,11 +25,11 @@ def undo(path: Path, *, overwrite: bool = False) -> Generator[PhotoDone, None, N
     if not path.is_file():
         raise UsageError(f"There is no manifest {path}.")
     with Manifest(path) as manifest:
-        replaced = [record for record in manifest.records() if record.backup is not None]
+        replaced = [record for record in manifest.written() if record.backup is not None]
         if not replaced:
             raise UsageError(f"The runs of {path} replaced no photos: there is nothing to undo.")
         for record in replaced:
-            if record.status != "protected" or record.backup is None or record.output is None:
+            if record.status not in WRITTEN or record.output is None:
                 continue
             source, target = manifest.absolute(record.input), manifest.absolute(record.output)
             try:
@@ -44,16 +44,21 @@ def undo(path: Path, *, overwrite: bool = False) -> Generator[PhotoDone, None, N
 def _restore(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> None:
     assert record.backup is not None
     backup = manifest.absolute(record.backup)
-    original = read_file(backup)
-    if hashlib.sha256(original).hexdigest() != record.input_sha256:
-        raise PhotoError(f"its backup {backup} is not the original that was put there")
-    if target.exists() and not overwrite and hashlib.sha256(read_file(target)).hexdigest() != record.output_sha256:
-        raise PhotoError("it was changed after it was protected (--overwrite puts the original back all the same)")
-    try:
-        times = backup.stat()
-        write_atomically(source, original, tag=manifest.tag, times=(times.st_atime_ns, times.st_mtime_ns))
-    except OSError as error:
-        raise PhotoError(f"it cannot be put back ({error.strerror or error})") from error
-    if target != source:
+    here, copy = sha256_of(source), sha256_of(target)
+    if here != record.input_sha256:  # else it was put back by a run that was killed before it could say so
+        original = read_file(backup)
+        if hashlib.sha256(original).hexdigest() != record.input_sha256:
+            raise PhotoError("its backup is not the original that was put there")
+        if here not in (None, record.output_sha256) and not overwrite:
+            raise PhotoError(
+                "there is another photo in its place now (--overwrite puts the original back all the same)"
+            )
+        if copy not in (None, record.output_sha256, here) and not overwrite:
+            raise PhotoError("its copy was changed since (--overwrite puts the original back all the same)")
+        try:
+            write_atomically(source, original, tag=manifest.tag, like=backup.stat())
+        except OSError as error:
+            raise PhotoError(f"it cannot be put back ({error.strerror or error})") from error
+    if target != source and copy is not None and (copy == record.output_sha256 or overwrite):
         with contextlib.suppress(OSError):
             target.unlink()

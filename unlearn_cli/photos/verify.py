@@ -77,16 +77,17 @@ def _pairs(originals: Path, protected: Path) -> Iterator[tuple[Path | None, Path
     if originals.is_file():
         yield originals, protected
         return
-    copies = dict.fromkeys(photos_below(protected))
-    found = False
-    for original in photos_below(originals, apart=protected):
-        found = True
-        there = [path for path in _names(protected / original.relative_to(originals)) if path in copies]
+    copies = dict.fromkeys(photos_below(protected, apart=originals))
+    photos = list(photos_below(originals, apart=protected))
+    if not photos:
+        raise WorkError(f"No photo found in {originals}.")
+    own = {protected / photo.relative_to(originals) for photo in photos}
+    for photo in photos:
+        name = protected / photo.relative_to(originals)
+        there = [path for path in _names(name) if path in copies and (path == name or path not in own)]
         for copy in there[:1]:
             del copies[copy]
-        yield original, there[0] if there else None
-    if not found:
-        raise WorkError(f"No photo found in {originals}.")
+        yield photo, there[0] if there else None
     for copy in copies:
         yield None, copy
 
@@ -108,8 +109,10 @@ def _known(protected: Path) -> dict[Path, Record]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if is_manifest(path):
             for record in read_records(path):
-                known[(folder / record.input).resolve()] = record
-                if record.output is not None:
+                known.setdefault((folder / record.input).resolve(), record)
+                if record.status != "protected":
+                    known[(folder / record.input).resolve()] = record
+                elif record.output is not None:
                     known[(folder / record.output).resolve()] = record
     return known
 
@@ -120,9 +123,11 @@ class _Check:
 
     def pair(self, original: Path | None, copy: Path | None) -> Pair:
         """Compare a photo with its copy."""
+        record = self._record(original, copy)
         if original is None:
+            if record is not None and record.status == "skipped":  # By a run in place: it is the original.
+                return Pair(None, copy, "skipped", record.reason)
             return Pair(None, copy, "missing", "it has no original")
-        record = self.known.get((copy or original).resolve())
         if copy is None:
             if record is not None and record.status == "skipped":
                 return Pair(original, None, "skipped", record.reason)
@@ -133,6 +138,12 @@ class _Check:
             return Pair(original, copy, "failed", str(error))
         except MemoryError:
             return Pair(original, copy, "failed", "there is not enough memory to compare it")
+
+    def _record(self, original: Path | None, copy: Path | None) -> Record | None:
+        for path in (copy, original):
+            if path is not None and (record := self.known.get(path.resolve())) is not None:
+                return record
+        return None
 
     def _compared(self, original: Path, copy: Path, record: Record | None) -> Pair:
         data = read_file(copy)
@@ -159,10 +170,12 @@ def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_fi
         return "protected", ""
     if fit is None or quality.linf == 0:
         return "not protected", "it is the original's very picture"
-    if fit.correlation < PROTECTED_CORRELATION:
-        return "not protected", "how it differs fits no pattern"
+    known = fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
-        return "altered", "the file is not the one that was written; the noise is still in it"
+        found = "the noise is still in it" if known else "no noise can be found in it"
+        return "altered", f"the file is not the one that was written; {found}"
+    if not known:
+        return "not protected", "how it differs fits no pattern"
     if fit.residual > ALTERED_RESIDUAL:
         return "altered", "it differs by more than noise; the noise is still in it"
     return "protected", ""

@@ -1,0 +1,238 @@
+"""``protect`` and ``verify`` as a user or a script meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.test_commands import make_photo, one_sentence
+from tests.conftest import RunUnlearn
+
+
+def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "config.toml").write_text('[protect]\nclass = "cat"\nepsilon = 3\nno-such = 1\n')
+    config = {"UNLEARN_CONFIG": "config.toml"}
+    run = unlearn("protect", "in", **config)
+    assert run.returncode == 2
+    assert "'no-such', which is no option of 'unlearn protect'" in one_sentence(run.stderr)
+    (tmp_path / "config.toml").write_text('[protect]\nclass = "cat"\nepsilon = 3\n')
+    assert summary(unlearn("protect", "in", "--json", **config))["epsilon"] == 3
+    # The environment wins over the file, and the command line over both.
+    again = unlearn("protect", "in", "--json", UNLEARN_EPSILON="4", UNLEARN_CLASS="person", **config)
+    assert (summary(again)["epsilon"], list(summary(again)["banks"])) == (4, ["person"])
+    assert summary(unlearn("protect", "in", "--json", "--epsilon", "5", UNLEARN_EPSILON="4", **config))["epsilon"] == 5
+    flag = unlearn("protect", "in", "--class", "cat", UNLEARN_DRY_RUN="1")
+    assert "would protect: 1 photos" in flag.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[protect\n", "cannot be read"),
+        ("[nonsense]\n", "no command's section"),
+        ("jobs = 2\n", "no command's section"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_told(
+    tmp_path: Path, unlearn: RunUnlearn, text: str, sentence: str
+) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    run = unlearn("banks", "list", UNLEARN_CONFIG="config.toml")
+    assert run.returncode == 2
+    assert sentence in one_sentence(run.stderr)
+    assert unlearn("banks", "list", UNLEARN_CONFIG="gone.toml").returncode == 2
+
+
+def summary(run: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    found = json.loads(run.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_json_is_one_object_on_stdout_and_nothing_else(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    make_photo(tmp_path / "in" / "b.jpg")
+    (tmp_path / "in" / "c.jpg").write_bytes(b"damaged")
+    (tmp_path / "in" / "notes.txt").touch()
+    run = unlearn("protect", "in", "--class", "person", "--json", "--measure")
+    assert run.returncode == 1
+    found = summary(run)
+    assert (found["protected"], found["skipped"], found["failed"], found["other_files"]) == (2, 0, 1, 1)
+    assert found["manifests"] == [str(tmp_path / "in-protected.jsonl")]
+    measured = found["measured"]
+    assert isinstance(measured, dict)
+    assert set(measured) == {"linf", "psnr", "ssim", "ciede2000", "flip"}
+    again = summary(unlearn("protect", "in", "--class", "person", "--json"))
+    assert (again["protected"], again["already_protected"]) == (0, 2)
+
+
+def test_without_a_terminal_there_are_plain_lines(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run = unlearn("protect", "in", "--class", "person")
+    assert run.stdout.startswith("protected: 1 of 1 photos in ")
+    assert not set(run.stdout + run.stderr) & set("│┌─╭\x1b")
+
+
+def test_quiet_and_verbose(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"damaged")
+    quiet = unlearn("protect", "in", "--class", "person", "-q")
+    assert quiet.stdout == ""
+    assert [line.split(":")[0] for line in quiet.stderr.splitlines()] == ["failed"]
+    verbose = unlearn("protect", "in", "--class", "person", "-v", "--overwrite")
+    assert "protected: " in verbose.stderr
+    assert "in-protected/a.png" in verbose.stderr
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.gif")
+    run = unlearn("protect", "in", "--class", "person", "-n")
+    assert run.returncode == 0, run.stderr
+    assert "in/a.gif -> in-protected/a.gif.png (person)" in run.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert summary(unlearn("protect", "in", "--class", "person", "-n", "--json"))["dry_run"] is True
+
+
+def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for name in ("cat/1.png", "n02084071/deep/2.png"):
+        make_photo(tmp_path / "in" / name)
+    unknown = unlearn("protect", "in", "--class-from-folders")
+    assert unknown.returncode == 2
+    assert "The folder 'n02084071' tells no class" in one_sentence(unknown.stderr)
+    assert not (tmp_path / "in-protected").exists()
+    (tmp_path / "names.toml").write_text('n02084071 = "dog"\n')
+    run = unlearn("protect", "in", "--class-from-folders", "--map", "names.toml")
+    assert run.returncode == 0, run.stderr
+    records = [json.loads(line) for line in (tmp_path / "in-protected.jsonl").read_text().splitlines()]
+    assert sorted((record["input"], record["class"]) for record in records) == [
+        ("in/cat/1.png", "cat"),
+        ("in/n02084071/deep/2.png", "dog"),
+    ]
+    verified = summary(unlearn("verify", "in", "in-protected", "--json"))
+    pairs = verified["pairs"]
+    assert isinstance(pairs, list)
+    assert [pair["fit"]["class_name"] for pair in pairs] == ["cat", "dog"]
+    make_photo(tmp_path / "in" / "top.png")
+    stray = unlearn("protect", "in", "--class-from-folders", "--map", "names.toml")
+    assert "lies in no subfolder" in one_sentence(stray.stderr)
+
+
+def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    run = unlearn("protect", "in", "--class", "person", "--epsilon", "4")
+    assert "Nothing was measured at epsilon 4" in run.stderr
+    with Image.open(source) as before, Image.open(tmp_path / "in-protected" / "a.png") as after:
+        assert np.abs(np.asarray(before).astype(int) - np.asarray(after)).max() == 4
+    strong = unlearn("protect", "in", "--class", "person", "--epsilon", "9")
+    assert strong.returncode == 2
+    assert "can only be scaled down" in one_sentence(strong.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--class", "cat"], "Name photos"),
+        (["in"], "Say what the photos show"),
+        (["in", "--class", "cat", "--class-from-folders"], "either --class or"),
+        (["in", "--class", "cat", "--map", "m.toml"], "--map belongs"),
+        (["in", "--class-from-folders", "--map", "gone.toml"], "gone.toml cannot be read"),
+        (["in", "--class", "cat", "--in-place"], "--in-place needs --backup"),
+        (["in", "--class", "cat", "--backup", "b"], "--backup belongs"),
+        (["in", "--class", "cat", "--in-place", "--backup", "b", "-o", "c"], "either --output or --in-place"),
+        (["in", "--class", "cat", "--overwrite", "--skip-existing"], "either --overwrite or"),
+        (["in", "--class", "cat", "-q", "-v"], "either --quiet or"),
+        (["in", "--class", "cat", "--form", "sample-wise"], "not in this version"),
+        (["in", "--class", "cat", "--strength", "low"], "Use --epsilon"),
+        (["in", "--class", "person", "--key-file", "k"], "No class takes a key"),
+        (["in", "--class", "cat", "--shard", "3/2"], "I/N"),
+        (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),
+        (["in", "--class", "cat", "--manifest", "in"], "no manifest"),
+        (["--undo", "gone.jsonl"], "There is no manifest"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_done(
+    tmp_path: Path, unlearn: RunUnlearn, arguments: list[str], sentence: str
+) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run = unlearn("protect", *arguments)
+    assert run.returncode == 2, run.stderr
+    assert sentence in one_sentence(run.stderr)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_list_is_read_from_stdin(tmp_path: Path) -> None:
+    for name in ("a/x.png", "b/x.png", "b/y.png"):
+        make_photo(tmp_path / name)
+    command = [sys.executable, "-m", "unlearn_cli", "protect", "--files-from", "-", "-o", "out", "--class", "person"]
+    subprocess.run(command, cwd=tmp_path, input=b"a/x.png\nb/x.png\n", check=True, capture_output=True)
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "out").rglob("*.png")) == [
+        "out/a/x.png",
+        "out/b/x.png",
+    ]
+
+
+def test_in_place_and_back(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    before = (source.read_bytes(), source.stat().st_mtime_ns)
+    run = unlearn("protect", "in", "--class", "person", "--in-place", "--backup", "kept")
+    assert run.returncode == 0, run.stderr
+    assert source.read_bytes() != before[0]
+    assert unlearn("verify", "kept", "in").returncode == 0
+    undone = unlearn("protect", "--undo", "in.jsonl")
+    assert undone.returncode == 0, undone.stderr
+    assert "restored: 1 of 1 photos" in undone.stdout
+    assert (source.read_bytes(), source.stat().st_mtime_ns) == before
+
+
+def test_shards_share_a_folder(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for i in range(12):
+        make_photo(tmp_path / "in" / f"{i}.png")
+    for part in (1, 2, 3):
+        assert unlearn("protect", "in", "--class", "person", "--shard", f"{part}/3").returncode == 0
+    assert len(list((tmp_path / "in-protected").iterdir())) == 12
+    assert len(list(tmp_path.glob("in-protected.*-of-3.jsonl"))) == 3
+    assert unlearn("verify", "in", "in-protected").returncode == 0
+
+
+def test_verify_tells_what_it_found_and_exits_1_when_a_pair_is_missing(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    make_photo(tmp_path / "in" / "b.jpg")
+    unlearn("protect", "in", "--class", "person")
+    run = unlearn("verify", "in", "in-protected")
+    assert run.returncode == 0, run.stderr
+    assert "protected: 2 of 2" in run.stdout
+    assert "bank person, class person, epsilon 8" in run.stdout
+    assert "lossless files: 1: changed by at most 8" in run.stdout
+    (tmp_path / "in-protected" / "a.png").unlink()
+    run = unlearn("verify", "in", "in-protected")
+    assert run.returncode == 1
+    assert "missing: " in run.stderr
+    assert unlearn("verify", "in", "nowhere").returncode == 2
+
+
+def test_a_large_photo_needs_a_word(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    small = unlearn("protect", "in", "--class", "person", "--max-megapixels", "1")
+    assert small.returncode == 0
+    Image.new("L", (1100, 1000)).save(tmp_path / "in" / "b.png")
+    large = unlearn("protect", "in", "--class", "person", "--max-megapixels", "1")
+    assert "claims more than 1 megapixels" in large.stderr
+    assert "--max-megapixels" in large.stderr
+
+
+def test_without_flip_the_rest_is_measured(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    code = "import sys\nsys.modules['flip_evaluator'] = None\nfrom unlearn_cli.cli.app import app\napp(sys.argv[1:])\n"
+    for arguments in (["protect", "in", "--class", "person"], ["verify", "in", "in-protected"]):
+        run = subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    assert "extra 'measure'" in run.stderr
+    assert "CIEDE2000: " in run.stdout

@@ -1,0 +1,193 @@
+"""Verifying finds the noise that is there, and no other."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.catalog import open_bank, shipped_banks
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.photos.copying import Options, Protection
+from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.folder import protect_folder
+from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.scan import Where
+from unlearn_cli.photos.verify import Pair, verify
+
+
+@pytest.fixture(scope="module")
+def banks() -> list[Bank]:
+    return [open_bank(entry.name) for entry in shipped_banks()]
+
+
+@pytest.fixture
+def album(photos: Path, tmp_path: Path) -> Path:
+    """Three real photos: a JPEG with an orientation, a PNG and a grey JPEG."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with Image.open(photos / "orientation" / "Portrait_6.jpg") as image:
+        image.reduce(2).save(folder / "a.jpg", exif=image.getexif(), quality=90)
+        image.reduce(3).save(folder / "b.png")
+        image.reduce(3).convert("L").save(folder / "grey.jpg", quality=90)
+    return folder
+
+
+def check(originals: Path, protected: Path, banks: list[Bank]) -> dict[str, Pair]:
+    return {(p.original or p.protected or Path()).name: p for p in verify(originals, protected, banks, jobs=2)}
+
+
+def forget(album: Path) -> None:
+    """Without the manifest only the pixels tell."""
+    (album.parent / "in-protected.jsonl").unlink()
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("wanted", ["keep", "png", "webp"])
+def test_protected_photos_are_known_by_their_bank_class_and_epsilon(
+    album: Path, banks: list[Bank], person: Protection, known: bool, wanted: str
+) -> None:
+    writing = Writing(wanted)  # type: ignore[arg-type]
+    list(protect_folder(album, person, options=Options(writing=writing)))
+    if not known:
+        forget(album)
+    pairs = check(album, album.parent / "in-protected", banks)
+    for name, pair in pairs.items():
+        if wanted == "webp" and name == "grey.jpg":
+            assert pair.verdict == ("skipped" if known else "missing")
+            continue
+        assert pair.verdict == "protected", (name, pair.reason)
+        assert pair.fit is not None
+        assert (pair.fit.bank, pair.fit.class_name) == ("person", "person")
+        assert pair.fit.epsilon == pytest.approx(8, abs=1)
+        assert pair.quality is not None
+        if pair.lossless:
+            assert pair.quality.linf <= 8
+
+
+@pytest.mark.parametrize("name", ["cat", "truck"])
+@pytest.mark.parametrize("epsilon", [3, 8])
+def test_weaker_noise_of_any_class_is_known_too(album: Path, banks: list[Bank], name: str, epsilon: int) -> None:
+    bank = next(bank for bank in banks if name in bank.classes)
+    pattern = Pattern(bank.noise[bank.classes.index(name)], 8).scaled(epsilon)
+    list(protect_folder(album, Protection(pattern, name, bank.name, bank.sha256, 8)))
+    forget(album)
+    pair = check(album, album.parent / "in-protected", banks)["b.png"]
+    assert pair.fit is not None
+    assert (pair.verdict, pair.fit.class_name) == ("protected", name)
+    assert pair.fit.epsilon == pytest.approx(epsilon, abs=0.5)
+
+
+def test_what_is_not_protected_is_said_so(album: Path, banks: list[Bank]) -> None:
+    copies = album.parent / "copies"
+    copies.mkdir()
+    for path in album.iterdir():
+        with Image.open(path) as image:
+            image.save(copies / path.name, quality=70, exif=image.getexif())
+    pairs = check(album, copies, banks)
+    assert {pair.verdict for pair in pairs.values()} == {"not protected"}
+    assert "very picture" in pairs["b.png"].reason
+    assert "fits no pattern" in pairs["a.jpg"].reason
+
+
+def test_what_was_altered_since_is_told(album: Path, banks: list[Bank], person: Protection) -> None:
+    list(protect_folder(album, person))
+    copies = album.parent / "in-protected"
+    with Image.open(copies / "a.jpg") as image:
+        image.reduce(2).save(copies / "a.jpg")
+    with Image.open(copies / "b.png") as image:
+        Image.eval(image, lambda level: min(level + 20, 255)).save(copies / "b.png")
+    with Image.open(copies / "grey.jpg") as image:
+        image.save(copies / "grey.jpg", quality=80)
+    for known in (True, False):
+        if not known:
+            forget(album)
+        pairs = check(album, copies, banks)
+        assert pairs["a.jpg"].verdict == "altered"
+        assert "where its original is" in pairs["a.jpg"].reason
+        assert pairs["b.png"].verdict == "altered"
+        assert pairs["grey.jpg"].verdict == ("altered" if known else "protected")
+
+
+def test_what_a_manifest_knows_is_altered_even_where_no_noise_is_left(
+    album: Path, banks: list[Bank], person: Protection
+) -> None:
+    list(protect_folder(album, person))
+    (album.parent / "in-protected" / "b.png").write_bytes((album / "b.png").read_bytes())
+    pair = check(album, album.parent / "in-protected", banks)["b.png"]
+    assert (pair.verdict, pair.reason) == ("not protected", "it is the original's very picture")
+    with Image.open(album / "b.png") as image:
+        image.rotate(180).save(album.parent / "in-protected" / "b.png")
+    pair = check(album, album.parent / "in-protected", banks)["b.png"]
+    assert pair.verdict == "altered"
+    assert "no noise can be found" in pair.reason
+
+
+def test_a_lossless_copy_beyond_its_bound_is_told(album: Path, banks: list[Bank], person: Protection) -> None:
+    list(protect_folder(album, person))
+    target = album.parent / "in-protected" / "b.png"
+    with Image.open(target) as image:
+        pixels = np.array(image)
+    pixels[0, 0] = 255 - pixels[0, 0]
+    Image.fromarray(pixels).save(target)
+    forget(album)
+    pair = check(album, album.parent / "in-protected", banks)["b.png"]
+    assert pair.verdict == "over its bound"
+    assert "the bound is 8" in pair.reason
+
+
+def test_noise_on_noise_is_beyond_its_bound(album: Path, banks: list[Bank], person: Protection) -> None:
+    list(protect_folder(album, person))
+    again = album.parent / "again"
+    list(protect_folder(album.parent / "in-protected", person, Where(output=again, again=True), Options(again=True)))
+    pair = check(album, again, banks)["b.png"]
+    assert pair.verdict == "over its bound"
+    assert pair.quality is not None
+    assert pair.quality.linf == 16
+
+
+def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], person: Protection) -> None:
+    list(protect_folder(album, person))
+    copies = album.parent / "in-protected"
+    (copies / "a.jpg").unlink()
+    (copies / "stray.png").write_bytes((copies / "b.png").read_bytes())
+    (album / "moving.gif").write_bytes(animation())
+    list(protect_folder(album, person, options=Options(skip_existing=True)))
+    (copies / "a.jpg").unlink()
+    pairs = check(album, copies, banks)
+    assert (pairs["a.jpg"].verdict, pairs["stray.png"].verdict) == ("missing", "missing")
+    assert "no protected copy" in pairs["a.jpg"].reason
+    assert "no original" in pairs["stray.png"].reason
+    assert pairs["moving.gif"].verdict == "skipped"
+    assert "frames" in pairs["moving.gif"].reason
+
+
+def test_damaged_copies_fail(album: Path, banks: list[Bank], person: Protection) -> None:
+    list(protect_folder(album, person))
+    (album.parent / "in-protected" / "b.png").write_bytes(b"damaged")
+    assert check(album, album.parent / "in-protected", banks)["b.png"].verdict == "failed"
+
+
+def test_single_files_and_what_cannot_be_paired(album: Path, banks: list[Bank], person: Protection) -> None:
+    (done,) = protect_folder(album / "b.png", person)
+    assert done.target is not None
+    (pair,) = verify(album / "b.png", done.target, banks)
+    assert pair.verdict == "protected"
+    with pytest.raises(UsageError, match="no file or folder"):
+        list(verify(album, album / "gone", banks))
+    with pytest.raises(UsageError, match="two folders, or two files"):
+        list(verify(album, done.target, banks))
+    (album.parent / "empty").mkdir()
+    with pytest.raises(WorkError, match="No photo found"):
+        list(verify(album.parent / "empty", album, banks))
+
+
+def animation() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.effect_noise((8, 8), 60).convert("P") for _ in range(3)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
