@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_a_configuration_that_makes_no_sense_is_told(
     assert unlearn("banks", "list", UNLEARN_CONFIG="gone.toml").returncode == 2
 
 
-def summary(run: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     found = json.loads(run.stdout)
     assert isinstance(found, dict)
     return found

@@ -272,7 +272,8 @@ def test_after_a_full_disk_nothing_more_is_written_to_a_manifest(tmp_path: Path)
             def __getattr__(self, name: str) -> Any:
                 return getattr(manifest_file, name)
 
-        manifest_file, manifest._file = manifest._file, Full()
+        manifest_file: Any = manifest._file
+        manifest._file = Full()
         for name in ("b", "c"):
             Full.room = 10 if name == "b" else 1000
             with pytest.raises(WorkError, match="No space left"):

@@ -60,7 +60,7 @@ def test_ciede2000_is_a_distance(one: Any, other: Any) -> None:
 
 def test_lab_has_its_known_points() -> None:
     levels = np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255]], np.float32)
-    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]]
+    expected = np.array([[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20], [32.30, 79.19, -107.86]])
     np.testing.assert_allclose(to_lab(levels), expected, atol=0.02)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.console import exits, out, plain
+from unlearn_cli.cli.console import exits, out, plain, print_json
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
@@ -32,7 +31,7 @@ def list_banks(as_json: AsJson = False) -> None:
             entry.name: {"classes": entry.offered, "patterns": len(bank.noise), "sha256": bank.sha256}
             for entry, bank in entries
         }
-        out().print_json(json.dumps(listing))
+        print_json(listing)
         return
     table = Table("bank", "classes", "patterns", "epsilon", "made at")
     for entry, bank in entries:
@@ -56,7 +55,7 @@ def show_bank(
     bank = open_bank(name)
     card = read_card(bank.path, bank.sha256)
     if as_json:
-        out().print_json(json.dumps({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256}))
+        print_json({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256})
         return
     _print_provenance(bank)
     for line in [*measured(card), *card.get("limits", [])]:

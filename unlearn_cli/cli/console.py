@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -78,6 +78,11 @@ def plain(text: str) -> str:
 
     shown = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda control: f"\\x{ord(control[0]):02x}", text)
     return escape(shown.encode("utf-8", "replace").decode())
+
+
+def print_json(data: Any) -> None:
+    """One JSON object on stdout, in ASCII, so that names that are not UTF-8 are no bytes that break a reader."""
+    out().print_json(data=data, ensure_ascii=True)
 
 
 def progress_bar(*, hidden: bool = False) -> Progress:

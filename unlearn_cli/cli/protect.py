@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.cli.banks import measured
-from unlearn_cli.cli.console import err, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ def _tell_plan(todo: Plan, protections: dict[str, Protection], options: Options,
 
     if talk.json:
         tasks = [[str(task.source), str(expected_target(task, options.writing.format))] for task in todo.tasks]
-        out().print_json(data={"dry_run": True, "photos": tasks, "others": todo.others})
+        print_json({"dry_run": True, "photos": tasks, "others": todo.others})
         return
     for task in todo.tasks:
         protection = protections.get("") or protections[task.folder]
@@ -351,7 +351,7 @@ def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], se
             "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
             "seconds": round(seconds, 3),
         }
-        out().print_json(data=summary)
+        print_json(summary)
         return
     if talk.quiet:
         return
@@ -375,7 +375,7 @@ def _undo(events: Generator[PhotoDone, None, None], talk: _Talk) -> None:
         if photo.status == "failed" or talk.verbose:
             err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
     if talk.json:
-        out().print_json(data={"restored": totals.counts["restored"], "failed": totals.counts["failed"]})
+        print_json({"restored": totals.counts["restored"], "failed": totals.counts["failed"]})
     elif not talk.quiet:
         print_rows([("restored", f"{totals.counts['restored']} of {totals.photos} photos"), *totals.rows()])
     if totals.counts["failed"]:

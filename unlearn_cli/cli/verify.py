@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.console import err, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def verify(
                 bar.console.print(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
     if as_json:
         counts = Counter(pair.verdict for pair in pairs)
-        out().print_json(data={"counts": dict(counts), "pairs": [_as_json(pair) for pair in pairs]})
+        print_json({"counts": dict(counts), "pairs": [_as_json(pair) for pair in pairs]})
     else:
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
