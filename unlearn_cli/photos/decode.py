@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,10 +104,10 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
 def _decode(image: Image.Image, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
     source_format = "JPEG" if image.format == "MPO" else image.format or ""
     _refuse(image, data)
-    # Taken before loading, which drops some of it.
-    metadata = read_metadata(image, keep)
     info = dict(image.info)
+    # Before the metadata: asking a PNG for its EXIF decodes it, and swallows what is wrong with it.
     pixels, mode = _pixels(image, data, workspace)
+    metadata = read_metadata(image, keep)
     if mode == DEEP and "transparency" in info:
         raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
     return Photo(
@@ -189,10 +190,10 @@ def _turned(pixels: NDArray[np.uint8], orientation: int, workspace: Workspace | 
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # As above.
-        return image
+    """The image, turned as its orientation asks; itself, since a copy would take as much memory again."""
+    with contextlib.suppress(Exception):  # As above.
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _with_plain_mode(image: Image.Image) -> Image.Image:
