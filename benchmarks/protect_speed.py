@@ -29,7 +29,6 @@ from PIL import Image
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.photos.copying import Options, Protection
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.scan import Where
 
 PHOTOS = 5
@@ -42,9 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=int, default=100)
     options = parser.parse_args()
-    choice = choose("person")
-    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
-    protection = Protection(pattern, "person", choice.bank.name, choice.bank.sha256, pattern.epsilon)
+    protection = Protection.of(choose("person"), "person")
     print("| photo | megapixels | Pillow, ms | protect, ms | ratio, median (min to max) | pattern, once, ms |")
     print("|---|---|---|---|---|---|")
     for photo in options.photos:

@@ -88,6 +88,4 @@ def protection_of(pattern: Pattern, name: str = "test") -> Protection:
 @pytest.fixture(scope="session")
 def person() -> Protection:
     """The shipped pattern for people."""
-    choice = choose("person")
-    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
-    return Protection(pattern, "person", choice.bank.name, choice.bank.sha256, pattern.epsilon, choice.bank.path)
+    return Protection.of(choose("person"), "person")

@@ -263,12 +263,8 @@ def _read_list(name: str) -> bytes:
 def _choose(class_name: str, bank: str | None, epsilon: int | None) -> Protection:
     from unlearn_cli.banks.catalog import choose
     from unlearn_cli.photos.copying import Protection
-    from unlearn_cli.photos.noise import Pattern
 
-    choice = choose(class_name, bank)
-    bound = choice.bank.provenance.epsilon
-    pattern = Pattern(choice.bank.noise[choice.index], bound).scaled(bound if epsilon is None else epsilon)
-    return Protection(pattern, class_name, choice.bank.name, choice.bank.sha256, bound, choice.bank.path)
+    return Protection.of(choose(class_name, bank), class_name, epsilon)
 
 
 def _choose_by_folder(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.decode import read_file
@@ -37,6 +38,13 @@ class Protection:
     bank_epsilon: int
     """The bound that the bank was made and measured with."""
     bank_path: Path = Path()
+
+    @classmethod
+    def of(cls, choice: Choice, class_name: str, epsilon: int | None = None) -> Protection:
+        """With a bank's pattern, scaled down to ``epsilon``. Raises ``UsageError`` for one above the bank's."""
+        bank, bound = choice.bank, choice.bank.provenance.epsilon
+        pattern = Pattern(bank.noise[choice.index], bound).scaled(bound if epsilon is None else epsilon)
+        return cls(pattern, class_name, bank.name, bank.sha256, bound, bank.path)
 
 
 @dataclass(frozen=True, kw_only=True)
