@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +81,30 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path: Path, unlearn: RunUn
     run = unlearn("protect", "in", "--class", "person")
     assert run.stdout.startswith("protected: 1 of 1 photos in ")
     assert not set(run.stdout + run.stderr) & set("│┌─╭\x1b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals that Python opens")
+@pytest.mark.parametrize("arguments", [["protect", "in", "--class", "person", "-v"], ["verify", "in", "in-protected"]])
+def test_on_a_terminal_there_are_a_bar_and_a_table(tmp_path: Path, unlearn: RunUnlearn, arguments: list[str]) -> None:
+    import pty
+
+    make_photo(tmp_path / "in" / "a.png")
+    make_photo(tmp_path / "in" / "[b].jpg")
+    if arguments[0] == "verify":
+        unlearn("protect", "in", "--class", "person")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "unlearn_cli", *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0, shown
+    assert b"2/2" in shown
+    assert "│".encode() in shown
+    assert b"Traceback" not in shown
 
 
 def test_quiet_and_verbose(tmp_path: Path, unlearn: RunUnlearn) -> None:

@@ -59,7 +59,7 @@ def test_a_torn_png_is_not_taken_for_a_whole_one() -> None:
     data[at - 4 : at + 4] = b"\0\0\0\0JUNK"
     for keep in ("safe", "all", "none"):
         with pytest.raises(PhotoError):
-            decode(bytes(data), keep)  # type: ignore[arg-type]
+            decode(bytes(data), keep)
 
 
 def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:

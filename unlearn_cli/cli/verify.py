@@ -38,14 +38,14 @@ def verify(
     from collections import Counter
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
-    from unlearn_cli.photos.verify import GOOD
+    from unlearn_cli.photos.verify import GOOD, pair_up
     from unlearn_cli.photos.verify import verify as check
 
     warnings.filterwarnings("ignore", module=r"PIL\.")
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
     with progress_bar() as bar:
-        row = bar.add_task("Verifying", total=None, detail="")
+        row = bar.add_task("Verifying", total=len(pair_up(originals, protected)), detail="")
         for pair in check(originals, protected, banks, jobs=jobs or os.cpu_count() or 1):
             pairs.append(pair)
             name = pair.original or pair.protected

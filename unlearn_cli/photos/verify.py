@@ -54,16 +54,12 @@ def verify(originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int
     why, and whether a copy is still the file that was written. Raises ``UsageError`` for a path
     that is not there and ``WorkError`` for no photo.
     """
-    for path in (originals, protected):
-        if not path.exists():
-            raise UsageError(f"There is no file or folder {path}.")
-    if originals.is_dir() != protected.is_dir():
-        raise UsageError("Name two folders, or two files: the originals first.")
+    paired = pair_up(originals, protected)
     check = _Check(Patterns(banks), _known(protected))
     with ThreadPoolExecutor(jobs) as pool:
         waiting: deque[Future[Pair]] = deque()
         try:
-            for original, copy in _pairs(originals, protected):
+            for original, copy in paired:
                 waiting.append(pool.submit(check.pair, original, copy))
                 if len(waiting) >= 2 * jobs:
                     yield waiting.popleft().result()
@@ -73,23 +69,28 @@ def verify(originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pairs(originals: Path, protected: Path) -> Iterator[tuple[Path | None, Path | None]]:
+def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
+    """The photos below two folders and their copies, None where there is no counterpart; raises as ``verify`` does."""
+    for path in (originals, protected):
+        if not path.exists():
+            raise UsageError(f"There is no file or folder {path}.")
+    if originals.is_dir() != protected.is_dir():
+        raise UsageError("Name two folders, or two files: the originals first.")
     if originals.is_file():
-        yield originals, protected
-        return
+        return [(originals, protected)]
     copies = dict.fromkeys(photos_below(protected, apart=originals))
     photos = list(photos_below(originals, apart=protected))
     if not photos:
         raise WorkError(f"No photo found in {originals}.")
     own = {protected / photo.relative_to(originals) for photo in photos}
+    pairs: list[tuple[Path | None, Path | None]] = []
     for photo in photos:
         name = protected / photo.relative_to(originals)
         there = [path for path in _names(name) if path in copies and (path == name or path not in own)]
         for copy in there[:1]:
             del copies[copy]
-        yield photo, there[0] if there else None
-    for copy in copies:
-        yield None, copy
+        pairs.append((photo, there[0] if there else None))
+    return pairs + [(None, copy) for copy in copies]
 
 
 def _names(target: Path) -> Iterator[Path]:
