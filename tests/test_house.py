@@ -114,3 +114,19 @@ def test_the_command_reference_is_current() -> None:
     assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == make["reference"](), (
         "run: python docs/make_reference.py"
     )
+
+
+def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    from PIL import Image
+
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    (tmp_path / "selfies").mkdir()
+    image = Image.effect_noise((50, 50), 50).convert("RGB")
+    image.save(tmp_path / "selfies" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    exec(code[1], {"image": image, "data": (tmp_path / "selfies" / "a.png").read_bytes()})
+    assert (tmp_path / "selfies-protected" / "a.png").is_file()
