@@ -73,6 +73,7 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["protect", "in", "--class", "cat", "--bank", "nothing"], 3, "There is no noise bank 'nothing'"),
         (["protect", "in", "--class", "cat", "--bank", "broken.safetensors"], 3, "cannot be used: it is damaged"),
         (["banks", "show", "nothing"], 3, "There is no noise bank 'nothing'"),
+        (["protect", "in", "--class", "cat", "--bank", "gone.safetensors"], 3, "There is no noise bank gone"),
         (["generate", "--dataset", "mnist"], 2, "There is no dataset 'mnist'"),
         (["generate", "--dataset", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
         (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already there"),

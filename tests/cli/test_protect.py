@@ -32,7 +32,8 @@ def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_pat
     assert (summary(again)["epsilon"], list(summary(again)["banks"])) == (4, ["person"])
     assert summary(unlearn("protect", "in", "--json", "--epsilon", "5", UNLEARN_EPSILON="4", **config))["epsilon"] == 5
     flag = unlearn("protect", "in", "--class", "cat", UNLEARN_DRY_RUN="1")
-    assert "would protect: 1 photos" in flag.stdout
+    assert "would protect: 0 photos" in flag.stdout
+    assert "protected already: 1" in flag.stdout
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,11 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:
     assert run.returncode == 0, run.stderr
     assert "in/a.gif -> in-protected/a.gif.png (person)" in run.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
-    assert summary(unlearn("protect", "in", "--class", "person", "-n", "--json"))["dry_run"] is True
+    found = summary(unlearn("protect", "in", "--class", "person", "-n", "--json"))
+    assert (found["dry_run"], found["would_protect"], found["already_protected"]) == (True, 1, 0)
+    assert found["photos"] == [
+        {"input": f"{tmp_path}/in/a.gif", "output": f"{tmp_path}/in-protected/a.gif.png", "class": "person"}
+    ]
 
 
 def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -182,6 +187,9 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),
         (["in", "--class", "cat", "--manifest", "in"], "no manifest"),
         (["--undo", "gone.jsonl"], "There is no manifest"),
+        (["in", "--undo", "in.jsonl"], "--undo takes a manifest"),
+        (["in", "--class", "cat", "--format", "png", "--quality", "80"], "--quality is of JPEG"),
+        (["--files-from", "gone", "--class", "cat"], "The list gone cannot be read"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_done(
@@ -242,6 +250,9 @@ def test_verify_tells_what_it_found_and_exits_1_when_a_pair_is_missing(tmp_path:
     assert run.returncode == 1
     assert "missing: " in run.stderr
     assert unlearn("verify", "in", "nowhere").returncode == 2
+    swapped = unlearn("verify", "in-protected", "in")
+    assert swapped.returncode == 2
+    assert "The two are swapped" in one_sentence(swapped.stderr)
 
 
 def test_a_large_photo_needs_a_word(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -263,3 +274,16 @@ def test_without_flip_the_rest_is_measured(tmp_path: Path) -> None:
         )
     assert "extra 'measure'" in run.stderr
     assert "CIEDE2000: " in run.stdout
+
+
+def test_a_list_with_nothing_new_is_no_failure(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    (tmp_path / "list").touch()
+    run = unlearn("protect", "--files-from", "list", "-o", "out", "--class", "person", "--json")
+    assert run.returncode == 0, run.stderr
+    assert (summary(run)["protected"], summary(run)["failed"]) == (0, 0)
+
+
+def test_jpg_is_jpeg(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    assert unlearn("protect", "in", "--class", "person", "--format", "jpg").returncode == 0
+    assert (tmp_path / "in-protected" / "a.jpg").is_file()

@@ -20,8 +20,9 @@ from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
 from unlearn_cli.photos.copying import Options, PhotoDone
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder, protect_photos
+from unlearn_cli.photos.lists import parse_list, parse_shard
 from unlearn_cli.photos.noise import Pattern
-from unlearn_cli.photos.scan import WHERE, Where, parse_list, parse_shard, plan
+from unlearn_cli.photos.scan import WHERE, Where, plan
 
 PROTECTION = protection_of(Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8))
 

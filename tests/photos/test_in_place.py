@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, Options, PhotoDone, _One
+from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, One, Options, PhotoDone
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
@@ -84,7 +84,7 @@ def test_killed_between_any_two_steps_the_next_run_ends_as_if_it_had_not_been(
     for name in before:
         (album / "kept" / name).unlink()
 
-    of, attribute = (Manifest, "add") if step == "record" else (_One, step)
+    of, attribute = (Manifest, "add") if step == "record" else (One, step)
     whole = getattr(of, attribute)
     for calls in range(6):
         remaining = [calls]
@@ -138,11 +138,15 @@ def test_a_backup_is_never_written_over(album: Path) -> None:
     assert (album / "in" / "a.png").read_bytes() == original
 
 
-def test_a_backup_inside_the_album_is_not_protected(album: Path) -> None:
-    before = contents(album / "in")
-    run(album / "in", Where(backup=album / "in" / "kept"))
-    run(album / "in", Where(backup=album / "in" / "kept"))
-    assert contents(album / "in" / "kept") == before
+def test_a_backup_inside_the_album_is_refused(album: Path) -> None:
+    with pytest.raises(UsageError, match="is inside the input"):
+        run(album / "in", Where(backup=album / "in" / "kept"))
+
+
+def test_what_an_earlier_run_has_kept_is_never_replaced(album: Path) -> None:
+    in_place(album)
+    done = run(album / "kept", Where(backup=album / "kept2", manifest=album / "in.jsonl"))
+    assert {photo.reason for photo in done.values()} == {"it is an original that an earlier run in place has kept"}
 
 
 def test_what_cannot_be_undone_says_so(album: Path) -> None:
@@ -217,13 +221,13 @@ def test_undo_sees_past_later_records_and_can_be_repeated(album: Path) -> None:
 
 def test_undo_after_a_kill_finds_what_was_begun(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(album / "in")
-    whole = _One._write
+    whole = One._write
 
-    def killed(self: _One, data: bytes) -> None:
+    def killed(self: One, data: bytes) -> None:
         whole(self, data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_One, "_write", killed)
+    monkeypatch.setattr(One, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
         in_place(album)
     monkeypatch.undo()
@@ -253,3 +257,47 @@ def test_a_part_of_an_album_is_known_to_be_protected(album: Path) -> None:
     assert {photo.status for photo in done.values()} == {"skipped"}
     run(album / "in" / "sub", Where(output=album / "out"))
     assert not (album / "out").exists()
+
+
+def test_undo_goes_through_several_layers_to_the_original(album: Path) -> None:
+    before = contents(album / "in")
+    in_place(album)
+    run(album / "in", Where(backup=album / "kept2", again=True), again=True)
+    run(album / "in", Where(manifest=album / "in.jsonl", output=album / "out", again=True), again=True)
+    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert contents(album / "in") == before
+
+
+def test_a_dry_undo_puts_nothing_back(album: Path) -> None:
+    in_place(album)
+    after, records = contents(album / "in"), (album / "in.jsonl").read_bytes()
+    assert {photo.status for photo in undo(album / "in.jsonl", dry_run=True)} == {"restored"}
+    assert (contents(album / "in"), (album / "in.jsonl").read_bytes()) == (after, records)
+
+
+def test_a_renamed_copy_is_not_another_photos(album: Path) -> None:
+    """A new photo of an old one's name does not take the old one's copy."""
+    in_place(album, writing=Writing("png"))
+    copy = (album / "in" / "sub" / "b.png").read_bytes()
+    make_photo(album / "in" / "sub" / "b.jpg", 60)
+    new = (album / "in" / "sub" / "b.jpg").read_bytes()
+    where = Where(backup=album / "kept2", format="png")
+    done = run(album / "in", where, writing=Writing("png"))
+    assert "another photo has the name" in done["b.jpg"].reason
+    assert (album / "in" / "sub" / "b.png").read_bytes() == copy
+    assert (album / "in" / "sub" / "b.jpg").read_bytes() == new
+
+
+def test_without_its_manifest_a_renamed_copy_is_not_protected_again(album: Path) -> None:
+    in_place(album, writing=Writing("png"))
+    after = contents(album / "in")
+    (album / "in.jsonl").unlink()
+    done = in_place(album, writing=Writing("png"))
+    assert contents(album / "in") == after
+    assert "original of its name in another format" in done["b.png"].reason
+
+
+def test_two_photos_that_differ_by_suffix_are_both_kept(album: Path) -> None:
+    make_photo(album / "in" / "sub" / "b.png")
+    assert {photo.status for photo in in_place(album).values()} == {"protected"}
+    assert len(contents(album / "kept")) == 4

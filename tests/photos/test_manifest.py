@@ -228,6 +228,9 @@ def test_a_manifest_does_not_stand_for_another_output(tmp_path: Path) -> None:
         b"[" * 60_000 + b"\n",
         b'{"input": "a", "status": "protected", "output_sha256": ["x"]}\n',
         b'{"input": "a", "status": "protected", "input_stat": 3}\n',
+        b'{"input": "a", "status": "protected", "input_stat": [1e999, 1]}\n',
+        b'{"input": "a\\u0000", "status": "protected"}\n',
+        b'{"input": "a\\ud800", "status": "protected"}\n',
         b"\xff\xfe\n",
     ],
 )
@@ -279,3 +282,17 @@ def test_after_a_full_disk_nothing_more_is_written_to_a_manifest(tmp_path: Path)
             with pytest.raises(WorkError, match="No space left"):
                 manifest.add(Record(input=name, status="failed"))
     assert [line["input"] for line in lines(tmp_path / "m.jsonl")] == ["a"]
+
+
+def test_a_manifest_has_its_suffix_because_later_runs_look_for_it(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    with pytest.raises(UsageError, match=r"ends in \.jsonl"):
+        run(tmp_path / "in", Where(manifest=tmp_path / "records.json"))
+
+
+def test_a_run_that_has_nothing_to_record_leaves_no_manifest(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    copy = tmp_path / "in-protected" / "a.png"
+    assert run(copy)["a.png"].status == "skipped"
+    assert os.listdir(tmp_path / "in-protected") == ["a.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Iterator
@@ -140,6 +141,28 @@ def test_xmp_that_holds_a_picture_is_dropped_whole() -> None:
     Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "JPEG", xmp=packet)
     with Image.open(io.BytesIO(protect_bytes(buffer.getvalue(), PATTERN, Writing(metadata="all")).data)) as image:
         assert "xmp" not in image.info
+
+
+@pytest.mark.parametrize("form", ["raw", "base64", "broken into lines"])
+def test_small_pictures_are_found_in_any_value(form: str) -> None:
+    small = io.BytesIO()
+    Image.effect_noise((16, 12), 60).convert("RGB").save(small, "JPEG", quality=20)
+    held = small.getvalue() if form == "raw" else base64.b64encode(small.getvalue())
+    if form == "broken into lines":
+        held = b"&#xA;".join(held[start : start + 76] for start in range(0, len(held), 76))
+    assert len(held) < 2048
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = held.decode("latin-1")
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + held
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[27] = b"ASCII\0\0\0" + held
+    packet = XMP.replace(b"</rdf:RDF>", b"<my:pic>" + held.replace(b"<", b"") + b"</my:pic></rdf:RDF>")
+    buffer = io.BytesIO()
+    picture = Image.effect_noise((64, 64), 50).convert("RGB")
+    picture.save(buffer, "JPEG", exif=exif, xmp=packet, comment=held)
+    for wanted in ("keep", "png", "webp"):
+        made = protect_bytes(buffer.getvalue(), PATTERN, Writing(wanted, metadata="all"))
+        assert held[:70] not in made.data
+        assert small.getvalue()[:70] not in made.data
 
 
 def test_a_pngs_texts_are_kept_only_when_all_is_asked_for() -> None:

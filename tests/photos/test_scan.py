@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.photos.scan import Where, parse_list, plan
+from unlearn_cli.photos.lists import parse_list
+from unlearn_cli.photos.scan import Where, plan
 
 
 def touch(root: Path, *names: str) -> None:
@@ -149,3 +150,25 @@ def test_an_output_without_a_folder_around_it_needs_a_manifest(tmp_path: Path) -
     touch(tmp_path, "a.jpg")
     with pytest.raises(UsageError, match="--manifest"):
         plan([tmp_path / "a.jpg"], Where(output=Path("/")))
+
+
+def test_what_shards_would_both_write_is_refused_in_each(tmp_path: Path) -> None:
+    touch(tmp_path, "in/g.jpg", "in/g.png")
+    for part in (1, 2):
+        with pytest.raises(UsageError, match="would both become"):
+            plan([tmp_path / "in"], Where(format="png", shard=(part, 2)))
+
+
+def test_a_photo_that_is_listed_by_two_names_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "in/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    todo = plan([], Where(output=tmp_path / "out"), listed=[Path("in/a.jpg"), Path("in/../in/a.jpg")])
+    assert [task.target for task in todo.tasks] == [tmp_path / "out/in/a.jpg"]
+    assert plan([], listed=[]).tasks == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX links")
+def test_an_output_behind_a_loop_of_links_is_no_traceback(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.jpg")
+    (tmp_path / "in/loop").symlink_to("loop")
+    assert len(plan([tmp_path / "in"], Where(output=tmp_path / "in/loop/x")).tasks) == 1

@@ -159,7 +159,7 @@ def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], person:
     list(protect_folder(album, person, options=Options(skip_existing=True)))
     (copies / "a.jpg").unlink()
     pairs = check(album, copies, banks)
-    assert (pairs["a.jpg"].verdict, pairs["stray.png"].verdict) == ("missing", "missing")
+    assert (pairs["a.jpg"].verdict, pairs["stray.png"].verdict) == ("missing", "extra")
     assert "no protected copy" in pairs["a.jpg"].reason
     assert "no original" in pairs["stray.png"].reason
     assert pairs["moving.gif"].verdict == "skipped"

@@ -91,8 +91,10 @@ def open_bank(name: str) -> Bank:
     if name in entries:
         return load_bank(entries[name].path, entries[name].sha256)
     path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.is_file():
         return load_bank(path)
+    if path.suffix == ".safetensors":
+        raise BankError(f"There is no noise bank {path}.")
     raise BankError(
         f"There is no noise bank '{name}'.{_nearest(name, list(entries))} "
         f"Shipped are: {', '.join(entries)}; a bank of your own is named by its .safetensors file."
@@ -146,5 +148,5 @@ def _unknown(wanted: str, offered: dict[str, tuple[str, ...]]) -> str:
 
 
 def _nearest(wanted: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(_plain(wanted), names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_plain(wanted), names, n=1, cutoff=0.7)
     return f" Did you mean '{near[0]}'?" if near else ""

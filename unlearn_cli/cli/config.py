@@ -27,6 +27,7 @@ def learn_environment(group: Any) -> None:
     for _, command in _commands(group):
         for key, option in _options(command).items():
             option.envvar = PREFIX + key.replace("-", "_").upper()
+            option.show_envvar = False  # They follow a rule, and would be a third of the help.
 
 
 def read_config(group: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unlearn_cli.cli.banks import measured
+from unlearn_cli.cli.choices import Form, Format, KeepMetadata, Strength
 from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
 
@@ -20,38 +20,6 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.copying import Options, PhotoDone, Protection
     from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.scan import Plan
-
-
-class Form(StrEnum):
-    """Of the noise."""
-
-    class_wise = "class-wise"
-    sample_wise = "sample-wise"
-
-
-class Strength(StrEnum):
-    """Of the noise: how much of the bank's bound is used."""
-
-    low = "low"
-    medium = "medium"
-    high = "high"
-
-
-class Format(StrEnum):
-    """Of the copies."""
-
-    keep = "keep"
-    png = "png"
-    jpeg = "jpeg"
-    webp = "webp"
-
-
-class KeepMetadata(StrEnum):
-    """What of the metadata is kept."""
-
-    safe = "safe"
-    all = "all"
-    none = "none"
 
 
 @dataclass(frozen=True)
@@ -159,8 +127,8 @@ def protect(
 ) -> None:
     """Protect photos: write copies with noise that leaves a model nothing to learn.
 
-    The originals are never touched. Each photo keeps its size, format, colour profile and dates;
-    its place (GPS) and embedded thumbnail are dropped. A second run goes on where the first stopped.
+    The originals are only read, unless --in-place replaces them. Each photo keeps its size, format, colour profile
+    and dates; its place (GPS) and embedded thumbnail are dropped. A second run goes on where the first stopped.
     """
     import os
     import time
@@ -168,14 +136,17 @@ def protect(
     from unlearn_cli.photos.copying import Options
     from unlearn_cli.photos.encode import Writing
     from unlearn_cli.photos.folder import protect_photos
+    from unlearn_cli.photos.lists import parse_list, parse_shard
     from unlearn_cli.photos.preview import Preview
-    from unlearn_cli.photos.scan import Where, parse_list, parse_shard, plan
+    from unlearn_cli.photos.scan import Where, plan
     from unlearn_cli.photos.undo import undo as put_back
 
     talk = _Talk(as_json, quiet, verbose)
     start = time.perf_counter()
     if undo is not None:
-        _undo(put_back(undo, overwrite=overwrite), talk)
+        others = (paths, class_name, class_from_folders, output, files_from, in_place, backup, manifest, shard)
+        _refuse_nonsense({"--undo takes a manifest, and of the other options --overwrite and -n.": any(others)})
+        _undo(put_back(undo, overwrite=overwrite, dry_run=dry_run), talk)
         return
     _refuse_nonsense(
         {
@@ -190,6 +161,7 @@ def protect(
             "Use either --output or --in-place.": in_place and output is not None,
             "Use either --overwrite or --skip-existing.": overwrite and skip_existing,
             "Use either --quiet or --verbose.": quiet and verbose,
+            "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
             "Sample-wise noise is not in this version. Leave out --form.": form is Form.sample_wise,
             "Only --strength high is in this version. Use --epsilon for weaker noise.": strength is not Strength.high,
             "No class takes a key in this version: everybody's pattern is the same. Leave out --key-file.": (
@@ -202,14 +174,14 @@ def protect(
     where = Where(
         output=output,
         recursive=recursive,
-        format=format_.value,
+        format=format_.written,
         manifest=manifest,
         backup=backup,
         again=again,
         shard=parse_shard(shard) if shard is not None else None,
     )
     options = Options(
-        writing=Writing(format_.value, quality, metadata.value, preserve_times),
+        writing=Writing(format_.written, quality, metadata.value, preserve_times),
         overwrite=overwrite,
         skip_existing=skip_existing,
         again=again,
@@ -219,7 +191,7 @@ def protect(
     )
     # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
     chosen = None if class_name is None else _choose(class_name, bank, epsilon)
-    listed = parse_list(_read_list(files_from)) if files_from is not None else []
+    listed = parse_list(_read_list(files_from)) if files_from is not None else None
     todo = plan(paths or [], where, listed=listed)
     protections = _choose_by_folder(todo, map_file, bank, epsilon) if chosen is None else {"": chosen}
     if dry_run:
@@ -231,8 +203,11 @@ def protect(
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
     _tell_end(totals, todo, protections, time.perf_counter() - start, talk)
-    if show is not None and show.write() and not quiet:
-        err().print(f"Preview: {plain(str(preview))}")
+    if show is not None:
+        written = show.write()
+        if not quiet:
+            place = f"{preview} (it holds your originals: do not share it)"
+            err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
     if todo.unreadable or totals.counts["failed"]:
         raise typer.Exit(1)
 
@@ -257,7 +232,12 @@ def _set_limits(megapixels: int | None) -> None:
 
 
 def _read_list(name: str) -> bytes:
-    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    from unlearn_cli.errors import UsageError
+
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
 
 
 def _choose(class_name: str, bank: str | None, epsilon: int | None) -> Protection:
@@ -319,17 +299,34 @@ def _is_dull(photo: PhotoDone, talk: _Talk) -> bool:
 
 
 def _tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: _Talk) -> None:
+    from unlearn_cli.photos.folder import pending
     from unlearn_cli.photos.scan import expected_target
 
+    photos = [
+        {
+            "input": str(task.source),
+            "output": str(expected_target(task, options.writing.format)),
+            "class": (protections.get("") or protections[task.folder]).class_name,
+        }
+        for task in pending(todo, protections, options)
+    ]
+    done = len(todo.tasks) - len(photos)
     if talk.json:
-        tasks = [[str(task.source), str(expected_target(task, options.writing.format))] for task in todo.tasks]
-        print_json({"dry_run": True, "photos": tasks, "others": todo.others})
-        return
-    for task in todo.tasks:
-        protection = protections.get("") or protections[task.folder]
-        target = expected_target(task, options.writing.format)
-        out().print(f"{plain(here(task.source))} -> {plain(here(target))} ({plain(protection.class_name)})")
-    print_rows([("would protect", f"{len(todo.tasks)} photos"), ("no photos", f"{todo.others} other files")])
+        print_json(
+            {
+                "dry_run": True,
+                "would_protect": len(photos),
+                "already_protected": done,
+                "other_files": todo.others,
+                "photos": photos,
+            }
+        )
+    elif not talk.quiet:
+        for photo in photos:
+            source, target = (here(Path(photo[side])) for side in ("input", "output"))
+            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
+        rows = [("would protect", f"{len(photos)} photos, or say why not"), ("protected already", str(done))]
+        print_rows([*rows, ("no photos", f"{todo.others} other files")])
 
 
 def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: _Talk) -> None:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.scan import Plan
 
 FIGURES = {
-    "linf": ("in the files", "largest change", "{:g} levels", max),
+    "linf": ("L-infinity in the files", "largest", "{:g} levels", max),
     "psnr": ("PSNR", "lowest", "{:.1f} dB", min),
     "ssim": ("SSIM", "lowest", "{:.3f}", min),
-    "ciede2000": ("CIEDE2000", "highest", "{:.1f} mean over a photo", max),
-    "flip": ("FLIP", "highest", "{:.3f}", max),
+    "ciede2000": ("CIEDE2000, mean of a photo", "highest", "{:.1f}", max),
+    "flip": ("FLIP, mean of a photo", "highest", "{:.3f}", max),
 }
 """For each figure of a photo: its row, what its worst is called, how it is printed, and what is worst."""
 
@@ -84,7 +84,7 @@ class Totals:
             if values:
                 row, worst, form, choose = FIGURES[name]
                 median = form.format(statistics.median(values))
-                yield row, f"{median}, the median photo; {worst} {form.format(choose(values))}"
+                yield row, f"{median} (median of the photos), {worst} {form.format(choose(values))}"
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -107,11 +107,12 @@ def protect_rows(totals: Totals, todo: Plan, seconds: float, epsilons: set[int],
     """What ``protect`` tells at its end."""
     protected = totals.counts["protected"]
     rows = [("protected", f"{protected} of {totals.photos} photos in {duration(seconds)}")]
-    if protected:
-        more = f" and {len(todo.outputs) - 3} more" if len(todo.outputs) > 3 else ""
-        rows.append(("written to", ", ".join(here(path) for path in todo.outputs[:3]) + more))
-    manifests = dict.fromkeys(task.manifest for task in todo.tasks)
-    rows.append(("recorded in", ", ".join(here(path) for path in manifests)))
+    outputs = [path for path in todo.outputs if path.exists()] if protected else []
+    manifests = [path for path in dict.fromkeys(task.manifest for task in todo.tasks) if path.exists()]
+    for name, places in (("written to", outputs), ("recorded in", manifests)):
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        if places:
+            rows.append((name, ", ".join(here(path) for path in places[:3]) + more))
     rows += totals.rows()
     if todo.others:
         rows.append(("no photos", f"other files passed over: {todo.others}"))

@@ -12,6 +12,7 @@ from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
+    from unlearn_cli.photos.fit import Fit
     from unlearn_cli.photos.verify import Pair
 
 
@@ -69,7 +70,7 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
 
     rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
     fits = Counter(
-        f"bank {pair.fit.bank}, class {pair.fit.class_name}, epsilon {round(pair.fit.epsilon)}"
+        _described(pair.fit)
         for pair in pairs
         if pair.fit is not None and pair.verdict in ("protected", "altered", "over its bound")
     )
@@ -85,8 +86,14 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
         finite = [value for value in values if value is not None and value != float("inf")]
         if finite and name != "linf":
             median = form.format(statistics.median(finite))
-            rows.append((row, f"{median}, the median photo; {worst} {form.format(choose(finite))}"))
+            rows.append((row, f"{median} (median of the photos), {worst} {form.format(choose(finite))}"))
     return rows
+
+
+def _described(fit: Fit) -> str:
+    epsilon = round(fit.epsilon)
+    weaker = f" (nothing was measured below the bank's own {fit.bank_epsilon})" if epsilon < fit.bank_epsilon else ""
+    return f"bank {fit.bank}, class {fit.class_name}, epsilon {epsilon}{weaker}"
 
 
 def _counts(pairs: list[Pair]) -> Any:

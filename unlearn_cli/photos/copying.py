@@ -16,12 +16,12 @@ from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.decode import read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
-from unlearn_cli.photos.manifest import Manifest, Record, Status, protected_hashes
+from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.metrics import Quality
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, protect_bytes
 from unlearn_cli.photos.resample import Workspace
-from unlearn_cli.photos.scan import Plan, Task, expected_target
+from unlearn_cli.photos.scan import PHOTO_SUFFIXES, Plan, Task, expected_target
 
 DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--again lays noise on noise)"
@@ -104,6 +104,8 @@ class Run:
         protections: Mapping[str, Protection],
         options: Options,
         manifests: Mapping[Path, Manifest],
+        *,
+        clean: bool = True,
     ) -> None:
         self.protections, self.options, self.manifests = protections, options, manifests
         self.workspace = Workspace()
@@ -112,17 +114,25 @@ class Run:
         self.claimed = {expected_target(task, wanted): task.source for task in todo.tasks}
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
+        self.kept: set[Path] = set()
+        if any(task.backup for task in todo.tasks):
+            self.kept = kept_originals({*todo.manifests, *manifests})
+        if not clean:
+            return
         for folder, of in {(place.parent, task.manifest) for task in todo.tasks for place in task.places}:
             remove_temporary(folder, manifests[of].tag)
 
     def protect(self, task: Task) -> PhotoDone:
         """Protect one photo, whatever happens, and record it."""
         start = time.perf_counter()
-        photo = _One(self, task)
+        photo = One(self, task)
+        record: Record | None
         try:
             done, record = photo.protect()
         except PhotoSkippedError as reason:
             done, record = photo.ended("skipped", str(reason))
+            if str(reason) == ITSELF_PROTECTED:
+                record = None  # That it is one is recorded where that was found.
         except PhotoError as error:
             done, record = photo.ended("failed", str(error))
         except MemoryError:
@@ -148,7 +158,7 @@ class Run:
                 raise PhotoError(f"another photo of this run becomes {target}")
 
 
-class _One:
+class One:
     """One photo on its way."""
 
     def __init__(self, run: Run, task: Task) -> None:
@@ -163,7 +173,7 @@ class _One:
 
     def protect(self) -> tuple[PhotoDone, Record | None]:
         """Protect the photo; None instead of a record where the last one still holds."""
-        if self._is_done():
+        if self.is_done():
             return self._left_alone()
         data = self._read()
         if self._is_done_by_content():
@@ -189,6 +199,8 @@ class _One:
     def _read(self) -> bytes:
         if self.task.backup is not None and self.task.source.is_symlink():
             raise PhotoSkippedError("it is a link to another file, which --in-place would part from it")
+        if self.task.backup is not None and self.task.source in self.run.kept:
+            raise PhotoSkippedError("it is an original that an earlier run in place has kept")
         # Looked at before it is read: a change in between is seen before the photo is replaced.
         with contextlib.suppress(OSError):
             self.stat = self.task.source.stat()
@@ -208,7 +220,7 @@ class _One:
         self.run.claim(self.target, self.task.source)
         return made
 
-    def _is_done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether the last record still holds, as far as sizes and times tell: large folders are seen through fast."""
         output = self._recorded_output()
         if output is None or self.last is None or self.last.status != "protected":
@@ -232,6 +244,7 @@ class _One:
             and self.last is not None
             and self.last.status == "begun"
             and sha256_of(output) == self.last.output_sha256
+            and self.sha256 in (self.last.input_sha256, self.last.output_sha256)
         )
 
     def _recorded_output(self) -> Path | None:
@@ -258,6 +271,8 @@ class _One:
             return False  # Written by a run that was killed before it could record it.
         last = self.last
         ours = last is not None and last.output == self.manifest.relative(self.target)
+        if self.task.backup is not None and last is not None:
+            ours = ours and last.input_sha256 == self.sha256  # else it is another photo's copy by now
         if ours and last is not None and there == last.output_sha256:
             return True
         if self.task.backup is not None:
@@ -267,6 +282,8 @@ class _One:
 
     def _keep_original(self, backup: Path, data: bytes) -> None:
         """Put the original into the backup, unless it is there already; nothing there is ever written over."""
+        if self.last is None and self._is_perhaps_a_copy(backup):
+            raise PhotoError("the backup holds an original of its name in another format, of which it may be the copy")
         if backup.is_symlink() or (backup.exists() and backup.samefile(self.task.source)):
             raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
         try:
@@ -276,6 +293,13 @@ class _One:
                 raise PhotoError("its place in the backup holds another photo; name another --backup") from error
         except OSError as error:
             raise PhotoError(f"it cannot be kept in the backup ({error.strerror or error})") from error
+
+    def _is_perhaps_a_copy(self, backup: Path) -> bool:
+        """Whether the manifest is lost, and the photo looks like the copy of what was kept under another suffix."""
+        names = [backup.with_suffix(suffix).name for suffix in PHOTO_SUFFIXES if suffix != backup.suffix]
+        names += [backup.stem] if Path(backup.stem).suffix.lower() in PHOTO_SUFFIXES else []
+        kept = (name for name in names if os.path.lexists(backup.with_name(name)))
+        return any(not os.path.lexists(self.task.source.with_name(name)) for name in kept)
 
     def _write(self, data: bytes) -> None:
         replaces = self.target == self.task.source

@@ -206,7 +206,7 @@ def _with_plain_mode(image: Image.Image) -> Image.Image:
         return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
     if transparent and image.mode in ("RGB", "L"):
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
-    if image.mode == "RGBX":
+    if image.mode in ("RGBX", "YCbCr"):
         return image.convert("RGB")
     return image
 

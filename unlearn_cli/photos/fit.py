@@ -26,6 +26,8 @@ class Fit:
 
     bank: str
     bank_sha256: str
+    bank_epsilon: int
+    """The bound that the bank was made with."""
     class_name: str
     epsilon: float
     """How much of the pattern is there, as the bound in pixel levels that it would have been laid on with."""
@@ -40,11 +42,6 @@ class Patterns:
 
     def __init__(self, banks: Sequence[Bank]) -> None:
         self._banks = [bank for bank in banks if bank.provenance.form == "class-wise"]
-
-    def epsilon(self, fit: Fit | None) -> int | None:
-        """The bound of the bank that a fit is of, in pixel levels."""
-        bounds = {bank.sha256: bank.provenance.epsilon for bank in self._banks}
-        return None if fit is None else bounds.get(fit.bank_sha256)
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
         """The pattern that fits the difference of two photos of one size best; None where they do not differ."""
@@ -88,6 +85,7 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
     return Fit(
         bank.name,
         bank.sha256,
+        of.epsilon,
         of.family or bank.classes[index],
         share * of.epsilon,
         float(_correlations(seen, laid[None])[0]),

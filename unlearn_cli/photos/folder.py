@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from unlearn_cli.photos.copying import OPTIONS, Options, PhotoDone, Protection, Run
+from unlearn_cli.photos.copying import OPTIONS, One, Options, PhotoDone, Protection, Run
 from unlearn_cli.photos.manifest import Manifest
 from unlearn_cli.photos.scan import WHERE, Plan, Task, Where, plan
 
@@ -49,6 +49,13 @@ def protect_photos(
         finally:
             # Interrupted, or not asked on: what has begun is finished, the rest never begins.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pending(todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS) -> list[Task]:
+    """The tasks of a plan that an earlier run has not done, as far as sizes and times tell; nothing is written."""
+    manifests = {path: Manifest(path, write=False) for path in {task.manifest for task in todo.tasks}}
+    run = Run(todo, protections, options, manifests, clean=False)
+    return [task for task in todo.tasks if not One(run, task).is_done()]
 
 
 def _drain(

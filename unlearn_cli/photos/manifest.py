@@ -91,7 +91,7 @@ class Record:
                     values[name] = int(size), int(modified)
             known = {field.name for field in fields(cls)}
             record = cls(**{key: value for key, value in values.items() if key in known})
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             return None
         return record if record._is_sound() else None
 
@@ -104,7 +104,15 @@ class Record:
             and all(isinstance(text, str) for text in texts)
             and all(text is None or isinstance(text, str) for text in maybe)
             and isinstance(self.epsilon, int | None)
+            and all(_is_path(text) for text in (self.input, self.output, self.backup) if text is not None)
         )
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -142,6 +150,16 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+def kept_originals(manifests: Iterable[Path]) -> set[Path]:
+    """Where the originals are that runs in place have kept, as these manifests know."""
+    return {
+        Path(os.path.normpath(path.parent / record.backup))
+        for path in manifests
+        for record in read_records(path)
+        if record.backup is not None
+    }
+
+
 def protected_hashes(manifests: Iterable[Path]) -> set[str]:
     """The SHA-256 of every protected photo that these manifests know."""
     return {
@@ -171,8 +189,11 @@ class Manifest:
         self._file = self._open() if write else None
         self._last: dict[str, Record] = {}
         self._written: dict[str, Record] = {}
+        self._swaps: dict[tuple[str, str], Record] = {}
         self.protected: set[str] = set()
         """The SHA-256 of every copy that this manifest knows."""
+        self.swapped = False
+        """Whether any copy ever took its original's place."""
         self._broken: WorkError | None = None
         for record in read_records(path):
             self._keep(record)
@@ -181,19 +202,34 @@ class Manifest:
         self._last[record.input] = record
         if record.status in (*WRITTEN, "restored"):
             self._written[record.input] = record
+            self._keep_swap(record)
         if record.status in WRITTEN and record.output_sha256 is not None:
             self.protected.add(record.output_sha256)
+
+    def _keep_swap(self, record: Record) -> None:
+        if record.backup is None:
+            return
+        self.swapped = True
+        self._swaps.pop((record.input, record.backup), None)
+        if record.status in WRITTEN:
+            self._swaps[record.input, record.backup] = record
 
     def _open(self) -> Any:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("ab+", buffering=0)
+            while True:
+                file = self.path.open("ab+", buffering=0)
+                locked = lock(file)
+                # Another run may have removed its empty one between the two lines above.
+                if not locked or (self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(file.fileno()))):
+                    break
+                file.close()
         except OSError as error:
             raise WorkError(
                 f"The manifest {self.path} cannot be written ({error.strerror or error}). "
                 "Name another place with --manifest."
             ) from error
-        if not lock(file):
+        if not locked:
             file.close()
             raise WorkError(f"Another run is writing to {self.path}. Wait for it to end, or name another --manifest.")
         self._cut_torn_line(file)
@@ -226,9 +262,9 @@ class Manifest:
         """The last record of a photo that tells of a copy, whatever later runs left alone or failed at."""
         return self._written.get(self.relative(source))
 
-    def written(self) -> list[Record]:
-        """The last record of each photo that tells of a copy."""
-        return list(self._written.values())
+    def swaps(self) -> list[Record]:
+        """Each swap of an original for its copy that was not undone, the newest first: a photo may have several."""
+        return list(self._swaps.values())[::-1]
 
     def add(self, record: Record) -> None:
         """Write a record, unless it says what the last one of its photo says. Raises ``WorkError``."""
@@ -265,9 +301,12 @@ class Manifest:
         self.close()
 
     def close(self) -> None:
-        """Close the file, which unlocks it."""
+        """Close the file, which unlocks it; one that nothing was written to is removed."""
         if self._file is None:
             return
+        if self._file.seek(0, os.SEEK_END) == 0:
+            with contextlib.suppress(OSError):  # Windows removes no open file; then it stays, empty.
+                self.path.unlink()
         self._file.close()
         self._file = None
 

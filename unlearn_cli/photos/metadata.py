@@ -44,9 +44,15 @@ ROOM_FOR_A_PICTURE = 2048
 
 XMP_PICTURES = re.compile(
     rb"Thumbnails|xmpGImg|GImage|GDepth|GCamera|GPano|hdrgm|HDRGainMap|Container:|MicroVideo|HasExtendedXMP|;base64,"
-    rb"|[A-Za-z0-9+/]{400}"
+    rb"|[A-Za-z0-9+/=]{400}"
 )
 """What an XMP packet that holds, or points to, another picture says. Such a packet is dropped whole."""
+
+
+PICTURE_STARTS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF.{4}WEBP|ftyp(?:avif|heic|mif1)|/9j/|iVBORw0K|R0lGOD|UklGR|ffd8ff", re.DOTALL
+)
+"""How pictures begin, as they are, in base64 and in hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def read_metadata(image: Image.Image, keep: Keep = "safe") -> Metadata:
         exif,
         dpi,
         xmp=_xmp(image.info.get("xmp")),
-        comment=comment if isinstance(comment, bytes) and len(comment) <= ROOM_FOR_A_PICTURE else None,
+        comment=comment if isinstance(comment, bytes) and _is_harmless(comment) else None,
         text=_text(getattr(image, "text", {})) if image.format == "PNG" else {},
     )
 
@@ -88,13 +94,13 @@ def _exif(image: Image.Image, keep: Keep) -> bytes:
         source = image.getexif()
         kept = Image.Exif()
         main = SAFE_MAIN if keep == "safe" else ALL_MAIN
-        kept.update({int(tag): source[tag] for tag in main if tag in source and _is_small(source[tag])})
+        kept.update({int(tag): source[tag] for tag in main if tag in source and _is_harmless(source[tag])})
         detail = source.get_ifd(IFD.Exif)
         wanted = SAFE_DETAIL if keep == "safe" else [tag for tag in detail if tag not in NEVER_DETAIL]
-        details = {int(tag): detail[tag] for tag in wanted if tag in detail and _is_small(detail[tag])}
+        details = {int(tag): detail[tag] for tag in wanted if tag in detail and _is_harmless(detail[tag])}
         if details:
             kept.get_ifd(IFD.Exif).update(details)
-        place = {tag: value for tag, value in source.get_ifd(IFD.GPSInfo).items() if _is_small(value)}
+        place = {tag: value for tag, value in source.get_ifd(IFD.GPSInfo).items() if _is_harmless(value)}
         if keep == "all" and place:
             kept.get_ifd(IFD.GPSInfo).update(place)
         return kept.tobytes() if kept or details or (keep == "all" and place) else b""
@@ -102,10 +108,12 @@ def _exif(image: Image.Image, keep: Keep) -> bytes:
         return b""
 
 
-def _is_small(value: Any) -> bool:
+def _is_harmless(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return len(value) <= ROOM_FOR_A_PICTURE // 8 and all(map(_is_small, value))
-    return not isinstance(value, str | bytes) or len(value) <= ROOM_FOR_A_PICTURE
+        return len(value) <= ROOM_FOR_A_PICTURE // 8 and all(map(_is_harmless, value))
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace")
+    return not isinstance(value, bytes) or (len(value) <= ROOM_FOR_A_PICTURE and not PICTURE_STARTS.search(value))
 
 
 def _xmp(packet: Any) -> bytes | None:
@@ -114,7 +122,10 @@ def _xmp(packet: Any) -> bytes | None:
         packet = packet.encode("utf-8", "replace")
     packet = packet.rstrip(b"\0") if isinstance(packet, bytes) else b""
     # One in UTF-16 could hold anything without looking like it.
-    if not packet or b"\0" in packet or len(packet) > 32 * ROOM_FOR_A_PICTURE or XMP_PICTURES.search(packet):
+    if not packet or b"\0" in packet or len(packet) > 32 * ROOM_FOR_A_PICTURE:
+        return None
+    joined = re.sub(rb"&#x?[0-9A-Fa-f]+;|\s+", b"", packet)  # as encoded data is broken into lines
+    if XMP_PICTURES.search(joined) or PICTURE_STARTS.search(joined):
         return None
     return re.sub(rb"(tiff:Orientation(?:>|\s*=\s*[\"']))\s*\d", rb"\g<1>1", packet)
 
@@ -122,9 +133,7 @@ def _xmp(packet: Any) -> bytes | None:
 def _text(text: dict[str, str]) -> dict[str, str]:
     """A PNG's texts, but for raw profiles and thumbnails, and XMP, which is kept apart."""
     apart = ("XML:com.adobe.xmp", "Raw profile type", "Thumb::")
-    return {
-        key: str(value) for key, value in text.items() if not key.startswith(apart) and len(value) <= ROOM_FOR_A_PICTURE
-    }
+    return {key: str(value) for key, value in text.items() if not key.startswith(apart) and _is_harmless(str(value))}
 
 
 def _plain_dpi(dpi: Any) -> tuple[float, float] | None:

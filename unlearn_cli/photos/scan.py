@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.encode import FormatChoice, default_format, renamed
+from unlearn_cli.photos.lists import by_place, is_of_shard
 from unlearn_cli.photos.manifest import SUFFIX, is_manifest, protected_hashes
 
 PHOTO_SUFFIXES = frozenset(
@@ -88,7 +86,7 @@ WHERE = Where()
 """Everything below, beside it."""
 
 
-def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] = ()) -> Plan:
+def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] | None = None) -> Plan:
     """Find the photos below the given folders (or take the given files) and name their copies.
 
     A folder's copies go to ``<folder>-protected`` beside it, a file's to ``<name>-protected``
@@ -97,10 +95,10 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     relative folders. Hidden files, output folders, and protected copies beside their originals
     are passed over, links to folders are not followed. Raises ``UsageError`` for a path that is
     not there, an output that holds an input, or two photos with one target, and ``WorkError``
-    for no photo.
+    for no photo, unless there is a list or a shard, which may be empty.
     """
     given = _without_aliases([Path(os.path.abspath(path)) for path in paths], where)
-    listing = dict.fromkeys(listed)
+    listing = list(listed or ())
     walk = _Walk(where)
     walk.files = [path for path in given if path.is_file()] + [Path(os.path.abspath(entry)) for entry in listing]
     if where.output is not None and where.output.exists() and not where.output.is_dir():
@@ -112,16 +110,15 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
             walk.take_file(path, path.name)
         else:
             raise UsageError(f"There is no file or folder {path}.")
-    for entry in listing:
+    for path, entry in by_place(listing).items():
         below = entry.as_posix() if not entry.anchor and ".." not in entry.parts else entry.name
-        walk.take_file(Path(os.path.abspath(entry)), below)
-    tasks = _without_begun(list(dict.fromkeys(walk.tasks)), where)
-    if not tasks and not walk.unreadable and where.shard is None:
-        named = ", ".join(str(path) for path in given[:3]) or "the list"
-        raise WorkError(f"No photo found in {named}.")
-    _refuse_collisions(tasks, where)
+        walk.take_file(path, below)
+    tasks = _without_begun(list(dict.fromkeys(walk.tasks)), walk.manifests, where)
+    if not tasks and not walk.unreadable and where.shard is None and listed is None:
+        raise WorkError(f"No photo found in {', '.join(str(path) for path in given[:3])}.")
+    _refuse_collisions(tasks, where)  # of all shards, since they share the output
     return Plan(
-        tuple(tasks),
+        tuple(task for task in tasks if task in walk.ours),
         walk.others,
         tuple(dict.fromkeys(walk.outputs)),
         tuple(walk.copies),
@@ -134,7 +131,7 @@ def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
     """Each path once; where photos are replaced, once by whatever names it is given."""
     if where.backup is None:
         return list(dict.fromkeys(paths))
-    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
+    return list({resolved(path): path for path in reversed(paths)}.values())[::-1]
 
 
 def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
@@ -142,19 +139,9 @@ def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
     yield from _Walk(Where(again=True)).photos(folder, apart or folder)
 
 
-def parse_list(data: bytes) -> list[Path]:
-    """The paths of a list: one a line, or each ended by a zero byte where there are any."""
-    data = data.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
-    entries = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``I/N`` as two numbers. Raises ``UsageError`` unless 1 <= I <= N."""
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"A shard is I/N with I from 1 to N, such as 2/8, not '{text}'.")
-    return int(match[1]), int(match[2])
+def resolved(path: Path) -> Path:
+    """Where a path leads; links in a circle lead nowhere, and raise nothing."""
+    return Path(os.path.realpath(path))
 
 
 def is_copy(path: Path) -> bool:
@@ -172,7 +159,7 @@ def is_copy(path: Path) -> bool:
 
 
 def _refuse_output_around(folder: Path, target: Path) -> None:
-    inside, around = folder.resolve(), target.resolve()
+    inside, around = resolved(folder), resolved(target)
     if inside == around:
         raise UsageError(
             f"The output {target} is the input itself. Name another folder with --output, "
@@ -198,6 +185,8 @@ class _Walk:
         self.backup = Path(os.path.abspath(where.backup)) if where.backup is not None else None
         self.output = Path(os.path.abspath(where.output)) if where.output is not None else None
         self.tasks: list[Task] = []
+        """All of them; ``ours`` are those of this shard."""
+        self.ours: set[Task] = set()
         self.others = 0
         self.outputs: list[Path] = []
         self.copies: list[Path] = []
@@ -205,7 +194,7 @@ class _Walk:
         self.manifests: list[Path] = []
         self.files: list[Path] = []
         """The single files that are given; beside themselves they share a manifest."""
-        self._real = functools.cache(Path.resolve)
+        self._real = functools.cache(resolved)
         self._looked: set[Path] = set()
 
     def take_folder(self, folder: Path, *, single: bool) -> None:
@@ -213,8 +202,6 @@ class _Walk:
         if self.backup is not None:
             target = folder
             _refuse_backup_around(folder, self.backup)
-            if not single and self._real(self.backup).is_relative_to(self._real(folder)):
-                raise UsageError(f"The backup {self.backup} is inside {folder}. Name one outside of all the inputs.")
         else:
             if is_copy(folder) and not self.where.again:
                 raise UsageError(f"{folder} is the protected copy of what lies beside it. Name the original instead.")
@@ -225,10 +212,9 @@ class _Walk:
         self._find_manifests_above(folder)
         for file in self.photos(folder, target):
             below = file.relative_to(folder)
-            if self._is_ours(below.as_posix()):
-                backup = self.backup / ("" if single else folder.name) / below if self.backup is not None else None
-                label = below.parts[0] if len(below.parts) > 1 else ""
-                self.tasks.append(Task(file, target / below, manifest, label, backup))
+            backup = self.backup / ("" if single else folder.name) / below if self.backup is not None else None
+            label = below.parts[0] if len(below.parts) > 1 else ""
+            self._take(Task(file, target / below, manifest, label, backup), below.as_posix())
 
     def take_file(self, path: Path, below: str) -> None:
         """Take a single file; ``below`` is where it goes in an output folder."""
@@ -240,19 +226,23 @@ class _Walk:
         if self.backup is not None:
             target, backup = path, self.backup / below
             manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
-            if backup.resolve() == path.resolve():
+            if resolved(backup) == resolved(path):
                 raise UsageError(f"The backup of {path} would be the photo itself. Name another folder with --backup.")
         elif self.output is not None:
             target = self.output / below
             manifest = self._manifest(self.output)
-            if target.resolve() == path.resolve():
+            if resolved(target) == resolved(path):
                 raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
         else:
             target = path.with_name(f"{path.stem}{COPY}{path.suffix}")
             manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
-        if self._is_ours(below):
-            self.tasks.append(Task(path, target, manifest, path.parent.name, backup))
-            self.outputs.append(target)
+        self._take(Task(path, target, manifest, path.parent.name, backup), below)
+        self.outputs.append(target)
+
+    def _take(self, task: Task, below: str) -> None:
+        self.tasks.append(task)
+        if self.where.shard is None or is_of_shard(below, self.where.shard):
+            self.ours.add(task)
 
     def _shared_folder(self) -> Path:
         """The folder that holds all the single files that are given."""
@@ -264,17 +254,13 @@ class _Walk:
     def _manifest(self, output: Path) -> Path:
         """Where the manifest of an output is: beside it, one for each part of a shared folder."""
         if self.where.manifest is not None:
+            if self.where.manifest.suffix != SUFFIX:  # Later runs look for manifests by that.
+                raise UsageError(f"A manifest's name ends in {SUFFIX}, not {self.where.manifest.name}.")
             return Path(os.path.abspath(self.where.manifest))
         if not output.name:
             raise UsageError(f"{output} has no folder beside it. Name a file for the records with --manifest.")
         part = "" if self.where.shard is None else ".{}-of-{}".format(*self.where.shard)
         return output.with_name(f"{output.name}{part}{SUFFIX}")
-
-    def _is_ours(self, below: str) -> bool:
-        if self.where.shard is None:
-            return True
-        digest = hashlib.sha256(unicodedata.normalize("NFC", below).encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") % self.where.shard[1] == self.where.shard[0] - 1
 
     def photos(self, folder: Path, output: Path) -> Iterator[Path]:
         """The photos below a folder, without what lies in the output."""
@@ -305,7 +291,7 @@ class _Walk:
 
     def _find_manifests_above(self, path: Path) -> None:
         """The manifests of runs over folders that hold a path, whatever links lead to it."""
-        for folder in dict.fromkeys((*path.parents, *path.resolve().parents)):
+        for folder in dict.fromkeys((*path.parents, *resolved(path).parents)):
             self._find_manifests(folder)
 
     def _find_manifests(self, folder: Path) -> None:
@@ -328,7 +314,7 @@ def expected_target(task: Task, wanted: FormatChoice) -> Path:
     return task.target if other is None else task.target.with_name(renamed(name, other, instead=False))
 
 
-def _without_begun(tasks: list[Task], where: Where) -> list[Task]:
+def _without_begun(tasks: list[Task], manifests: Iterable[Path], where: Where) -> list[Task]:
     """Without the copies that an earlier run put beside their originals, and was killed before it removed those.
 
     A copy in its original's place may have another name. The manifest knows it.
@@ -339,7 +325,7 @@ def _without_begun(tasks: list[Task], where: Where) -> list[Task]:
     renamed_to = {target for task, target in targets.items() if target != task.source}
     if not any(task.source in renamed_to for task in tasks):
         return tasks
-    known = protected_hashes({task.manifest for task in tasks})
+    known = protected_hashes({*manifests, *(task.manifest for task in tasks)})
     return [task for task in tasks if task.source not in renamed_to or sha256_of(task.source) not in known]
 
 
@@ -350,7 +336,7 @@ def _refuse_collisions(tasks: list[Task], where: Where) -> None:
     two names there differ by case alone, the file system does know it.
     """
     # Only folders are resolved: writing replaces a link in the output, and never what it points to.
-    real = functools.cache(Path.resolve)
+    real = functools.cache(resolved)
     sources = {real(task.source.parent) / task.source.name for task in tasks}
     seen: dict[str, Task] = {}
     for task in tasks:
@@ -374,6 +360,11 @@ def _differ_by_case(one: Path, other: Path) -> bool:
 
 
 def _refuse_backup_around(folder: Path, backup: Path) -> None:
-    inside, around = folder.resolve(), backup.resolve()
+    inside, around = resolved(folder), resolved(backup)
     if inside == around or inside.is_relative_to(around):
         raise UsageError(f"The backup {backup} is or holds the input {folder}. Name another folder with --backup.")
+    if around.is_relative_to(inside):
+        # Who shares the folder would share the originals with it, and the next run could take them for photos.
+        raise UsageError(
+            f"The backup {backup} is inside the input {folder}. Name a folder outside of it with --backup."
+        )

@@ -12,15 +12,16 @@ from typing import Literal
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
+from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import LOSSLESS_FORMATS, SUFFIXES
 from unlearn_cli.photos.fit import Fit, Patterns
 from unlearn_cli.photos.manifest import SUFFIX, Record, is_manifest, read_records
 from unlearn_cli.photos.metrics import Quality, compare
 from unlearn_cli.photos.one import as_mode
-from unlearn_cli.photos.scan import photos_below
+from unlearn_cli.photos.scan import COPY, is_copy, photos_below, resolved
 
-Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "skipped", "failed"]
+Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "extra", "skipped", "failed"]
 
 GOOD = ("protected", "skipped")
 """The verdicts that are no reason for an exit code of 1."""
@@ -76,6 +77,8 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
             raise UsageError(f"There is no file or folder {path}.")
     if originals.is_dir() != protected.is_dir():
         raise UsageError("Name two folders, or two files: the originals first.")
+    if is_copy(originals) and resolved(protected) == resolved(originals).with_name(originals.name.removesuffix(COPY)):
+        raise UsageError(f"The two are swapped: {originals} is the protected copy. Name the originals first.")
     if originals.is_file():
         return [(originals, protected)]
     copies = dict.fromkeys(photos_below(protected, apart=originals))
@@ -106,15 +109,15 @@ def _names(target: Path) -> Iterator[Path]:
 def _known(protected: Path) -> dict[Path, Record]:
     """What the manifests beside a folder or a file tell, by the copy's path, or the original's where there is none."""
     known: dict[Path, Record] = {}
-    folder = protected.resolve().parent
+    folder = resolved(protected).parent
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if is_manifest(path):
             for record in read_records(path):
-                known.setdefault((folder / record.input).resolve(), record)
+                known.setdefault(resolved(folder / record.input), record)
                 if record.status != "protected":
-                    known[(folder / record.input).resolve()] = record
+                    known[resolved(folder / record.input)] = record
                 elif record.output is not None:
-                    known[(folder / record.output).resolve()] = record
+                    known[resolved(folder / record.output)] = record
     return known
 
 
@@ -128,11 +131,13 @@ class _Check:
         if original is None:
             if record is not None and record.status == "skipped":  # By a run in place: it is the original.
                 return Pair(None, copy, "skipped", record.reason)
-            return Pair(None, copy, "missing", "it has no original")
+            return Pair(None, copy, "extra", "it has no original")
         if copy is None:
             if record is not None and record.status == "skipped":
                 return Pair(original, None, "skipped", record.reason)
             return Pair(original, None, "missing", "it has no protected copy")
+        if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
+            return Pair(original, copy, "skipped", record.reason)  # By a run in place: it is the original.
         try:
             return self._compared(original, copy, record)
         except (PhotoError, PhotoSkippedError) as error:
@@ -142,7 +147,7 @@ class _Check:
 
     def _record(self, original: Path | None, copy: Path | None) -> Record | None:
         for path in (copy, original):
-            if path is not None and (record := self.known.get(path.resolve())) is not None:
+            if path is not None and (record := self.known.get(resolved(path))) is not None:
                 return record
         return None
 
@@ -160,7 +165,7 @@ class _Check:
         verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
         bound = record.epsilon if recorded and record is not None else None
         if verdict == "protected" and lossless:
-            bound = bound or self.patterns.epsilon(fit)
+            bound = bound or (fit.bank_epsilon if fit is not None else None)
             if bound is not None and quality.linf > bound:
                 verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels, and the bound is {bound}"
         return Pair(original, copy, verdict, reason, lossless, quality, fit)

@@ -1,0 +1,50 @@
+"""What the options of ``protect`` choose from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unlearn_cli.photos.encode import FormatChoice
+
+
+class Form(StrEnum):
+    """Of the noise."""
+
+    class_wise = "class-wise"
+    sample_wise = "sample-wise"
+
+
+class Strength(StrEnum):
+    """Of the noise: how much of the bank's bound is used."""
+
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
+class Format(StrEnum):
+    """Of the copies."""
+
+    keep = "keep"
+    png = "png"
+    jpeg = "jpeg"
+    jpg = "jpg"
+    """The same."""
+
+    @property
+    def written(self) -> FormatChoice:
+        """The format's one name."""
+        names: dict[Format, FormatChoice] = {Format.keep: "keep", Format.png: "png", Format.webp: "webp"}
+        return names.get(self, "jpeg")
+
+    webp = "webp"
+
+
+class KeepMetadata(StrEnum):
+    """What of the metadata is kept."""
+
+    safe = "safe"
+    all = "all"
+    none = "none"
