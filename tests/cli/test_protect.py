@@ -32,8 +32,10 @@ def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_pat
     assert (summary(again)["epsilon"], list(summary(again)["banks"])) == (4, ["person"])
     assert summary(unlearn("protect", "in", "--json", "--epsilon", "5", UNLEARN_EPSILON="4", **config))["epsilon"] == 5
     flag = unlearn("protect", "in", "--class", "cat", UNLEARN_DRY_RUN="1")
-    assert "would protect: 0 photos" in flag.stdout
-    assert "protected already: 1" in flag.stdout
+    assert "would protect: 1 photos" in flag.stdout  # at another epsilon
+    same = unlearn("protect", "in", "--class", "cat", "-n", UNLEARN_EPSILON="5")
+    assert "would protect: 0 photos" in same.stdout
+    assert "protected already: 1" in same.stdout
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "person", "--key-file", "k"], "No class takes a key"),
         (["in", "--class", "cat", "--shard", "3/2"], "I/N"),
         (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),
-        (["in", "--class", "cat", "--manifest", "in"], "no manifest"),
+        (["in", "--class", "cat", "--manifest", "in"], "ends in .jsonl"),
         (["--undo", "gone.jsonl"], "There is no manifest"),
         (["in", "--undo", "in.jsonl"], "--undo takes a manifest"),
         (["in", "--class", "cat", "--format", "png", "--quality", "80"], "--quality is of JPEG"),
@@ -272,8 +274,8 @@ def test_without_flip_the_rest_is_measured(tmp_path: Path) -> None:
         run = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-    assert "extra 'measure'" in run.stderr
-    assert "CIEDE2000: " in run.stdout
+    assert "extra 'measure': in unlearn's checkout, pip install '.[measure]'" in run.stderr
+    assert "CIEDE2000, mean of a photo: " in run.stdout
 
 
 def test_a_list_with_nothing_new_is_no_failure(tmp_path: Path, unlearn: RunUnlearn) -> None:

@@ -59,7 +59,10 @@ def verify(
     else:
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
-            err().print("FLIP was not measured: it needs the extra 'measure' (pip install 'unlearn[measure]').")
+            text = (
+                "FLIP was not measured. It needs the extra 'measure': in unlearn's checkout, pip install '.[measure]'."
+            )
+            err().print(plain(text))
     if any(pair.verdict not in GOOD for pair in pairs):
         raise typer.Exit(1)
 
