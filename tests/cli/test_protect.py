@@ -285,6 +285,14 @@ def test_a_list_with_nothing_new_is_no_failure(tmp_path: Path, unlearn: RunUnlea
     assert (summary(run)["protected"], summary(run)["failed"]) == (0, 0)
 
 
+def test_a_key_that_nothing_uses_is_not_passed_over_in_silence(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run = unlearn("protect", "in", "--class", "person", UNLEARN_KEY="secret")
+    assert run.returncode == 0
+    assert "no class takes a key" in run.stderr
+    assert "secret" not in run.stderr + run.stdout + (tmp_path / "in-protected.jsonl").read_text()
+
+
 def test_jpg_is_jpeg(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     assert unlearn("protect", "in", "--class", "person", "--format", "jpg").returncode == 0

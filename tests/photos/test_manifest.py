@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.files import TEMPORARY_PREFIX
 from unlearn_cli.photos import manifest as module
-from unlearn_cli.photos.copying import DONE
+from unlearn_cli.photos.copying import DONE, Protection
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest, Record
@@ -45,6 +46,17 @@ def test_each_photo_has_its_line(tmp_path: Path) -> None:
     assert bad["status"] == "failed"
     assert "damaged" in bad["reason"]
     assert "output" not in bad
+
+
+def test_a_grey_photo_that_is_hardly_protected_is_recorded_so(tmp_path: Path, person: Protection) -> None:
+    assert person.pattern.mostly_chroma
+    (tmp_path / "in").mkdir()
+    for mode in ("L", "RGB"):
+        Image.effect_noise((64, 64), 60).convert(mode).save(tmp_path / "in" / f"{mode}.png")
+    list(protect_folder(tmp_path / "in", person))
+    told = {line["input"]: line["reason"] for line in lines(tmp_path / "in-protected.jsonl")}
+    assert "hardly protected" in told["in/L.png"]
+    assert told["in/RGB.png"] == ""
 
 
 def test_a_second_run_does_nothing(tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def protect(
             ),
         }
     )
+    if os.environ.get("UNLEARN_KEY") and not quiet:
+        err().print("UNLEARN_KEY is set, but no class takes a key in this version: everybody's pattern is the same.")
     _set_limits(max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     where = Where(

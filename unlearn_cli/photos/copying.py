@@ -14,17 +14,20 @@ from pathlib import Path
 from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
-from unlearn_cli.photos.decode import read_file
+from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.metrics import Quality
 from unlearn_cli.photos.noise import Pattern
-from unlearn_cli.photos.one import Protected, protect_bytes
+from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.resample import Workspace
 from unlearn_cli.photos.scan import PHOTO_SUFFIXES, Plan, Task, expected_target
 
 DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--again lays noise on noise)"
+
+HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
+"""In the manifest, of a photo that is protected all the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +189,12 @@ class One:
             raise PhotoSkippedError(ITSELF_PROTECTED)
         if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
             raise PhotoSkippedError("something is at its copy's place already (--skip-existing)")
-        made = self._made(data)
+        size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
+        if self.task.backup is None:
+            data = b""  # A large photo's file need not be in memory beside its pixels.
+        made = self._made(photo)
         digest = hashlib.sha256(made.data).hexdigest()
-        done, record = self._ended(made, digest, len(data))
+        done, record = self._ended(made, digest, size)
         if self._is_free(digest):
             if self.task.backup is not None:
                 self._keep_original(self.task.backup, data)
@@ -208,11 +214,9 @@ class One:
         self.sha256 = hashlib.sha256(data).hexdigest()
         return data
 
-    def _made(self, data: bytes) -> Protected:
+    def _made(self, photo: Photo) -> Protected:
         of = self.options
-        made = protect_bytes(
-            data, self.protection.pattern, of.writing, measure=of.measure, workspace=self.run.workspace
-        )
+        made = protect_photo(photo, self.protection.pattern, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
         self.target = self.task.target
         if made.format != made.source_format or not kept:
@@ -345,6 +349,7 @@ class One:
             sizes=(size, len(made.data)),
         ), replace(
             record,
+            reason=HARDLY_PROTECTED if made.grey and self.protection.pattern.mostly_chroma else "",
             output=self.manifest.relative(self.target),
             output_sha256=digest,
             format=made.format,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
-from unlearn_cli.photos.decode import Photo, decode
+from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
-from unlearn_cli.photos.metrics import Quality, compare, largest_change
-from unlearn_cli.photos.noise import DEEP, GREY_MODES, UNIT, Pattern
+from unlearn_cli.photos.metrics import Quality, compare
+from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Pattern
 from unlearn_cli.photos.resample import Workspace
 
 
@@ -62,28 +66,59 @@ def protect_bytes(
     holds in the file. Raises ``PhotoSkippedError`` for what is left alone on purpose and
     ``PhotoError`` for what cannot be read or written; both say why.
     """
-    photo = decode(data, writing.metadata, workspace)
+    return protect_photo(decode(data, writing.metadata, workspace), pattern, writing, measure, workspace)
+
+
+def protect_photo(
+    photo: Photo, pattern: Pattern, writing: Writing, measure: bool, workspace: Workspace | None = None
+) -> Protected:
+    """Protect a decoded photo, whose pixels are changed; otherwise as ``protect_bytes``, which need not be kept."""
     target = output_format(photo, writing.format)
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
     linf = pattern.lay(photo.pixels, photo.mode, workspace.cache if workspace else None)
     if linf == 0:
         raise PhotoSkippedError("the noise changes nothing in it: it is transparent, or all black or white")
     encoded = encode(photo, writing)
-    lossless = is_lossless(photo, target, writing.quality)
+    if is_lossless(photo, target, writing.quality):
+        _check_lossless(encoded, photo)
     quality = None
-    if lossless or original is not None:
-        after = _decode_again(encoded, photo.mode)
-        if lossless and largest_change(photo, after) > 0:
-            raise PhotoError(f"its {target} copy does not hold the pixels that it was made of")
-        quality = compare(original, after) if original is not None else None
+    if original is not None:
+        try:
+            quality = compare(original, as_mode(decode(encoded, "none"), photo.mode))
+        except (PhotoSkippedError, PhotoError) as error:
+            raise PhotoError(f"its copy could not be measured: {error}") from error
     return Protected(encoded, target, photo.format, linf, photo.mode in GREY_MODES, quality)
 
 
-def _decode_again(data: bytes, mode: str) -> Photo:
+def _check_lossless(encoded: bytes, photo: Photo) -> None:
+    """Raise ``PhotoError`` unless a file holds a photo's pixels, to the value, but for what full transparency hides.
+
+    A strip at a time: of a large photo there is no room for another whole array.
+    """
     try:
-        return as_mode(decode(data, "none"), mode)
-    except (PhotoSkippedError, PhotoError) as error:
-        raise PhotoError(f"its copy could not be read again: {error}") from error
+        with Image.open(io.BytesIO(encoded)) as image:
+            image.load()
+            same = image.size == photo.pixels.shape[1::-1] and all(
+                np.array_equal(_strip(image, photo.mode, top, before), before) for top, before in _strips(photo)
+            )
+    except Exception as error:  # As with any decoding: no file may end the whole run.
+        raise PhotoError(f"its copy could not be read again ({str(error) or type(error).__name__})") from error
+    if not same:
+        raise PhotoError("its copy does not hold the pixels that it was made of")
+
+
+def _strips(photo: Photo) -> Iterator[tuple[int, NDArray[Any]]]:
+    for top in range(0, len(photo.pixels), STRIP_ROWS):
+        yield top, photo.pixels[top : top + STRIP_ROWS]
+
+
+def _strip(image: Image.Image, mode: str, top: int, before: NDArray[Any]) -> NDArray[Any]:
+    """The rows of an image that stand where those of ``before`` do, in the same mode."""
+    part = image.crop((0, top, image.width, top + len(before)))
+    if part.mode != mode and mode != DEEP:  # Encoders drop an alpha channel that is opaque throughout.
+        part = part.convert(mode)
+    after = np.asarray(part)
+    return np.where(before[..., -1:] == 0, before, after) if mode in ALPHA_MODES else after
 
 
 def as_mode(photo: Photo, mode: str) -> Photo:
