@@ -17,10 +17,9 @@ from PIL import Image, ImageCms
 from tests.conftest import protection_of
 from unlearn_cli.errors import UsageError
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
-from unlearn_cli.photos import one
 from unlearn_cli.photos.copying import Options, PhotoDone
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.lists import parse_list, parse_shard
 from unlearn_cli.photos.noise import Pattern
@@ -146,19 +145,18 @@ def test_a_lossless_copy_that_does_not_hold_its_pixels_is_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     make_photo(tmp_path / "in" / name)
-    whole = one.encode
 
     def one_value_off(photo: Photo, writing: Writing) -> bytes:
         photo.pixels[-1, -1, 0] ^= 1
-        data = whole(photo, writing)
+        data = encode(photo, writing)
         photo.pixels[-1, -1, 0] ^= 1
         return data
 
-    monkeypatch.setattr(one, "encode", one_value_off)
+    monkeypatch.setattr("unlearn_cli.photos.one.encode", one_value_off)
     done = run(tmp_path / "in")[name]
     assert done.status == "failed"
     assert "does not hold the pixels" in done.reason
-    monkeypatch.setattr(one, "encode", lambda photo, writing: b"torn")
+    monkeypatch.setattr("unlearn_cli.photos.one.encode", lambda photo, writing: b"torn")
     assert "could not be read again" in run(tmp_path / "in")[name].reason
     assert not (tmp_path / "in-protected").exists()
 
