@@ -80,7 +80,8 @@ def protect(
         typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.  [default: 95, or the source's where higher]"),
     ] = None,
     metadata: Annotated[
-        KeepMetadata, typer.Option(help="Keep dates, camera and copyright; or the place too; or only the profile.")
+        KeepMetadata,
+        typer.Option(help="safe: dates, camera, copyright; all: the place too; none: only the colour profile."),
     ] = KeepMetadata.safe,
     preserve_times: Annotated[
         bool, typer.Option("--preserve-times/--no-preserve-times", help="Give copies their originals' times.")
