@@ -27,9 +27,11 @@ GOOD = ("protected", "skipped")
 """The verdicts that are no reason for an exit code of 1."""
 
 PROTECTED_CORRELATION = 0.5
-"""A difference that fits a pattern better than this is its noise. Over the project's photos copies at the full bound fit
-by at least 0.72, and unprotected ones, re-encoded or halved, by at most 0.37 but for a picture of 127 x 64 pixels (0.48);
-``benchmarks/verify_fit.py``."""
+"""A difference that fits a pattern better than this is its noise.
+
+Over the project's photos copies at the full bound fit by at least 0.72, and unprotected ones, re-encoded or halved,
+by at most 0.37, but for a picture of 127 x 64 pixels (0.48): ``benchmarks/verify_fit.py``.
+"""
 
 ALTERED_RESIDUAL = 4.0
 """Levels of the reduced difference that are no noise; encoders leave at most 2."""
