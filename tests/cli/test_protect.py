@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.test_commands import make_photo, one_sentence
-from tests.conftest import RunUnlearn
+from tests.conftest import RunUnlearn, make_bank
 
 
 def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -291,6 +291,16 @@ def test_a_key_that_nothing_uses_is_not_passed_over_in_silence(tmp_path: Path, u
     assert run.returncode == 0
     assert "no class takes a key" in run.stderr
     assert "secret" not in run.stderr + run.stdout + (tmp_path / "in-protected.jsonl").read_text()
+
+
+def test_a_damaged_card_is_told_before_any_work(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    make_bank(tmp_path / "mine.safetensors")
+    (tmp_path / "mine.json").write_text("[damaged")
+    run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors")
+    assert run.returncode == 3
+    assert "mine.json cannot be read" in one_sentence(run.stderr)
+    assert not (tmp_path / "in-protected").exists()
 
 
 def test_jpg_is_jpeg(tmp_path: Path, unlearn: RunUnlearn) -> None:

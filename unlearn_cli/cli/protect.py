@@ -197,6 +197,7 @@ def protect(
     listed = parse_list(_read_list(files_from)) if files_from is not None else None
     todo = plan(paths or [], where, listed=listed)
     protections = _choose_by_folder(todo, map_file, bank, epsilon) if chosen is None else {"": chosen}
+    limits = _limits(protections)
     if dry_run:
         _tell_plan(todo, protections, options, talk)
         return
@@ -206,6 +207,9 @@ def protect(
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
     _tell_end(totals, todo, protections, time.perf_counter() - start, talk)
+    if totals.counts["protected"] and not (as_json or quiet):
+        for line in limits:
+            err().print(f"- {plain(line)}")
     if show is not None:
         written = show.write()
         if not quiet:
@@ -333,9 +337,6 @@ def _tell_plan(todo: Plan, protections: dict[str, Protection], options: Options,
 
 
 def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: _Talk) -> None:
-    from unlearn_cli.banks.card import read_card
-
-    banks = {protection.bank_sha256: protection for protection in protections.values()}
     if talk.json:
         summary = {
             **totals.to_json(),
@@ -343,7 +344,7 @@ def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], se
             "other_files": todo.others,
             "outputs": [str(path) for path in todo.outputs],
             "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
-            "banks": {protection.bank: sha256 for sha256, protection in banks.items()},
+            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
             "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
             "seconds": round(seconds, 3),
         }
@@ -354,14 +355,19 @@ def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], se
     epsilons = {protection.pattern.epsilon for protection in protections.values()}
     chroma = any(protection.pattern.mostly_chroma for protection in protections.values())
     print_rows(protect_rows(totals, todo, seconds, epsilons, chroma))
-    if totals.counts["protected"]:
-        for sha256, protection in banks.items():
-            card = read_card(protection.bank_path, sha256)
-            weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-            figures = measured(card)[:1] if protection.pattern.epsilon == protection.bank_epsilon else [weaker]
-            for line in [*figures, *card.get("limits", [])]:
-                err().print(f"- {plain(line)}")
-        err().print("- Nothing here helps against models that are already trained or photos that are already shared.")
+
+
+def _limits(protections: dict[str, Protection]) -> list[str]:
+    """What was measured of the banks and what they do not do; read before any work, since a card may be damaged."""
+    from unlearn_cli.banks.card import read_card
+
+    lines: list[str] = []
+    for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
+        card = read_card(protection.bank_path, protection.bank_sha256)
+        weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
+        figures = measured(card)[:1] if protection.pattern.epsilon == protection.bank_epsilon else [weaker]
+        lines += [*figures, *card.get("limits", [])]
+    return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
 
 
 def _undo(events: Generator[PhotoDone, None, None], talk: _Talk) -> None:

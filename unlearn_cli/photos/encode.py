@@ -100,18 +100,6 @@ def is_lossless(photo: Photo, target: str, quality: int | None = None) -> bool:
     return target in LOSSLESS_FORMATS or (target == "WEBP" and photo.lossless_webp and quality is None)
 
 
-def output_name(name: str, photo: Photo, wanted: FormatChoice = "keep") -> str:
-    """The name to write a photo under.
-
-    Its own; with the suffix of the format behind it where it has to become another; with that
-    instead of its own where another format is wanted.
-    """
-    target = output_format(photo, wanted)
-    if target == photo.format and wanted == "keep":
-        return name
-    return renamed(name, target, instead=wanted != "keep")
-
-
 def renamed(name: str, target: str, *, instead: bool) -> str:
     """A file's name in another format; ``instead`` of its old suffix or behind it."""
     stem, suffix = os.path.splitext(name)
