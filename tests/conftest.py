@@ -15,8 +15,8 @@ from hypothesis import settings
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
-from unlearn_cli.photos.copying import Protection
 from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.protection import Protection
 
 # Two shared cores say nothing about a test by taking long.
 settings.register_profile("unlearn", deadline=None, derandomize=True)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn_cli.errors import UsageError
-from unlearn_cli.noise.error_min import ErrorMinSettings, Estimated, Finished, Iterated, error_min
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.events import Estimated, Finished, Iterated
+from unlearn_cli.noise.make import make_noise
+from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
-SETTINGS = ErrorMinSettings(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)
+SETTINGS = NoiseSettings(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +24,12 @@ def images(cifar10: Path) -> ImageSet:
     return load_dataset(DatasetSpec(source="cifar10", data_dir=cifar10), "all").first(1000)
 
 
-def search(images: ImageSet, settings: ErrorMinSettings) -> tuple[list[float], Finished]:
-    events = list(error_min(images, settings, CPU))
+def search(images: ImageSet, settings: NoiseSettings, checkpoint: Path | None = None) -> tuple[list[float], Finished]:
+    events = list(make_noise(images, settings, CPU, checkpoint=checkpoint))
     assert isinstance(events[0], Estimated)
     assert events[0].seconds > 0
     assert isinstance(events[-1], Finished)
     errors = [event.error for event in events if isinstance(event, Iterated)]
-    assert len(errors) == events[-1].iterations
     return errors, events[-1]
 
 
@@ -39,6 +40,7 @@ def found(images: ImageSet) -> tuple[list[float], Finished]:
 
 def test_the_error_goes_down_within_the_bound(found: tuple[list[float], Finished]) -> None:
     errors, finished = found
+    assert len(errors) == finished.iterations
     assert errors[-1] < errors[0] - 0.2
     assert finished.noise.dtype == np.int8
     assert finished.noise.shape == (10, 3, 32, 32)
@@ -59,8 +61,12 @@ def test_the_same_seed_makes_the_same_bits_and_another_does_not(
 def test_it_says_why_it_ended(images: ImageSet, found: tuple[list[float], Finished]) -> None:
     assert found[1].stop == "max_iterations reached"
     errors, finished = search(images, replace(SETTINGS, stop_error=0.95))
-    assert finished.stop == "error below stop_error"
+    assert finished.stop == "goal reached"
     assert len(errors) == 1
+    # A surrogate that learns nothing gives nothing to follow.
+    errors, finished = search(images, replace(SETTINGS, learning_rate=0.0, patience=2, step_size=0.01))
+    assert finished.stop == "stalled"
+    assert 3 <= len(errors) < 8
 
 
 def test_epsilon_and_step_size_are_in_pixel_levels(images: ImageSet) -> None:
@@ -83,21 +89,92 @@ def test_plain_noise_is_finer_than_noise_made_through_the_augmentation(
 
 def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> None:
     few = images.first(20)
-    _, finished = search(few, replace(SETTINGS, noise_share=0.05, max_iterations=1, batch_size=8))
-    assert (np.abs(finished.noise.astype(int)).max(axis=(1, 2, 3)) > 0).all()
+    for on in ("all", "noise-images"):
+        settings = replace(SETTINGS, noise_share=0.05, max_iterations=1, batch_size=8, surrogate_on=on)
+        _, finished = search(few, settings)
+        assert (np.abs(finished.noise.astype(int)).max(axis=(1, 2, 3)) > 0).all()
     with pytest.raises(UsageError, match="--train-size"):
-        list(error_min(images.first(5), SETTINGS, CPU))
+        list(make_noise(images.first(5), SETTINGS, CPU))
 
 
-def test_an_unknown_surrogate_lists_what_there_is(images: ImageSet) -> None:
-    with pytest.raises(UsageError, match="resnet18, resnet10-w16"):
-        list(error_min(images, replace(SETTINGS, surrogate="resnet9000"), CPU))
+@pytest.mark.parametrize(
+    ("changes", "because"),
+    [
+        ({"surrogate": "resnet9000"}, "resnet18, vgg11, resnet10-w16"),
+        ({"surrogate": "resnet18,resnet18"}, "each named once"),
+        ({"surrogate": "vit_b_16"}, "does not take images of 32 pixels"),
+        ({"patch": 33}, "1 to 32 pixels"),
+        ({"through": "walls"}, "no transformation 'walls'"),
+        ({"through": "jpeg:95-50"}, "no transformation 'jpeg:95-50'"),
+        ({"method": "error-max", "solver": "adam"}, "penalty form"),
+        ({"method": "lsp", "patch": 8}, "searches nothing"),
+    ],
+)
+def test_what_makes_no_sense_says_so(images: ImageSet, changes: dict[str, object], because: str) -> None:
+    with pytest.raises(UsageError, match=because):
+        list(make_noise(images, replace(SETTINGS, **changes), CPU))  # type: ignore[arg-type]
 
 
-def test_the_command_offers_what_noise_can_be_made_through() -> None:
-    from typing import get_args, get_type_hints
+def test_a_diverged_search_says_so(images: ImageSet) -> None:
+    with pytest.raises(WorkError, match="--learning-rate"):
+        search(images, replace(SETTINGS, learning_rate=1e30))
 
-    from unlearn_cli.cli.generate import generate
-    from unlearn_cli.noise.transforms import THROUGH
 
-    assert set(get_args(get_type_hints(generate)["through"])) == set(THROUGH)
+@pytest.mark.parametrize("through", ["none", "augment"])
+def test_each_image_gets_noise_of_its_own(images: ImageSet, through: str) -> None:
+    settings = replace(SETTINGS, form="sample-wise", noise_steps=5, max_iterations=3, through=through)
+    errors, finished = search(images.first(300), settings)
+    assert finished.noise.shape == (300, 3, 32, 32)
+    assert len(np.unique(finished.noise.reshape(300, -1), axis=0)) == 300
+    assert errors[-1] < errors[0]
+    assert np.abs(finished.noise.astype(int)).max() <= 8
+
+
+def test_a_patch_is_as_small_as_it_was_asked_to_be(images: ImageSet) -> None:
+    errors, finished = search(images, replace(SETTINGS, patch=16, max_iterations=3))
+    assert finished.noise.shape == (10, 3, 16, 16)
+    assert np.abs(finished.noise.astype(int)).max() > 0
+    assert errors[-1] < errors[0]
+
+
+def test_an_ensemble_is_fooled_together(images: ImageSet) -> None:
+    _, finished = search(images, replace(SETTINGS, surrogate="resnet10-w16,vgg11-w16", max_iterations=2))
+    assert finished.surrogate is not None
+    assert list(finished.surrogate) == ["resnet10-w16", "vgg11-w16"]
+    _, alone = search(images, replace(SETTINGS, max_iterations=2))
+    assert (finished.noise != alone.noise).any()
+
+
+@pytest.mark.parametrize("form", ["class-wise", "sample-wise"])
+def test_an_interrupted_search_ends_with_the_same_bits(
+    images: ImageSet, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
+    few = images.first(300)
+    settings = replace(SETTINGS, form=form, noise_steps=2, max_iterations=4, stop_error=0.0)  # type: ignore[arg-type]
+    _, whole = search(few, settings)
+    events = make_noise(few, settings, CPU, checkpoint=tmp_path)
+    while not (isinstance(event := next(events), Iterated) and event.iteration == 2):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    errors, resumed = search(few, settings, tmp_path)
+    assert len(errors) == 2
+    np.testing.assert_array_equal(resumed.noise, whole.noise)
+    assert resumed.surrogate is not None
+    assert whole.surrogate is not None
+    for name, value in whole.surrogate.state_dict().items():
+        assert torch.equal(value, resumed.surrogate.state_dict()[name]), name
+    # What is finished is not searched again.
+    assert search(few, settings, tmp_path)[0] == []
+
+
+def test_a_checkpoint_of_another_search_or_damaged_is_refused(images: ImageSet, tmp_path: Path) -> None:
+    few, settings = images.first(100), replace(SETTINGS, max_iterations=1)
+    search(few, settings, tmp_path)
+    for other_images, other in ((few, replace(settings, seed=1)), (images.first(90), settings)):
+        with pytest.raises(WorkError, match="other settings or images"):
+            search(other_images, other, tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(WorkError, match="damaged"):
+        search(few, settings, tmp_path)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.victims.datasets import DatasetSpec, Split, load_dataset
+from unlearn_cli.victims.datasets import DatasetSpec, load_dataset
+from unlearn_cli.victims.folders import Split
 
 SPLITS: tuple[Split, ...] = ("all", "train", "test")
 

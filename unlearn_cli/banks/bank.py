@@ -27,7 +27,7 @@ class Bank:
 
     name: str
     noise: NDArray[np.int8]
-    """``[K, 3, H, W]``, pixel levels, ``|noise| <= provenance.epsilon``."""
+    """``[K, 3, H, W]``, pixel levels, ``|noise| <= provenance.epsilon``. Sample-wise there is one for each image."""
     provenance: Provenance
     sha256: str
     """Of the whole file, which is what a card and a report refer to."""
@@ -41,11 +41,22 @@ class Bank:
     def check_layable(self) -> None:
         """Raise ``BankError`` if this version cannot lay the bank's noise on a photo as it asks."""
         of = self.provenance
-        if of.form != "class-wise" or of.frame != "image":
+        if of.form == "sample-wise":
             raise BankError(
-                f"The noise bank {self.path} is {of.form} with frame '{of.frame}', and this version lays only "
-                "class-wise noise over the whole image. Update unlearn, or use another bank."
+                f"The noise bank {self.path} holds the noise of {len(self.noise)} images of {of.dataset.get('name')}, "
+                "and of no other photos. Only 'unlearn evaluate' lays it; use another bank."
             )
+        if not of.is_plain or of.frame != "image":
+            how = "a mixture" if of.variants > 1 or of.uniform else f"laid by frame '{of.frame}'"
+            raise BankError(
+                f"The noise bank {self.path} is {how}, and this version lays only one pattern over a whole photo. "
+                "'unlearn evaluate' measures it; to protect photos, use another bank."
+            )
+
+    @property
+    def noise_sha256(self) -> str:
+        """Of the noise alone, which is what a surrogate was trained with."""
+        return hashlib.sha256(np.ascontiguousarray(self.noise).tobytes()).hexdigest()
 
 
 def save_bank(path: Path, noise: NDArray[np.int8], provenance: Provenance) -> str:
@@ -112,8 +123,11 @@ def _check_noise(noise: NDArray[np.int8], provenance: Provenance) -> None:
         raise BankError(f"its noise is {noise.dtype}, not int8")
     if noise.ndim != 4 or noise.shape[1] != 3 or 0 in noise.shape:
         raise BankError(f"its noise has shape {list(noise.shape)}, not [classes, 3, height, width]")
-    if len(noise) != len(provenance.classes):
+    wanted = len(provenance.classes) * provenance.variants
+    if provenance.form == "class-wise" and len(noise) != wanted:
         raise BankError(f"it holds {len(noise)} patterns for {len(provenance.classes)} classes")
+    if provenance.frame == "patch" and max(noise.shape[2:]) > provenance.scale:
+        raise BankError(f"its patch of {noise.shape[3]} pixels is larger than its images")
     # In int16, because the absolute value of int8's -128 is -128.
     largest = int(np.abs(noise.astype(np.int16)).max())
     if largest > provenance.epsilon:

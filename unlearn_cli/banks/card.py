@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ def write_card(bank: Path, card: dict[str, Any]) -> None:
     write_atomically(card_path(bank), text.encode() + b"\n")
 
 
-def new_card(name: str, sha256: str, provenance: Provenance, made: dict[str, Any]) -> dict[str, Any]:
-    """A card without results, for a bank that has just been made (``made`` says how)."""
-    limits = [WHOLE_PHOTO] if provenance.frame == "image" else []
-    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": limits, "results": []}
+def new_card(
+    name: str, sha256: str, provenance: Provenance, made: dict[str, Any], limits: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A card without results, for a bank that has just been made (``made`` says how, ``limits`` what else to know)."""
+    whole = [WHOLE_PHOTO] if provenance.frame == "image" else []
+    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": [*limits, *whole], "results": []}
 
 
 def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:

@@ -22,6 +22,15 @@ ALIASES = {
 """What people call things that banks call by another name. A bank's own name always wins."""
 
 
+SURROGATE_SUFFIX = ".surrogate.safetensors"
+"""Of the file beside a bank that holds the network which its noise was made on."""
+
+
+def surrogate_path(bank: Path) -> Path:
+    """Where a bank's surrogate lies: ``NAME.surrogate.safetensors`` beside ``NAME.safetensors``."""
+    return bank.with_suffix(SURROGATE_SUFFIX)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A shipped bank, as ``index.json`` knows it: enough to choose one without loading any."""
@@ -71,6 +80,8 @@ def write_index(folder: Path) -> None:
     """Write ``index.json`` for all the banks in a folder, each loaded and checked first."""
     banks = {}
     for path in sorted(folder.glob("*.safetensors")):
+        if path.name.endswith(SURROGATE_SUFFIX):
+            continue
         bank = load_bank(path)
         banks[bank.name] = {
             "sha256": bank.sha256,

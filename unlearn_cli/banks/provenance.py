@@ -9,10 +9,10 @@ from typing import Any
 
 from unlearn_cli.errors import BankError
 
-SCHEMA = 1
-"""The bank format that this version writes and the newest that it reads."""
+SCHEMA = 2
+"""The newest bank format that this version reads; it writes the oldest that can hold the noise."""
 
-FRAMES = ("image", "face", "texture")
+FRAMES = ("image", "face", "texture", "patch")
 FORMS = ("class-wise", "sample-wise")
 
 
@@ -28,7 +28,11 @@ class Provenance:
     """The model resolution that the noise was made for, in pixels."""
     form: str = "class-wise"
     frame: str = "image"
-    """How the noise is laid on a photo: over the whole picture, over each face, or tiled."""
+    """How the noise is laid on a photo: over the whole picture, over each face, tiled, or a patch at a random place."""
+    variants: int = 1
+    """Patterns of each class, one of which is chosen at random for each image; they follow one another."""
+    uniform: int = 0
+    """Uniform random noise up to so many levels is added for each image; the sum keeps to epsilon."""
     family: str | None = None
     """Set when all patterns are interchangeable ones of a single category, such as ``person``."""
     method: str = ""
@@ -42,11 +46,19 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     date: str = ""
     """UTC, ISO 8601."""
-    schema: int = SCHEMA
+    schema: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether schema 1 can say it all: class-wise, a pattern for each class, nothing drawn at random."""
+        return self.form == "class-wise" and self.frame != "patch" and self.variants == 1 and self.uniform == 0
 
     def to_json(self) -> str:
         """The provenance as one line of JSON, without NaN or infinity."""
-        return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+        values = asdict(self) | {"schema": 1 if self.is_plain else SCHEMA}
+        if self.is_plain:
+            del values["variants"], values["uniform"]
+        return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
@@ -84,6 +96,10 @@ class Provenance:
         for name, value, most in (("epsilon", self.epsilon, 127), ("scale", self.scale, 65536)):
             if type(value) is not int or not 1 <= value <= most:
                 raise BankError(f"its {name} is {value!r}, not a whole number from 1 to {most}")
+        if type(self.variants) is not int or not 1 <= self.variants <= 1000:
+            raise BankError(f"its number of variants is {self.variants!r}, not a whole number from 1 to 1000")
+        if type(self.uniform) is not int or not 0 <= self.uniform <= 127:
+            raise BankError(f"its uniform noise is {self.uniform!r}, not a whole number from 0 to 127")
         if self.frame not in FRAMES:
             raise BankError(f"its frame is {self.frame!r}, not one of {', '.join(FRAMES)}")
         if self.form not in FORMS:

@@ -64,9 +64,10 @@ def show_bank(
         out().print(f"Made with: {plain(command)}")
 
 
-def measured(card: dict[str, Any]) -> list[str]:
-    """What was measured of a bank, a sentence for each result of its card, the worst first."""
+def measured(card: dict[str, Any], form: str | None = None) -> list[str]:
+    """What was measured of a bank (or of one form of it), a sentence for each result of its card, the worst first."""
     results = [result for result in card.get("results", []) if "sentence" in result]
+    results = [result for result in results if form in (None, result.get("form", "class-wise"))]
     results.sort(key=lambda result: float(result.get("protected", {}).get("final", 1)), reverse=True)
     return [result["sentence"] for result in results]
 

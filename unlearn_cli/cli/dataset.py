@@ -10,11 +10,12 @@ import typer
 if TYPE_CHECKING:
     from unlearn_cli.victims.datasets import DatasetSpec
 
-Dataset = Annotated[
-    str, typer.Option(help="cifar10, or folder:PATH for a tree with one folder of images for each class.")
-]
+KNOWN = "cifar10, cifar100, svhn, imagenet, or folder:PATH for a tree with one folder of images for each class."
+Dataset = Annotated[str, typer.Option(help=KNOWN)]
+OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where CIFAR-10 lies or goes.  [default: unlearn's folder in the user's cache]")
+    Path | None,
+    typer.Option(help="Where a dataset with a name lies or goes.  [default: unlearn's folder in the user's cache]"),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")]
 ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this many pixels square.")]
@@ -23,6 +24,13 @@ Crop = Annotated[
 ]
 Classes = Annotated[
     str | None, typer.Option(help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.")
+]
+FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first so many classes.")]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--map", help='TOML file with lines "class" = "new name"; several may share one, others are left out.'
+    ),
 ]
 TrainSize = Annotated[
     int | None, typer.Option(min=1, help="Use this many training images.  [default: all; on a CPU 10000]")
@@ -42,8 +50,11 @@ def dataset_spec(
     classes: str | None,
     name: str | None = None,
     licence: str | None = None,
+    *,
+    first_classes: int | None = None,
+    map_file: Path | None = None,
 ) -> DatasetSpec:
-    """The dataset that these options name."""
+    """The dataset that these options name. Raises ``UsageError`` for a map that cannot be read."""
     from unlearn_cli.victims.datasets import DatasetSpec
 
     patterns = tuple(part.strip() for part in (classes or "").split(",") if part.strip())
@@ -56,4 +67,20 @@ def dataset_spec(
         classes=patterns,
         name=name,
         licence=licence,
+        first_classes=first_classes,
+        class_map=_read_map(map_file) if map_file is not None else (),
     )
+
+
+def _read_map(path: Path) -> tuple[tuple[str, str], ...]:
+    import tomllib
+
+    from unlearn_cli.errors import UsageError
+
+    try:
+        names = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The map {path} cannot be read: {error}.") from error
+    if not names or not all(isinstance(name, str) and name for name in names.values()):
+        raise UsageError(f'The map {path} needs lines such as "English springer" = "dog".')
+    return tuple(names.items())

@@ -40,6 +40,12 @@ def evaluate(
     image_size: options.ImageSize = None,
     crop: options.Crop = None,
     classes: options.Classes = None,
+    first_classes: options.FirstClasses = None,
+    map_file: options.ClassMap = None,
+    form: Annotated[
+        Literal["class-wise", "sample-wise"] | None,
+        typer.Option(help="sample-wise: make noise for each image with the bank's surrogate, as protect does."),
+    ] = None,
     scale: Annotated[
         Literal["paper", "cpu"] | None,
         typer.Option(
@@ -77,7 +83,9 @@ def evaluate(
 
     where = pick_device(device)
     sizes = SCALES[scale or ("cpu" if where.type == "cpu" else "paper")]
-    spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes)
+    spec = options.dataset_spec(
+        dataset, data_dir, download, image_size, crop, classes, first_classes=first_classes, map_file=map_file
+    )
     train = load_dataset(spec, "train").first(train_size or sizes.train_size)
     test = load_dataset(spec, "test")
     settings = TrainingSettings(
@@ -92,7 +100,7 @@ def evaluate(
         f"Two trainings of {settings.model} on {where.type}: {len(train)} images, {settings.epochs} epochs each, "
         f"about {duration(estimate_seconds(train, test, settings, where))}."
     )
-    result = _watch(compare(noise, train, test, settings, output, where, command_line()), 2 * settings.epochs)
+    result = _watch(compare(noise, train, test, settings, output, where, command_line(), form), 2 * settings.epochs)
     _print_result(result)
     if record:
         add_result(noise.path, noise.sha256, {"sentence": result.sentence, **result.report})

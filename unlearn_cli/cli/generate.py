@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,13 +18,26 @@ if TYPE_CHECKING:
     import torch
 
     from unlearn_cli.banks.provenance import Provenance
-    from unlearn_cli.noise.error_min import ErrorMinSettings, Finished
+    from unlearn_cli.noise.events import Event, Finished
+    from unlearn_cli.noise.settings import NoiseSettings
     from unlearn_cli.victims.datasets import ImageSet
+
+METHODS = {
+    "error-min": "error-min (Huang et al., ICLR 2021, section 3.2, Algorithm 1)",
+    "error-max": "error-max (PGD on a converged surrogate, Madry et al., ICLR 2018)",
+    "random": "random (uniform)",
+    "lsp": "lsp (linearly separable perturbations, Yu et al., KDD 2022)",
+    "ar": "ar (autoregressive perturbations, Sandoval-Segura et al., NeurIPS 2022)",
+}
+NOT_REACHED = (
+    "The search did not reach its goal ({stop}, error {error:.3f}, goal {goal:g}); the noise may protect less."
+)
+PATCH_SIZES = (8, 16, 24, 32)
 
 
 @exits()
 def generate(
-    dataset: options.Dataset,
+    dataset: options.OptionalDataset = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bank to write.  [default: NAME.safetensors]")
     ] = None,
@@ -31,6 +47,8 @@ def generate(
     image_size: options.ImageSize = None,
     crop: options.Crop = None,
     classes: options.Classes = None,
+    first_classes: options.FirstClasses = None,
+    map_file: options.ClassMap = None,
     train_size: options.TrainSize = None,
     dataset_name: Annotated[
         str | None, typer.Option(help="What a folder's images are called in the provenance.")
@@ -39,131 +57,323 @@ def generate(
     family: Annotated[
         str | None, typer.Option(help="One category that all classes are instances of, such as 'person'.")
     ] = None,
+    method: Annotated[
+        Literal["error-min", "error-max", "random", "lsp", "ar"] | None,
+        typer.Option(help="How noise is made; all but error-min are there to compare with.  [default: error-min]"),
+    ] = None,
+    form: Annotated[
+        Literal["class-wise", "sample-wise"] | None,
+        typer.Option(help="A pattern for each class, or for each training image.  [default: class-wise]"),
+    ] = None,
+    patch: Annotated[
+        int | None, typer.Option(help="Confine the noise to a square of 8, 16, 24 or 32 pixels at a random place.")
+    ] = None,
+    mix: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Make no noise, but a mixture of these banks: one for each image.")
+    ] = None,
+    add_uniform: Annotated[
+        int | None, typer.Option(min=1, max=127, help="With --mix: add random noise up to so many levels.")
+    ] = None,
+    preset: Annotated[
+        Literal["paper-cifar10", "paper-cifar100", "paper-svhn", "paper-imagenet", "paper-face"] | None,
+        typer.Option(help="The paper's values for a dataset, plain noise included; options go before them."),
+    ] = None,
     surrogate: Annotated[
-        str | None, typer.Option(help="resnet18 or resnet10-w16.  [default: resnet18; on a CPU resnet10-w16]")
+        str | None,
+        typer.Option(
+            help="resnet18, vgg11, resnet10-w16, vgg11-w16, a classifier of torchvision's, or several, by commas.  "
+            "[default: resnet18; on a CPU resnet10-w16]"
+        ),
     ] = None,
     through: Annotated[
-        Literal["augment", "none"],
-        typer.Option(help="What the noise is optimised through: augment (flips and shifts) or none (as published)."),
-    ] = "augment",
-    epsilon: Annotated[int, typer.Option(min=1, max=127, help="Bound of the noise, in levels of 255.")] = 8,
-    step_size: Annotated[
-        float | None, typer.Option(min=0.01, help="Of the noise, in levels.  [default: epsilon / 10]")
+        str | None,
+        typer.Option(
+            help="What the noise is optimised through: none, augment, photo, or a chain such as "
+            "flip+shift+crop+scale+blur+gray+color+jpeg:50-95+resize:50-100.  [default: augment]"
+        ),
     ] = None,
-    surrogate_steps: Annotated[int, typer.Option(min=1, help="Training steps before each pass of the noise (M).")] = 10,
+    solver: Annotated[
+        Literal["pgd", "fgsm", "adam", "lbfgs", "cw"] | None,
+        typer.Option(help="Of the inner problem: adam and lbfgs on the penalty form, cw: margin loss.  [default: pgd]"),
+    ] = None,
+    epsilon: Annotated[
+        int | None, typer.Option(min=1, max=127, help="Bound of the noise, in levels of 255.  [default: 8]")
+    ] = None,
+    step_size: Annotated[
+        float | None, typer.Option(min=0.01, help="Of the noise, in levels.  [default: epsilon / 10; the solver's]")
+    ] = None,
+    noise_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Noise steps on each batch (T).  [default: 1; sample-wise 20; penalty form 200]"),
+    ] = None,
+    penalty: Annotated[
+        float | None, typer.Option(min=0.0, help="Weight of the loss in the penalty form (c).  [default: 1]")
+    ] = None,
+    surrogate_steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps before each pass of the noise (M).  [default: 10]")
+    ] = None,
+    surrogate_on: Annotated[
+        Literal["all", "noise-images"] | None,
+        typer.Option(help="Train the surrogate on all images or on those of --noise-share only.  [default: all]"),
+    ] = None,
+    surrogate_epochs: Annotated[
+        int | None, typer.Option(min=1, help="error-max: epochs of clean training first.  [default: 20]")
+    ] = None,
     noise_share: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Part of the images that noise is made on.")
-    ] = 0.2,
-    stop_error: Annotated[float, typer.Option(min=0, max=1, help="Stop below this error rate (lambda).")] = 0.1,
-    max_iterations: Annotated[int, typer.Option(min=1, help="Stop after this many iterations in any case.")] = 100,
-    batch_size: Annotated[int, typer.Option(min=2)] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of the surrogate.")] = 0.1,
+        float | None,
+        typer.Option(min=0.001, max=1, help="Part of the images that class-wise noise is made on.  [default: 0.2]"),
+    ] = None,
+    stop_error: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Stop below this error rate (lambda).  [default: 0.1; sample-wise 0.01; error-max 0.8]"
+        ),
+    ] = None,
+    max_iterations: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many iterations in any case.  [default: 100]")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many iterations without a better error.  [default: 20]")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images of a step.  [default: 128]")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of the surrogate.  [default: 0.1]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Of the surrogate.  [default: 0.0005]")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same noise, on a CPU to the bit.")] = 0,
     device: options.Device = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None,
+        typer.Option(help="Of the networks' arithmetic.  [default: bf16 on CUDA, else fp32]"),
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks first: a minute that pays in long searches.")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the search here, and go on with the one that is there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
-    """Make a noise bank: class-wise error-minimizing noise (Huang et al., ICLR 2021)."""
+    """Make a noise bank: error-minimizing noise (Huang et al., ICLR 2021), or noise to compare it with.
+
+    Beside the bank go its card and the surrogate, with which 'unlearn protect --form sample-wise' makes noise for
+    each photo. Start it with 'torchrun --nproc-per-node N -m unlearn_cli generate' to share the work among devices.
+    """
     from unlearn_cli.errors import UsageError
 
-    path = output or Path(f"{Path(dataset.removeprefix('folder:')).resolve().name}.safetensors")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"A bank is a .safetensors file: name it {path.with_suffix('.safetensors')}.")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is already there. Name another --output, or add --overwrite.")
-    from unlearn_cli.noise.error_min import ErrorMinSettings
+    source = dataset or _dataset_of(preset)
+    if mix is not None or add_uniform is not None:
+        if source is not None or mix is None:
+            raise UsageError("--mix takes banks, and no --dataset; --add-uniform belongs to --mix.")
+        _mix(_path(output, "mixture", overwrite), mix, add_uniform or 0)
+        return
+    if source is None:
+        raise UsageError("Say what to make noise on: --dataset cifar10, or --dataset folder:PATH.")
+    if patch is not None and patch not in PATCH_SIZES:
+        raise UsageError("--patch takes 8, 16, 24 or 32 pixels.")
+    path = _path(output, Path(source.removeprefix("folder:")).resolve().name, overwrite)
+    spec = options.dataset_spec(
+        source,
+        data_dir,
+        download,
+        image_size,
+        crop,
+        classes,
+        dataset_name,
+        licence,
+        first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
+        map_file=map_file,
+    )
+    from unlearn_cli.noise.make import make_noise
+    from unlearn_cli.noise.settings import PRESETS, NoiseSettings
     from unlearn_cli.victims.datasets import load_dataset
     from unlearn_cli.victims.devices import pick_device
+    from unlearn_cli.victims.workers import join_workers, leave_workers
 
-    where = pick_device(device)
+    workers, where = join_workers(pick_device(device))
     small = where.type == "cpu"
-    spec = options.dataset_spec(dataset, data_dir, download, image_size, crop, classes, dataset_name, licence)
+    said = {
+        "method": method,
+        "form": form,
+        "patch": patch,
+        "surrogate": surrogate,
+        "through": through,
+        "solver": solver,
+        "epsilon": epsilon,
+        "step_size": step_size,
+        "noise_steps": noise_steps,
+        "penalty": penalty,
+        "surrogate_steps": surrogate_steps,
+        "surrogate_on": surrogate_on,
+        "surrogate_epochs": surrogate_epochs,
+        "noise_share": noise_share,
+        "stop_error": stop_error,
+        "max_iterations": max_iterations,
+        "patience": patience,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "precision": precision,
+    }
+    fitting: dict[str, Any] = {
+        "surrogate": "resnet10-w16" if small else "resnet18",
+        "precision": "bf16" if where.type == "cuda" else "fp32",
+    }
+    preset_values = PRESETS[preset] if preset else {}
+    chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
+    settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
     path.parent.mkdir(parents=True, exist_ok=True)  # now, since it would be sad to find out at the end
-    data = load_dataset(spec, "all").first(train_size or (options.CPU_IMAGES if small else None))
-    settings = ErrorMinSettings(
-        epsilon=epsilon,
-        step_size=step_size,
-        surrogate_steps=surrogate_steps,
-        noise_share=noise_share,
-        stop_error=stop_error,
-        max_iterations=max_iterations,
-        through=through,
-        surrogate=surrogate or ("resnet10-w16" if small else "resnet18"),
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    finished = _search(data, settings, where)
-    _save(path, finished, _provenance(data, settings, spec.crop, family), where)
+    # Noise for each image is for a training set that somebody will train on: none of its test images.
+    split: Literal["train", "all"] = "train" if settings.form == "sample-wise" else "all"
+    data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
+    _check_size(data, settings)
+    leads = workers.rank == 0
+    try:
+        finished = _watch(
+            make_noise(data, settings, where, workers=workers, checkpoint=checkpoint),
+            f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {settings.surrogate} on "
+            f"{workers.count} x {where.type}",
+            settings,
+            as_json=as_json and leads,
+            hidden=not leads,
+        )
+        if leads:
+            _save(path, finished, _provenance(data, settings, spec.crop, family), settings, where, as_json=as_json)
+    finally:
+        leave_workers()
 
 
-def _search(data: ImageSet, settings: ErrorMinSettings, device: torch.device) -> Finished:
-    from unlearn_cli.noise.error_min import Estimated, Finished, Iterated, error_min
+def _dataset_of(preset: str | None) -> str | None:
+    name = (preset or "").removeprefix("paper-")
+    return name if name in ("cifar10", "cifar100", "svhn", "imagenet") else None
 
-    with progress_bar() as bar:
+
+def _path(output: Path | None, name: str, overwrite: bool) -> Path:
+    from unlearn_cli.banks.catalog import SURROGATE_SUFFIX
+    from unlearn_cli.errors import UsageError
+
+    path = output or Path(f"{name}.safetensors")
+    if path.suffix != ".safetensors" or path.name.endswith(SURROGATE_SUFFIX):
+        raise UsageError(f"A bank is a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is already there. Name another --output, or add --overwrite.")
+    return path
+
+
+def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
+    from unlearn_cli.banks.bank import MAX_BYTES
+    from unlearn_cli.errors import UsageError
+
+    size = len(data) * 3 * (settings.patch or data.size) ** 2
+    if settings.form == "sample-wise" and size > MAX_BYTES:
+        raise UsageError(
+            f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "
+            f"{MAX_BYTES >> 30}. Use --train-size, or --form class-wise."
+        )
+
+
+def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_json: bool, hidden: bool) -> Finished:
+    from unlearn_cli.noise.events import Estimated, Finished, Iterated, SurrogateEpoch
+
+    with progress_bar(hidden=hidden) as bar:
         row = bar.add_task("Searching", total=settings.max_iterations, detail="")
-        for event in error_min(data, settings, device):
-            if isinstance(event, Estimated):
-                bar.console.print(
-                    f"{len(data)} images of {len(data.classes)} classes at {data.size} px, surrogate "
-                    f"{settings.surrogate} on {device.type}: at most {duration(event.seconds)}, "
-                    f"usually less (it stops below an error of {settings.stop_error:g})."
-                )
-            elif isinstance(event, Iterated):
-                bar.update(row, completed=event.iteration, detail=f"error rate {event.error:.3f}")
-            elif isinstance(event, Finished):
+        for event in events:
+            if isinstance(event, Finished):
                 return event
-    raise AssertionError("error_min ends with Finished")
+            if as_json:
+                typer.echo(json.dumps({"event": type(event).__name__.lower(), **dataclasses.asdict(event)}))
+            if isinstance(event, Estimated) and not hidden:
+                bar.console.print(f"{what}: at most {duration(event.seconds)}, usually less.")
+            elif isinstance(event, SurrogateEpoch):
+                detail = f"training the surrogate: error rate {event.error:.3f}"
+                bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)
+            elif isinstance(event, Iterated):
+                detail = f"error rate {event.error:.3f}"
+                bar.update(row, total=event.max_iterations, completed=event.iteration, detail=detail)
+    raise AssertionError("make_noise ends with Finished")
 
 
-def _provenance(data: ImageSet, settings: ErrorMinSettings, crop: int | None, family: str | None) -> Provenance:
-    from dataclasses import asdict
-
+def _provenance(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
     from unlearn_cli.banks.provenance import Provenance
+    from unlearn_cli.noise.settings import SEARCHED
+    from unlearn_cli.victims.datasets import digest
     from unlearn_cli.victims.devices import library_versions
 
-    named = ("epsilon", "through", "surrogate", "seed")
-    hyperparameters = {key: value for key, value in asdict(settings).items() if key not in named}
+    searched = settings.method in SEARCHED
     return Provenance(
         classes=data.classes,
         epsilon=settings.epsilon,
         scale=data.size,
+        form=settings.form,
+        frame="patch" if settings.patch is not None else "image",
         family=family,
-        method="error-min (Huang et al., ICLR 2021, section 3.2, Algorithm 1)",
-        through=settings.through,
+        method=METHODS[settings.method],
+        through=settings.through if searched else "none",
         dataset={
             "name": data.name,
             "licence": data.licence,
             "images": len(data),
             "crop": crop,
             "image_size": data.size,
+            "sha256": digest(data),
         },
-        surrogate=settings.surrogate,
-        hyperparameters={**hyperparameters, "step_size": settings.step},
+        surrogate=settings.surrogate if searched else "none",
+        hyperparameters=settings.in_force(),
         seed=settings.seed,
         versions=library_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def _save(path: Path, finished: Finished, provenance: Provenance, device: torch.device) -> None:
+def _save(
+    path: Path,
+    finished: Finished,
+    provenance: Provenance,
+    settings: NoiseSettings,
+    device: torch.device,
+    *,
+    as_json: bool,
+) -> None:
+    import hashlib
+
     from unlearn_cli.banks.bank import save_bank
     from unlearn_cli.banks.card import new_card, write_card
+    from unlearn_cli.banks.catalog import surrogate_path
+    from unlearn_cli.noise.surrogate import save_surrogate
     from unlearn_cli.victims.devices import describe_hardware
 
     sha256 = save_bank(path, finished.noise, provenance)
+    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
+    if finished.surrogate is not None:
+        noise = hashlib.sha256(finished.noise.tobytes()).hexdigest()
+        save_surrogate(finished.surrogate, noise, len(provenance.classes), provenance.scale, path)
+    searched = finished.surrogate is not None
     made = {
         "command": command_line(),
         "seconds": round(finished.seconds, 1),
         "iterations": finished.iterations,
-        "error": round(finished.error, 4),
+        "error": round(finished.error, 4) if searched else None,
         "stop": finished.stop,
         "hardware": describe_hardware(device),
     }
-    write_card(path, new_card(path.stem, sha256, provenance, made))
-    out().print(
-        f"{plain(str(path))}: {len(finished.noise)} patterns after {finished.iterations} iterations "
-        f"in {duration(finished.seconds)}, error rate {finished.error:.3f} ({finished.stop})."
-    )
-    if finished.stop != "error below stop_error":
-        err().print(
-            "The search did not reach its goal; the noise may protect less. Measure it with 'unlearn evaluate'."
-        )
+    missed = searched and finished.stop != "goal reached"
+    warning = NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal)
+    write_card(path, new_card(path.stem, sha256, provenance, made, [warning] if missed else []))
+    if as_json:
+        typer.echo(json.dumps({"event": "finished", "bank": str(path), "sha256": sha256, **made}))
+    else:
+        how = f", error rate {finished.error:.3f} ({finished.stop})" if searched else ""
+        count = f"{len(finished.noise)} patterns after {finished.iterations} iterations"
+        out().print(f"{plain(str(path))}: {count} in {duration(finished.seconds)}{how}.")
+    if missed:
+        err().print(f"{warning} Measure it with 'unlearn evaluate'.")
+
+
+def _mix(path: Path, names: str, uniform: int) -> None:
+    from unlearn_cli.banks.bank import save_bank
+    from unlearn_cli.banks.card import new_card, write_card
+    from unlearn_cli.banks.catalog import open_bank
+    from unlearn_cli.noise.mixture import mix
+
+    noise, provenance = mix([open_bank(name.strip()) for name in names.split(",")], uniform)
+    sha256 = save_bank(path, noise, provenance)
+    write_card(path, new_card(path.stem, sha256, provenance, {"command": command_line()}))
+    out().print(f"{plain(str(path))}: {len(noise)} patterns, {provenance.variants} for each class.")

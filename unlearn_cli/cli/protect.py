@@ -11,14 +11,16 @@ import typer
 
 from unlearn_cli.cli.banks import measured
 from unlearn_cli.cli.choices import Form, Format, KeepMetadata, Strength
+from unlearn_cli.cli.choosing import Choosing
 from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from unlearn_cli.photos.copying import Options, PhotoDone, Protection
+    from unlearn_cli.photos.copying import Options, PhotoDone
     from unlearn_cli.photos.preview import Preview
+    from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan
 
 
@@ -61,7 +63,7 @@ def protect(
         typer.Option(metavar="FILE|-", help="Also take the files that FILE lists, one a line or each ended by a zero."),
     ] = None,
     form: Annotated[
-        Form, typer.Option(help="One pattern for a class, or one made for each photo (not in this version).")
+        Form, typer.Option(help="One pattern for a class, or one made for each photo by a network (needs PyTorch).")
     ] = Form.class_wise,
     strength: Annotated[
         Strength, typer.Option(help="How much of the bank's bound is used; for now 'high' is all there is: --epsilon.")
@@ -163,7 +165,6 @@ def protect(
             "Use either --overwrite or --skip-existing.": overwrite and skip_existing,
             "Use either --quiet or --verbose.": quiet and verbose,
             "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
-            "Sample-wise noise is not in this version. Leave out --form.": form is Form.sample_wise,
             "Only --strength high is in this version. Use --epsilon for weaker noise.": strength is not Strength.high,
             "No class takes a key in this version: everybody's pattern is the same. Leave out --key-file.": (
                 key_file is not None
@@ -193,10 +194,11 @@ def protect(
         jobs=jobs or os.cpu_count() or 1,
     )
     # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
-    chosen = None if class_name is None else _choose(class_name, bank, epsilon)
+    choosing = Choosing(bank, epsilon, form)
+    chosen = None if class_name is None else choosing.choose(class_name)
     listed = parse_list(_read_list(files_from)) if files_from is not None else None
     todo = plan(paths or [], where, listed=listed)
-    protections = _choose_by_folder(todo, map_file, bank, epsilon) if chosen is None else {"": chosen}
+    protections = _choose_by_folder(todo, map_file, choosing) if chosen is None else {"": chosen}
     limits = _limits(protections)
     if dry_run:
         _tell_plan(todo, protections, options, talk)
@@ -247,16 +249,7 @@ def _read_list(name: str) -> bytes:
         raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
 
 
-def _choose(class_name: str, bank: str | None, epsilon: int | None) -> Protection:
-    from unlearn_cli.banks.catalog import choose
-    from unlearn_cli.photos.copying import Protection
-
-    return Protection.of(choose(class_name, bank), class_name, epsilon)
-
-
-def _choose_by_folder(
-    todo: Plan, map_file: Path | None, bank: str | None, epsilon: int | None
-) -> dict[str, Protection]:
+def _choose_by_folder(todo: Plan, map_file: Path | None, choosing: Choosing) -> dict[str, Protection]:
     """A protection for each subfolder's name; all that is wrong with them is told at once."""
     import tomllib
 
@@ -274,7 +267,7 @@ def _choose_by_folder(
     found, wrong = {}, []
     for folder in sorted({task.folder for task in todo.tasks}):
         try:
-            found[folder] = _choose(str(names.get(folder, folder)), bank, epsilon)
+            found[folder] = choosing.choose(str(names.get(folder, folder)))
         except UsageError as error:
             wrong.append((folder, str(error)))
     if wrong:
@@ -365,7 +358,9 @@ def _limits(protections: dict[str, Protection]) -> list[str]:
     for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
         card = read_card(protection.bank_path, protection.bank_sha256)
         weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-        figures = measured(card)[:1] if protection.pattern.epsilon == protection.bank_epsilon else [weaker]
+        figures = measured(card, protection.form)[:1] or [f"Nothing was measured of {protection.form} noise."]
+        if protection.pattern.epsilon != protection.bank_epsilon:
+            figures = [weaker]
         lines += [*figures, *card.get("limits", [])]
     return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
 

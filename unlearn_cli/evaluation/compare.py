@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +13,9 @@ import torch
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import WorkError
-from unlearn_cli.evaluation.protection import protect_set
+from unlearn_cli.evaluation.protection import Form, protect_set
 from unlearn_cli.files import write_atomically
-from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.datasets import ImageSet, digest
 from unlearn_cli.victims.devices import describe_hardware, library_versions
 from unlearn_cli.victims.train import EpochEnded, TrainingSettings, train_victim
 
@@ -58,9 +57,10 @@ class Compared:
     def sentence(self) -> str:
         """The figures in one sentence, for a card."""
         training, data = self.report["training"], self.report["dataset"]
+        how = " (noise made for each image)" if self.report["form"] == "sample-wise" else ""
         return (
             f"Measured: {training['model']} trained {training['epochs']} epochs on {data['train_images']} "
-            f"protected images of {data['name']} ends at {self.protected.final:.1%} clean accuracy "
+            f"protected images{how} of {data['name']} ends at {self.protected.final:.1%} clean accuracy "
             f"(peak {self.protected.peak:.1%}); on the same images unprotected at {self.clean.final:.1%}. "
             f"One seed, {data['classes']} classes, all images protected."
         )
@@ -74,16 +74,18 @@ def compare(
     output: Path,
     device: torch.device,
     command: str = "",
+    form: Form | None = None,
 ) -> Generator[ArmEpoch | Compared, None, None]:
     """Train on clean and on protected images with one seed; the last event is ``Compared``.
 
     Checkpoints go to ``output``; a comparison that was interrupted goes on at its last finished
-    epoch, whatever its ``output`` holds of the same bank, data and settings. Raises ``WorkError``
-    if ``output`` is of another comparison, and what the dataset, bank and training raise.
+    epoch, whatever its ``output`` holds of the same bank, data and settings. ``form`` sample-wise
+    makes noise for each image with a class-wise bank's surrogate, as ``protect`` does. Raises
+    ``WorkError`` if ``output`` is of another comparison, and what the dataset, bank and training raise.
     """
-    identity = _identity(bank, train, test, settings)
+    identity = _identity(bank, train, test, settings) | {"form": form or bank.provenance.form}
     _claim(output, identity)
-    sets: dict[Arm, ImageSet] = {"clean": train, "protected": protect_set(train, bank)}
+    sets: dict[Arm, ImageSet] = {"clean": train, "protected": protect_set(train, bank, form, device)}
     results: dict[str, ArmResult] = {}
     for arm, data in sets.items():
         epochs: list[EpochEnded] = []
@@ -124,21 +126,11 @@ def _identity(bank: Bank, train: ImageSet, test: ImageSet, settings: TrainingSet
             "test_images": len(test),
             "classes": len(train.classes),
             "image_size": train.size,
-            "sha256": _digest(train, test),
+            "sha256": digest(train, test),
         },
         "training": asdict(settings),
         "poison_rate": 1.0,
     }
-
-
-def _digest(*sets: ImageSet) -> str:
-    """SHA-256 over all pixels, labels and class names: two datasets of one name are not one."""
-    digest = hashlib.sha256()
-    for data in sets:
-        digest.update(json.dumps(data.classes).encode())
-        digest.update(data.images.numpy().tobytes())
-        digest.update(data.labels.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _claim(output: Path, identity: dict[str, Any]) -> None:

@@ -2,31 +2,121 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.surrogate import PhotoNoise
 from unlearn_cli.photos.noise import Pattern, add_noise
-from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.datasets import ImageSet, digest
+
+Form = Literal["class-wise", "sample-wise"]
+Noise = NDArray[np.int8]
+
+AT_ONCE = 256
+"""Images whose noise is made or laid at once."""
 
 
-def protect_set(data: ImageSet, bank: Bank) -> ImageSet:
-    """A copy of the images with each class's pattern laid on.
+def protect_set(
+    data: ImageSet, bank: Bank, form: Form | None = None, device: torch.device | None = None, seed: int = 0
+) -> ImageSet:
+    """A copy of the images with noise laid on.
 
     A class gets the bank's pattern of its name; of a family, whose patterns are interchangeable,
-    the k-th class gets the k-th pattern, none twice. Raises ``UsageError`` where there is none,
-    and ``BankError`` for a bank that cannot be laid on whole images.
+    the k-th class gets the k-th pattern, none twice. A patch's place, a mixture's choice and
+    uniform noise are drawn for each image, from ``seed``. A sample-wise bank has noise for the very
+    images that it was made on. With ``form`` sample-wise, noise is made for each image with a
+    class-wise bank's surrogate, as ``protect`` does. Raises ``UsageError`` where there is no pattern
+    or the images are others, and ``BankError`` for a bank that cannot be laid on whole images.
     """
-    bank.check_layable()
-    patterns = _assign(data, bank)
-    noise = np.zeros((len(data.classes), 3, data.size, data.size), np.int8)
-    for label, index in enumerate(patterns):
-        pattern = Pattern(bank.noise[index], bank.provenance.epsilon)
-        noise[label] = pattern.at(data.size, data.size).transpose(2, 0, 1)
+    of = bank.provenance
+    if of.form == "sample-wise":
+        return _laid(data, _own_noise(data, bank))
+    if form == "sample-wise":
+        return _laid(data, _made_noise(data, bank, device or torch.device("cpu")))
+    if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
+        bank.check_layable()
+    return _laid(data, _class_noise(data, bank, np.random.default_rng(seed)))
+
+
+def _laid(data: ImageSet, noise: Noise) -> ImageSet:
     pixels = data.images.numpy().copy()
-    add_noise(pixels, noise[data.labels.numpy()])
+    add_noise(pixels, np.ascontiguousarray(noise))
     return ImageSet(torch.from_numpy(pixels), data.labels, data.classes, data.name, data.licence)
+
+
+def _class_noise(data: ImageSet, bank: Bank, draw: np.random.Generator) -> Noise:
+    """The noise of each image, ``[N, 3, H, W]``, from the patterns of its class."""
+    of = bank.provenance
+    labels = data.labels.numpy()
+    indices = np.array(_assign(data, bank))[labels] * of.variants
+    if of.variants > 1:
+        indices += draw.integers(0, of.variants, len(data))
+    size = data.size if of.frame != "patch" else max(1, round(bank.noise.shape[3] * data.size / of.scale))
+    used, position = np.unique(indices, return_inverse=True)
+    noise = np.stack([_at(bank.noise[index], of.epsilon, size) for index in used])[position]
+    if of.frame == "patch":
+        noise = _placed(noise, data.size, draw)
+    if of.uniform:
+        noise = _plus_uniform(noise, of.uniform, of.epsilon, draw)
+    return noise
+
+
+def _placed(patches: Noise, size: int, draw: np.random.Generator) -> Noise:
+    """Each patch ``[3, p, p]`` at a random place of an otherwise empty image."""
+    count, _, side, _ = patches.shape
+    top, left = draw.integers(0, size - side + 1, (2, count, 1))
+    rows, columns = top + np.arange(side), left + np.arange(side)
+    noise = np.zeros((count, 3, size, size), np.int8)
+    # Indices about a slice put the channels last.
+    noise[np.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]] = patches.transpose(0, 2, 3, 1)
+    return noise
+
+
+def _plus_uniform(noise: Noise, levels: int, epsilon: int, draw: np.random.Generator) -> Noise:
+    whole = np.empty_like(noise)
+    for start in range(0, len(noise), AT_ONCE):
+        part = noise[start : start + AT_ONCE].astype(np.int16)
+        part += draw.integers(-levels, levels + 1, part.shape, np.int16)
+        whole[start : start + AT_ONCE] = part.clip(-epsilon, epsilon)
+    return whole
+
+
+def _own_noise(data: ImageSet, bank: Bank) -> Noise:
+    of = bank.provenance
+    if of.dataset.get("sha256") != digest(data):
+        raise UsageError(
+            f"The bank '{bank.name}' holds noise for {len(bank.noise)} images of {of.dataset.get('name')}, and these "
+            f"are others: name the same --dataset and --train-size {len(bank.noise)}."
+        )
+    return bank.noise
+
+
+def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
+    """Noise for each image from the bank's surrogate, stretched where the images have another size than it."""
+    bank.check_layable()
+    of = bank.provenance
+    maker = PhotoNoise(bank, of.epsilon, device)
+    wanted = torch.tensor(_assign(data, bank))[data.labels]
+    noise = np.empty(tuple(data.images.shape), np.int8)
+    for start in range(0, len(data), AT_ONCE):
+        images = data.images[start : start + AT_ONCE]
+        if data.size != of.scale:
+            size = (of.scale, of.scale)
+            smaller = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True)
+            images = smaller.round().to(torch.uint8)
+        made = maker.make(images, wanted[start : start + AT_ONCE]).numpy()
+        noise[start : start + AT_ONCE] = [_at(one, of.epsilon, data.size) for one in made]
+    return noise
+
+
+def _at(noise: Noise, epsilon: int, size: int) -> Noise:
+    """A pattern at this size: ``[3, size, size]``."""
+    return noise if noise.shape[1] == size else Pattern(noise, epsilon).at(size, size).transpose(2, 0, 1)
 
 
 def _assign(data: ImageSet, bank: Bank) -> list[int]:

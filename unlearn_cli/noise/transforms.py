@@ -1,24 +1,259 @@
 """The transformations that noise is optimised through (expectation over transformation).
 
-Each takes noisy images ``[B, 3, H, W]`` in float pixel levels and a CPU generator, draws afresh
-for every image, and lets gradients pass. Noise made without any (the paper's plain form) is
-found by an augmenting victim only when it has learned half of what there is; see docs/results.
+Each step draws afresh for every image, and lets gradients pass. Noise made without any (the
+paper's plain form) is found by an augmenting victim only when it has learned half of what there
+is; see docs/results.
+
+All that moves pixels about along rows and columns (a flip, a shift, a crop, a change of scale,
+resizing, blurring) is a matrix for the rows and one for the columns of each image. Those that
+follow one another are multiplied first, so that together they cost two batched products, and
+their gradient is exact. What mixes the channels is one 3 x 3 matrix and an offset likewise.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from unlearn_cli.victims.augment import flip_and_shift
+from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.jpeg import jpeg
+from unlearn_cli.victims.augment import flip_and_shift_by
 
-Transform = Callable[[Tensor, torch.Generator], Tensor]
+PRESETS = {
+    "none": "",
+    "augment": "shift+flip",
+    "photo": "jpeg:70-95+scale+shift+resize:50-100+flip+color+gray",
+}
+"""``augment`` is the victim's own standard augmentation, in its exact form. ``photo`` is a first guess at what a
+photo meets between its owner and a victim (platform, detector, resizing, augmentation)."""
+
+LUMA = (0.299, 0.587, 0.114)
+SHIFT = 1 / 8
+CROP_LEAST = 0.6
+SCALE_MOST = 1.25
+BLUR_MOST = 1 / 32
+GRAY_PROBABILITY = 0.2
+COLOR_STRENGTH = 0.4
+HUE_MOST = 0.1
+
+Matrices = tuple[Tensor, Tensor]
+Mixing = tuple[Tensor, Tensor, Tensor]
 
 
-def _unchanged(images: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
-    return images
+@dataclass(frozen=True)
+class Space:
+    """Pixels move along rows and columns: ``of`` makes the matrices ``[B, S, S]`` of both."""
+
+    name: str
+    draws: int
+    """How many random numbers it takes for each image."""
+    of: Callable[[Tensor, int], Matrices]
 
 
-THROUGH: dict[str, Transform] = {"augment": flip_and_shift, "none": _unchanged}
+@dataclass(frozen=True)
+class Color:
+    """Channels mix: ``of`` makes a matrix ``[B, 3, 3]``, the contrast kept ``[B]`` and the brightness ``[B]``."""
+
+    name: str
+    draws: int
+    of: Callable[[Tensor], Mixing]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Something else, applied as it is."""
+
+    name: str
+    draws: int
+    of: Callable[[Tensor, Tensor], Tensor]
+
+
+Stage = Space | Color | Whole
+
+
+class Through:
+    """A chain of transformations, drawn and applied apart, so that who shares a batch shares its draws."""
+
+    def __init__(self, text: str) -> None:
+        """Parse names joined by ``+`` or ``,``, or a key of ``PRESETS``. Raises ``UsageError`` for what is none."""
+        self.text = text
+        chain = PRESETS.get(text, text).replace(",", "+")
+        self.stages = [_parse(part.strip()) for part in chain.split("+") if part.strip()]
+        self.exact = sorted(stage.name for stage in self.stages) == ["flip", "shift"]
+        self.draws = sum(stage.draws for stage in self.stages)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """The random numbers for ``count`` images: ``[draws, count]``, on the CPU, as the generator is."""
+        return torch.rand((self.draws, count), generator=generator)
+
+    def apply(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Transform float pixel levels ``[B, 3, S, S]`` by draws ``[draws, B]`` on the same device."""
+        if self.exact:
+            # The same shifts and flips as below, but as one gather, and what victims do to the bit.
+            return flip_and_shift_by(images, draws)
+        parts = draws.split([stage.draws for stage in self.stages])
+        for kind, group in groupby(zip(self.stages, parts, strict=True), lambda part: type(part[0])):
+            stages = list(group)
+            if kind is Space:
+                size = images.shape[-1]
+                images = _moved(images, [stage.of(own, size) for stage, own in stages if isinstance(stage, Space)])
+                continue
+            for stage, own in stages:
+                if isinstance(stage, Color):
+                    images = _mixed(images, *stage.of(own))
+                elif isinstance(stage, Whole):
+                    images = stage.of(images, own)
+        return images
+
+
+def _moved(images: Tensor, matrices: list[Matrices]) -> Tensor:
+    rows, columns = (reduce(lambda first, then: torch.bmm(then, first), chain) for chain in zip(*matrices, strict=True))
+    return torch.matmul(torch.matmul(rows[:, None], images.contiguous()), columns.transpose(1, 2)[:, None])
+
+
+def _mixed(images: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
+    """Contrast is kept about each image's own mean grey."""
+    grey = torch.einsum("c,bchw->b", images.new_tensor(LUMA), images) / images.shape[-1] ** 2
+    mixed = torch.einsum("bdc,bchw->bdhw", matrix * (brightness * contrast)[:, None, None], images)
+    return (mixed + (brightness * (1 - contrast) * grey)[:, None, None, None]).clamp(0, 255)
+
+
+def _sampled(centre: Tensor, zoom: Tensor, size: int, *, blur: Tensor | None = None) -> Tensor:
+    """Matrices ``[B, size, size]`` that take output pixels from around ``centre``, ``zoom`` source pixels apart.
+
+    ``centre`` and ``zoom`` are ``[B]``, positions in pixels. A triangle as wide as the distance between samples (or
+    a pixel, where that is wider) weighs the source pixels, which is Pillow's antialiased bilinear filter. What lies
+    outside the source is zero, and takes its share of the weight.
+    """
+    at = torch.arange(size, device=centre.device, dtype=torch.float32)
+    wanted = centre[:, None] + (at - (size - 1) / 2) * zoom[:, None]
+    distance = (wanted[:, :, None] - at).abs()
+    if blur is not None:
+        weights = torch.exp(-(distance**2) / (2 * blur[:, None, None] ** 2))
+        return weights / weights.sum(2, keepdim=True)
+    support = zoom.clamp(min=1.0)[:, None, None]
+    return (1 - distance / support).clamp(min=0) / support
+
+
+def _unmoved(draws: Tensor, size: int) -> Tensor:
+    return torch.eye(size, device=draws.device).expand(draws.shape[1], size, size)
+
+
+def _flip(draws: Tensor, size: int) -> Matrices:
+    eye = torch.eye(size, device=draws.device)
+    return _unmoved(draws, size), torch.where((draws[0] < 0.5)[:, None, None], eye.flip(0), eye)
+
+
+def _shift(draws: Tensor, size: int) -> Matrices:
+    most = int(size * SHIFT)
+    pixels = (draws * (2 * most + 1)).long() - most
+    middle, one = (size - 1) / 2, torch.ones_like(draws[0])
+    return _sampled(middle + pixels[0], one, size), _sampled(middle + pixels[1], one, size)
+
+
+def _crop(draws: Tensor, size: int) -> Matrices:
+    zoom = CROP_LEAST + (1 - CROP_LEAST) * draws[0]
+    room = (1 - zoom) * size
+    middle = (size - 1) / 2
+    y, x = (middle + (draw - 0.5) * room for draw in draws[1:])
+    return _sampled(y, zoom, size), _sampled(x, zoom, size)
+
+
+def _scale(draws: Tensor, size: int) -> Matrices:
+    zoom = SCALE_MOST ** (2 * draws[0] - 1)
+    matrix = _sampled(torch.full_like(zoom, (size - 1) / 2), zoom, size)
+    return matrix, matrix
+
+
+def _blur(draws: Tensor, size: int) -> Matrices:
+    sigma = (draws[0] * BLUR_MOST * size).clamp(min=0.1)
+    middle = torch.full_like(sigma, (size - 1) / 2)
+    matrix = _sampled(middle, torch.ones_like(sigma), size, blur=sigma)
+    return matrix, matrix
+
+
+def _resize(low: float, high: float) -> Callable[[Tensor, int], Matrices]:
+    def matrices(draws: Tensor, size: int) -> Matrices:
+        """Down to a share of the size, and up again."""
+        share = (low + (high - low) * draws[0]).clamp(min=1 / size)
+        at = torch.arange(size, device=draws.device, dtype=torch.float32)
+        # A small pixel k stands at (k + 1/2) / share - 1/2; of the size's rows, those beyond it are zero.
+        count = (share * size).round().clamp(min=1)
+        step = size / count
+        there = (at[None] + 0.5) * step[:, None] - 0.5
+        down = (1 - (there[:, :, None] - at).abs() / step[:, None, None]).clamp(min=0)
+        down = down / down.sum(2, keepdim=True).clamp(min=1e-6) * (at[None, :, None] < count[:, None, None])
+        back = ((at[None] + 0.5) / step[:, None] - 0.5).clamp(min=0)
+        back = torch.minimum(back, count[:, None] - 1)
+        up = (1 - (back[:, :, None] - at).abs()).clamp(min=0)
+        matrix = torch.bmm(up, down)
+        return matrix, matrix
+
+    return matrices
+
+
+def _gray(draws: Tensor) -> Mixing:
+    luma = torch.tensor(LUMA, device=draws.device).expand(3, 3)
+    chosen = (draws[0] < GRAY_PROBABILITY)[:, None, None]
+    one = torch.ones_like(draws[0])
+    return torch.where(chosen, luma, torch.eye(3, device=draws.device)), one, one
+
+
+def _color(draws: Tensor) -> Mixing:
+    """Brightness, contrast, saturation and hue, in this order of draws; the hue is turned about the grey axis."""
+    brightness, contrast, saturation = 1 + COLOR_STRENGTH * (2 * draws[:3] - 1)
+    angle = 2 * math.pi * HUE_MOST * (2 * draws[3] - 1)
+    device = draws.device
+    luma = torch.tensor(LUMA, device=device).expand(3, 3)
+    eye, third = torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=device) / math.sqrt(3)
+    # Rodrigues' rotation about (1, 1, 1), which leaves greys as they are.
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    turned = third + cosine * (eye - third) + sine * cross
+    saturated = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * luma
+    return torch.matmul(turned, saturated), contrast, brightness
+
+
+def _jpeg(low: float, high: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def compressed(images: Tensor, draws: Tensor) -> Tensor:
+        return jpeg(images, low + (high - low) * draws[0])
+
+    return compressed
+
+
+_PLAIN: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Space("flip", 1, _flip),
+        Space("shift", 2, _shift),
+        Space("crop", 3, _crop),
+        Space("scale", 1, _scale),
+        Space("blur", 1, _blur),
+        Color("gray", 1, _gray),
+        Color("color", 4, _color),
+    )
+}
+
+
+def _parse(text: str) -> Stage:
+    if text in _PLAIN:
+        return _PLAIN[text]
+    if match := re.fullmatch(r"(jpeg|resize):(\d+)(?:-(\d+))?", text):
+        name, low = match[1], float(match[2])
+        high = float(match[3] or low)
+        if 1 <= low <= high <= 100:
+            if name == "jpeg":
+                return Whole(text, 1, _jpeg(low, high))
+            return Space(text, 1, _resize(low / 100, high / 100))
+    raise UsageError(
+        f"There is no transformation '{text}'. --through takes {', '.join(PRESETS)}, or a chain such as "
+        "flip+shift+jpeg:50-95 of flip, shift, crop, scale, blur, gray, color, jpeg:Q1-Q2 (qualities) and "
+        "resize:R1-R2 (percent of the size)."
+    )

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.metrics import Quality
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, protect_photo
+from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import Workspace
 from unlearn_cli.photos.scan import PHOTO_SUFFIXES, Plan, Task, expected_target
 
@@ -28,26 +27,6 @@ ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--agai
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
 """In the manifest, of a photo that is protected all the same."""
-
-
-@dataclass(frozen=True, eq=False)
-class Protection:
-    """What a class of photos is protected with."""
-
-    pattern: Pattern
-    class_name: str
-    bank: str
-    bank_sha256: str
-    bank_epsilon: int
-    """The bound that the bank was made and measured with."""
-    bank_path: Path = Path()
-
-    @classmethod
-    def of(cls, choice: Choice, class_name: str, epsilon: int | None = None) -> Protection:
-        """With a bank's pattern, scaled down to ``epsilon``. Raises ``UsageError`` for one above the bank's."""
-        bank, bound = choice.bank, choice.bank.provenance.epsilon
-        pattern = Pattern(bank.noise[choice.index], bound).scaled(bound if epsilon is None else epsilon)
-        return cls(pattern, class_name, bank.name, bank.sha256, bound, bank.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +150,7 @@ class One:
         self.target = expected_target(task, self.options.writing.format)
         self.last = self.manifest.last(task.source)
         self.settings = _digest(self.protection, self.options.writing)
+        self.pattern = self.protection.pattern
         self.sha256: str | None = None
         self.stat: os.stat_result | None = None
 
@@ -198,6 +178,8 @@ class One:
         if self._is_free(digest):
             if self.task.backup is not None:
                 self._keep_original(self.task.backup, data)
+            if self.task.backup is not None or self.protection.per_photo is not None:
+                # Made for each photo, a copy may differ in a bit when it is made again: only a record can tell it.
                 self.run.record(self.task, replace(record, status="begun"))
             self._write(made.data)
         return done, replace(record, output_stat=_stat(self.target))
@@ -216,7 +198,8 @@ class One:
 
     def _made(self, photo: Photo) -> Protected:
         of = self.options
-        made = protect_photo(photo, self.protection.pattern, of.writing, of.measure, self.run.workspace)
+        self.pattern = self.protection.pattern_for(photo)
+        made = protect_photo(photo, self.pattern, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
         self.target = self.task.target
         if made.format != made.source_format or not kept:
@@ -349,7 +332,7 @@ class One:
             sizes=(size, len(made.data)),
         ), replace(
             record,
-            reason=HARDLY_PROTECTED if made.grey and self.protection.pattern.mostly_chroma else "",
+            reason=HARDLY_PROTECTED if made.grey and self.pattern.mostly_chroma else "",
             output=self.manifest.relative(self.target),
             output_sha256=digest,
             format=made.format,
@@ -370,6 +353,7 @@ class One:
             bank_sha256=self.protection.bank_sha256,
             class_name=name,
             epsilon=self.protection.pattern.epsilon,
+            form=self.protection.form,
             settings=self.settings,
             input_stat=(self.stat.st_size, self.stat.st_mtime_ns) if self.stat is not None else None,
             backup=self.manifest.relative(backup) if backup is not None else None,
@@ -379,7 +363,7 @@ class One:
 
 def _digest(protection: Protection, writing: Writing) -> str:
     """Of all that decides a copy besides its original."""
-    text = repr((protection.pattern.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
+    text = repr((protection.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from unlearn_cli.photos.copying import OPTIONS, One, Options, PhotoDone, Protection, Run
+from unlearn_cli.photos.copying import OPTIONS, One, Options, PhotoDone, Run
 from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import WHERE, Plan, Task, Where, plan
 
 

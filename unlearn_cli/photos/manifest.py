@@ -55,6 +55,8 @@ class Record:
     """``class`` in the file."""
     epsilon: int | None = None
     """The bound, in pixel levels."""
+    form: str | None = None
+    """``class-wise``: the bank's pattern; ``sample-wise``: made for the photo, so that no pattern is found in it."""
     key_fingerprint: str | None = None
     format: str | None = None
     linf: float | None = None

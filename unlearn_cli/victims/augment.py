@@ -24,14 +24,17 @@ def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     zero. Gradients flow to ``images`` when it is of a floating type. The generator lives on the
     CPU, so that a seed means the same draw on every device.
     """
-    count, _, height, width = images.shape
-    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
     # One transfer for all three draws: a copy to a GPU costs more than the numbers themselves.
-    draw = torch.rand((3, count), generator=generator).to(images.device)
-    shift_y = (draw[0] * (2 * pad_y + 1)).long()
-    shift_x = (draw[1] * (2 * pad_x + 1)).long()
-    flipped = draw[2] < 0.5
-    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, flipped)
+    return flip_and_shift_by(images, torch.rand((3, len(images)), generator=generator).to(images.device))
+
+
+def flip_and_shift_by(images: Tensor, draws: Tensor) -> Tensor:
+    """``flip_and_shift`` with given draws: ``[3, B]`` in [0, 1), for the rows, the columns and the flip."""
+    height, width = images.shape[-2:]
+    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
+    shift_y = (draws[0] * (2 * pad_y + 1)).long()
+    shift_x = (draws[1] * (2 * pad_x + 1)).long()
+    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, draws[2] < 0.5)
     return result
 
 

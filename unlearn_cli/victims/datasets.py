@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from platformdirs import user_cache_path
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
-
-Split = Literal["all", "train", "test"]
-TEST_EVERY = 5
-"""Of a folder, which names no test set, every fifth photo of a class is one."""
+from unlearn_cli.victims.folders import TEST_EVERY, Split, list_classes, read_squares, split_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +23,20 @@ class DatasetSpec:
     """Which images to load and how to bring them to one size."""
 
     source: str
-    """``cifar10``, or ``folder:PATH`` for a tree with one folder for each class."""
+    """A key of ``NAMED``, ``imagenet``, or ``folder:PATH`` for a tree with one folder for each class."""
     data_dir: Path | None = None
     """Where a dataset with a name lies; the user's cache folder when None."""
     download: bool = False
     image_size: int | None = None
-    """Width and height in pixels; folders need it, CIFAR-10 has 32."""
+    """Width and height in pixels; folders need it, ImageNet has 224 when None, the others have 32."""
     crop: int | None = None
     """The middle square of this many pixels is cut out first; the largest one when None."""
     classes: tuple[str, ...] = ()
     """Glob patterns of class names; empty means all."""
+    first_classes: int | None = None
+    """Only the first so many classes, as the paper does with ImageNet."""
+    class_map: tuple[tuple[str, str], ...] = ()
+    """New names of classes; several may get the same one, and a class without one is left out."""
     name: str | None = None
     """What the images are called in a bank's provenance; the folder's name when None."""
     licence: str | None = None
@@ -70,101 +72,154 @@ class ImageSet:
             mine = self.labels == label
             rank[mine] = torch.arange(int(mine.sum()))
         chosen = torch.argsort(rank, stable=True)[:count].sort().values
-        return ImageSet(self.images[chosen], self.labels[chosen], self.classes, self.name, self.licence)
+        return self.at(chosen)
+
+    def at(self, chosen: Tensor | slice) -> ImageSet:
+        """The images with these indices."""
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
     def to(self, device: torch.device) -> ImageSet:
         """The same images on a device."""
-        return ImageSet(self.images.to(device), self.labels.to(device), self.classes, self.name, self.licence)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def digest(*sets: ImageSet) -> str:
+    """SHA-256 over all pixels, labels and class names: two datasets of one name are not one."""
+    sha256 = hashlib.sha256()
+    for data in sets:
+        sha256.update(json.dumps(data.classes).encode())
+        sha256.update(data.images.cpu().numpy().tobytes())
+        sha256.update(data.labels.cpu().numpy().tobytes())
+    return sha256.hexdigest()
+
+
+@dataclass(frozen=True)
+class Named:
+    """A dataset of torchvision's, at 32 pixels."""
+
+    title: str
+    licence: str
+
+
+NAMED = {
+    "cifar10": Named("CIFAR-10", "none stated by its authors; a subset of 80 Million Tiny Images (Krizhevsky, 2009)"),
+    "cifar100": Named("CIFAR-100", "none stated by its authors; a subset of 80 Million Tiny Images (Krizhevsky, 2009)"),
+    "svhn": Named("SVHN", "non-commercial use only (Netzer et al., 2011)"),
+}
+IMAGENET_SIZE = 224
 
 
 def load_dataset(spec: DatasetSpec, split: Split) -> ImageSet:
     """Load the images of one split.
 
-    CIFAR-10's own split is kept (``all`` is its training set, so that no bank ever saw the test
-    set); of a folder, every fifth photo of a class is ``test``. Raises ``UsageError`` for a
+    A named dataset's own split is kept (``all`` is its training set, so that no bank ever saw the
+    test set); of a folder, every fifth photo of a class is ``test``. Raises ``UsageError`` for a
     dataset that is not known or lacks an option, and ``WorkError`` for one that is not there or
     damaged, with how to get it.
     """
-    if spec.source == "cifar10":
-        return _load_cifar10(spec, split)
+    if spec.source in NAMED:
+        return _load_named(spec, split)
+    if spec.source == "imagenet":
+        return _load_imagenet(spec, split)
     if spec.source.startswith("folder:"):
         return _load_folder(spec, split)
-    raise UsageError(f"There is no dataset '{spec.source}'. Use cifar10, or folder:PATH for your own images.")
+    known = ", ".join([*NAMED, "imagenet"])
+    raise UsageError(f"There is no dataset '{spec.source}'. Use {known}, or folder:PATH for your own images.")
 
 
-def _load_cifar10(spec: DatasetSpec, split: Split) -> ImageSet:
-    if spec.image_size not in (None, 32) or spec.crop or spec.classes or spec.name or spec.licence:
-        raise UsageError("CIFAR-10 is used as it is, at 32 pixels: leave out the options that are for folders.")
-    from torchvision.datasets import CIFAR10  # takes seconds, so not before it is needed
-
+def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
+    of = NAMED[spec.source]
+    if spec.image_size not in (None, 32) or spec.crop or spec.name or spec.licence:
+        raise UsageError(f"{of.title} is used as it is, at 32 pixels: leave out the options that are for folders.")
     root = spec.data_dir or user_cache_path("unlearn") / "datasets"
     try:
-        data: Any = CIFAR10(root, train=split != "test", download=spec.download)
+        images, labels, names = _fetch(spec.source, root, test=split == "test", download=spec.download)
     except (RuntimeError, OSError, EOFError) as error:
         if spec.download:
-            raise WorkError(f"CIFAR-10 could not be fetched into {root} ({error}). Try again later.") from error
+            raise WorkError(f"{of.title} could not be fetched into {root} ({error}). Try again later.") from error
         raise WorkError(
-            f"CIFAR-10 is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
+            f"{of.title} is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
         ) from error
-    images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(
-        images,
-        torch.tensor(data.targets),
-        tuple(data.classes),
-        "CIFAR-10",
-        "none stated by its authors; a subset of 80 Million Tiny Images (Krizhevsky, 2009)",
+    classes, label_of = select_classes(names, spec)
+    labels = torch.tensor([label_of.get(name, -1) for name in names])[labels]
+    kept = labels >= 0
+    if not bool(kept.all()):
+        images, labels = images[kept], labels[kept]
+    return ImageSet(images, labels, classes, of.title, of.licence)
+
+
+def _fetch(source: str, root: Path, *, test: bool, download: bool) -> tuple[Tensor, Tensor, list[str]]:
+    """One of torchvision's datasets: images ``[N, 3, 32, 32]``, labels and class names."""
+    from torchvision import datasets  # takes seconds, so not before it is needed
+
+    if source == "svhn":
+        digits: Any = datasets.SVHN(str(root), split="test" if test else "train", download=download)
+        return torch.from_numpy(digits.data), torch.tensor(digits.labels), [str(digit) for digit in range(10)]
+    kind = datasets.CIFAR100 if source == "cifar100" else datasets.CIFAR10
+    data: Any = kind(root, train=not test, download=download)
+    return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(data.targets), data.classes
+
+
+def _load_imagenet(spec: DatasetSpec, split: Split) -> ImageSet:
+    if spec.download:
+        raise UsageError("ImageNet may not be fetched for you: leave out --download, and name your copy's --data-dir.")
+    root = (spec.data_dir or user_cache_path("unlearn") / "datasets" / "imagenet") / (
+        "val" if split == "test" else "train"
     )
+    if not root.is_dir():
+        raise WorkError(
+            f"There is no folder {root}. Get ILSVRC2012 from image-net.org, unpack it with torchvision.datasets."
+            "ImageNet, and name the folder that then holds train and val with --data-dir."
+        )
+    licence = spec.licence or "non-commercial research and education only (ImageNet terms of access)"
+    wanted = replace(spec, image_size=spec.image_size or IMAGENET_SIZE, name=spec.name or "ImageNet", licence=licence)
+    return _read_tree(list_classes(root), wanted, "all", root)
 
 
 def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
-    root = Path(spec.source.removeprefix("folder:"))
     if spec.image_size is None or spec.image_size < 8:
         raise UsageError("A folder's images need one size of at least 8 pixels: add --image-size 64, say.")
     if spec.download:
         raise UsageError("A folder cannot be downloaded: leave out --download.")
-    from torchvision.datasets import ImageFolder
+    root = Path(spec.source.removeprefix("folder:"))
+    return _read_tree(list_classes(root), spec, split, root)
 
-    try:
-        tree = ImageFolder(str(root), allow_empty=True)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WorkError(f"{root} is no folder with one subfolder of images for each class.") from error
-    names = [name for name in tree.classes if not spec.classes or any(fnmatchcase(name, g) for g in spec.classes)]
-    files: dict[str, list[str]] = {name: [] for name in names}
-    for path, label in tree.samples:
-        if tree.classes[label] in files:
-            files[tree.classes[label]].append(path)
-    chosen = [(path, i) for i, name in enumerate(names) for path in _split(files[name], split)]
-    if len(names) < 2 or len({label for _, label in chosen}) < len(names):
+
+def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, root: Path) -> ImageSet:
+    assert spec.image_size is not None
+    classes, label_of = select_classes(list(files), spec)
+    chosen = [(path, label) for name, label in label_of.items() for path in split_files(files[name], split)]
+    if len(classes) < 2 or len({label for _, label in chosen}) < len(classes):
         raise WorkError(
-            f"{root} has {len(names)} matching classes, and not each has an image to spare for '{split}': "
+            f"{root} has {len(classes)} matching classes, and not each has an image to spare for '{split}': "
             f"at least 2 classes with {TEST_EVERY} images each are needed."
         )
-    images = np.stack([_read_square(Path(path), spec.crop, spec.image_size) for path, _ in chosen])
+    images = read_squares([path for path, _ in chosen], spec.crop, spec.image_size)
     return ImageSet(
-        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(images),
         torch.tensor([label for _, label in chosen]),
-        tuple(names),
+        classes,
         spec.name or f"folder {root.name}",
         spec.licence or "not stated",
     )
 
 
-def _split(files: list[str], split: Split) -> list[str]:
-    if split == "test":
-        return files[TEST_EVERY - 1 :: TEST_EVERY]
-    if split == "train":
-        return [file for i, file in enumerate(files) if i % TEST_EVERY != TEST_EVERY - 1]
-    return files
+def select_classes(names: Sequence[str], spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The classes that a spec keeps of a dataset's, under their new names, and the label of each old name.
+
+    Raises ``UsageError`` for a map that names a class which is not there.
+    """
+    kept = [name for name in names if not spec.classes or any(fnmatchcase(name, glob) for glob in spec.classes)]
+    kept = kept[: spec.first_classes]
+    if not spec.class_map:
+        return tuple(kept), {name: label for label, name in enumerate(kept)}
+    renamed = dict(spec.class_map)
+    if unknown := sorted(renamed.keys() - set(names)):
+        raise UsageError(f"The map names '{unknown[0]}', which is no class of {spec.source}. It has: {_some(names)}.")
+    classes = tuple(dict.fromkeys(renamed[name] for name in kept if name in renamed))
+    return classes, {name: classes.index(renamed[name]) for name in kept if name in renamed}
 
 
-def _read_square(path: Path, crop: int | None, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # Pillow's decoders raise nearly everything on damaged files.
-        raise WorkError(f"{path} cannot be read as an image ({error}). Remove it from the dataset.") from error
-    side = min(crop or min(image.size), *image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Cropped first: a resize of a box would let in a little of what is around it.
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown

@@ -6,7 +6,10 @@ itself, so that no caller can normalise twice or not at all.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,36 +28,29 @@ class ResNetPlan:
     width: int
 
 
-MODELS = {
+@dataclass(frozen=True)
+class VggPlan:
+    """Convolutions by their widths, ``M`` for a halving; batch norm throughout; one linear layer."""
+
+    layers: tuple[int | str, ...]
+
+
+MODELS: dict[str, ResNetPlan | VggPlan] = {
     "resnet18": ResNetPlan((2, 2, 2, 2), 64),
+    "vgg11": VggPlan((64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")),
     "resnet10-w16": ResNetPlan((1, 1, 1, 1), 16),
+    "vgg11-w16": VggPlan((16, "M", 32, "M", 64, 64, "M", 128, 128, "M", 128, 128, "M")),
 }
+"""Our own: the paper's, and a quarter as wide for CPUs."""
 
 
-class ResNet(nn.Module):
-    """He et al. (2016) with the CIFAR stem (3x3, no pooling) and torchvision's own basic block.
+class Network(nn.Module):
+    """Features, their mean over the image, and a linear layer."""
 
-    ``resnet18`` is the network of Huang et al. (2021), section 4; ``resnet10-w16`` is the same
-    shape with one block a stage and a quarter of the width, for CPUs.
-    """
-
-    def __init__(self, plan: ResNetPlan, classes: int, image_size: int) -> None:
+    def __init__(self, features: nn.Module, width: int, classes: int) -> None:
         super().__init__()
-        stem_stride = 2 if image_size >= PHOTO_STEM_FROM else 1
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, plan.width, 3, stem_stride, 1, bias=False),
-            nn.BatchNorm2d(plan.width),
-            nn.ReLU(inplace=True),
-        ]
-        channels = plan.width
-        for stage, blocks in enumerate(plan.blocks):
-            planes = plan.width << stage
-            for block in range(blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(_basic_block(channels, planes, stride))
-                channels = planes
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, classes)
+        self.features = features
+        self.head = nn.Linear(width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -66,6 +62,67 @@ class ResNet(nn.Module):
         return logits
 
 
+class Normalised(nn.Module):
+    """A classifier of torchvision's, which takes values in about -1..1."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of float pixel levels ``[B, 3, H, W]``."""
+        logits: Tensor = self.network(levels / 127.5 - 1.0)
+        return logits
+
+
+def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Module:
+    """A freshly initialised network, channels-last, the same for the same seed.
+
+    ``name`` is one of ``MODELS`` or any classifier of torchvision's. Raises ``UsageError`` for
+    another, and for one that does not take images of this size.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        plan = MODELS.get(name)
+        if isinstance(plan, ResNetPlan):
+            model: nn.Module = _resnet(plan, classes, image_size)
+        elif isinstance(plan, VggPlan):
+            model = _vgg(plan, classes, image_size)
+        else:
+            model = _from_torchvision(name, classes, image_size)
+    return model.to(memory_format=torch.channels_last)
+
+
+def split_names(names: str) -> list[str]:
+    """The members of an ensemble, ``resnet18,vgg11``. Raises ``UsageError`` for none, or one named twice."""
+    members = [name.strip() for name in names.split(",") if name.strip()]
+    if not members or len(set(members)) < len(members):
+        raise UsageError("--surrogate takes networks, each named once, separated by commas: resnet18,vgg11.")
+    return members
+
+
+def _resnet(plan: ResNetPlan, classes: int, image_size: int) -> Network:
+    """He et al. (2016) with the CIFAR stem (3x3, no pooling) and torchvision's own basic block.
+
+    ``resnet18`` is the network of Huang et al. (2021), section 4; ``resnet10-w16`` is the same
+    shape with one block a stage and a quarter of the width.
+    """
+    stem_stride = 2 if image_size >= PHOTO_STEM_FROM else 1
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, plan.width, 3, stem_stride, 1, bias=False),
+        nn.BatchNorm2d(plan.width),
+        nn.ReLU(inplace=True),
+    ]
+    channels = plan.width
+    for stage, blocks in enumerate(plan.blocks):
+        planes = plan.width << stage
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            layers.append(_basic_block(channels, planes, stride))
+            channels = planes
+    return Network(nn.Sequential(*layers), channels, classes)
+
+
 def _basic_block(channels: int, planes: int, stride: int) -> nn.Module:
     from torchvision.models.resnet import BasicBlock  # takes seconds, so not before it is needed
 
@@ -75,14 +132,53 @@ def _basic_block(channels: int, planes: int, stride: int) -> nn.Module:
     return BasicBlock(channels, planes, stride, downsample)
 
 
-def build_model(name: str, classes: int, image_size: int, seed: int) -> ResNet:
-    """A freshly initialised network, channels-last, the same for the same seed.
+def _vgg(plan: VggPlan, classes: int, image_size: int) -> Network:
+    """Simonyan and Zisserman (2015), configuration A, with batch norm and without the three large linear layers."""
+    if image_size < 32:
+        raise UsageError("VGG halves an image five times: it takes images of at least 32 pixels.")
+    layers: list[nn.Module] = []
+    channels = 3
+    for width in plan.layers:
+        if isinstance(width, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        channels = width
+    return Network(nn.Sequential(*layers), channels, classes)
 
-    Raises ``UsageError`` for a name that is not in ``MODELS``.
-    """
-    if name not in MODELS:
-        raise UsageError(f"There is no model '{name}'. Choose one of: {', '.join(MODELS)}.")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = ResNet(MODELS[name], classes, image_size)
-    return model.to(memory_format=torch.channels_last)
+
+def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
+    from torchvision import models
+    from torchvision.models import _api as registry
+
+    if name not in registry.list_models(module=models):
+        raise UsageError(
+            f"There is no model '{name}'. Choose one of {', '.join(MODELS)}, or a classifier of torchvision's, "
+            "such as resnet50, densenet121 or mobilenet_v3_small."
+        )
+    # Inception and GoogLeNet would also give auxiliary outputs, and fill their weights for minutes.
+    extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    network = registry.get_model(name, weights=None, num_classes=classes, **extra)
+    if image_size < PHOTO_STEM_FROM:
+        _widen_stem(network)
+    # No batch norm learns from one pixel of one image, and no kernel fits into less than itself.
+    model = Normalised(network)
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"{name} does not take images of {image_size} pixels. Use --image-size, or another network."
+        ) from error
+    return model
+
+
+def _widen_stem(network: nn.Module) -> None:
+    """Give torchvision's ResNets and DenseNets the stem that small images need: 3x3, stride 1, no pooling."""
+    stem: Callable[[int], nn.Conv2d] = lambda width: nn.Conv2d(3, width, 3, 1, 1, bias=False)  # noqa: E731
+    parts: Any = network
+    if hasattr(network, "conv1") and hasattr(network, "maxpool"):
+        parts.conv1, parts.maxpool = stem(parts.conv1.out_channels), nn.Identity()
+    elif hasattr(getattr(network, "features", None), "conv0"):
+        parts.features.conv0, parts.features.pool0 = stem(parts.features.conv0.out_channels), nn.Identity()

@@ -1,0 +1,139 @@
+"""Noise that nobody has to search for, to compare with: random, linearly separable, autoregressive.
+
+Each makes one pattern for each class, or for each image, as whole pixel levels within the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearn_cli.errors import WorkError
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.victims.datasets import ImageSet
+
+Levels = NDArray[np.int8]
+
+LSP_PATCH = 8
+"""Side of a block of one colour, in pixels."""
+LSP_SEPARATION = 10.0
+
+AR_WINDOW = 3
+AR_MARGIN = 4
+"""Rows and columns that are made first and thrown away, since they remember where the process began."""
+AR_NORM = 1.0
+"""Euclidean length of an image's noise in the unit interval, at 32 pixels (the paper's epsilon)."""
+AR_TRIES = 10_000
+
+
+def random(data: ImageSet, settings: NoiseSettings) -> Levels:
+    """Each value drawn on its own, uniformly between minus and plus epsilon (Huang et al., 2021, section 4.1)."""
+    shape = (len(_labels(data, settings)), 3, data.size, data.size)
+    return _generator(settings).integers(-settings.epsilon, settings.epsilon + 1, shape, np.int8)
+
+
+def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
+    """Linearly separable perturbations: blocks of colour about a class's own centre (Yu et al., KDD 2022, section 4).
+
+    Centres are corners of a hypercube in the space of 8 x 8 pixel blocks, ten standard deviations
+    of a normal vector apart, and samples lie about them through a random matrix for each class.
+    The corner is scaled to epsilon, and what lies beyond it is clipped, where the paper scales
+    to a Euclidean norm. Class-wise the pattern is the corner itself.
+    """
+    draw, labels = _generator(settings), _labels(data, settings)
+    blocks = -(-data.size // LSP_PATCH)
+    features = 3 * blocks * blocks
+    corners = _distinct_signs(draw, len(data.classes), features) * LSP_SEPARATION
+    values = corners[labels]
+    if settings.form == "sample-wise":
+        for label in range(len(data.classes)):
+            mine = labels == label
+            spread = draw.uniform(-1, 1, (features, features))
+            values[mine] += draw.standard_normal((int(mine.sum()), features)) @ spread
+    grid = values.reshape(-1, 3, blocks, blocks) / LSP_SEPARATION
+    large = grid.repeat(LSP_PATCH, axis=2).repeat(LSP_PATCH, axis=3)[..., : data.size, : data.size]
+    return _in_levels(large * settings.epsilon, settings.epsilon)
+
+
+def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
+    """Autoregressive perturbations: each pixel mixes those before it (Sandoval-Segura et al., NeurIPS 2022).
+
+    A class has eight coefficients for each channel, that sum to 1; an image's process starts from
+    its own normal numbers (section 3.2). It is scaled to the published Euclidean norm and then
+    clipped to epsilon, which the published one is not.
+    """
+    draw, labels = _generator(settings), _labels(data, settings)
+    coefficients = np.stack([ar_coefficients(draw, data.size) for _ in data.classes])
+    side = data.size + AR_MARGIN
+    start = draw.standard_normal((len(labels), 3, side, side))
+    made = _run(start, coefficients[labels])[..., AR_MARGIN:, AR_MARGIN:]
+    root_mean_square = AR_NORM * 255 / np.sqrt(3 * 32 * 32)
+    own = np.sqrt(np.square(made).mean(axis=(1, 2, 3), keepdims=True))
+    return _in_levels(made * (root_mean_square / own), settings.epsilon)
+
+
+BASELINES: dict[str, Callable[[ImageSet, NoiseSettings], Levels]] = {"random": random, "lsp": lsp, "ar": ar}
+
+
+def ar_coefficients(draw: np.random.Generator, size: int) -> NDArray[np.float64]:
+    """Coefficients ``[3, 8]`` of processes that neither die out nor explode over an image of this size.
+
+    Raises ``WorkError`` where none is found.
+    """
+    side, found = size + AR_MARGIN, []
+    for _ in range(AR_TRIES):
+        tried = draw.standard_normal((1, 1, AR_WINDOW**2 - 1))
+        tried /= tried.sum()
+        if np.abs(tried).max() > 2:
+            continue
+        made = _run(draw.standard_normal((1, 1, side, side)), tried)[0, 0]
+        end = np.sqrt(np.square(np.diff(made[side // 2 :, side // 2 :], axis=1)).mean())
+        if 0.3 < end < 3:
+            found.append(tried[0, 0])
+        if len(found) == 3:
+            return np.stack(found)
+    raise WorkError("No stable autoregressive process was found for images of this size. Try another --seed.")
+
+
+def _run(field: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Run processes over fields ``[N, C, side, side]`` whose first two rows and columns are the start.
+
+    ``coefficients`` is ``[N, C, 8]``: of the window that ends at a pixel, row by row. All images go
+    at once, a pixel at a time.
+    """
+    field = field.copy()
+    reach, side = AR_WINDOW - 1, field.shape[-1]
+    with np.errstate(over="ignore", invalid="ignore"):  # What explodes is thrown away by its size.
+        for y in range(reach, side):
+            for x in range(reach, side):
+                window = field[..., y - reach : y + 1, x - reach : x + 1].reshape(*field.shape[:2], -1)
+                field[..., y, x] = (window[..., :-1] * coefficients).sum(-1)
+    return field
+
+
+def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDArray[np.float64]:
+    """Different corners of the hypercube: ``[count, features]`` of plus and minus 1."""
+    corners: dict[bytes, NDArray[np.floating[Any]]] = {}
+    while len(corners) < count:
+        corner = draw.integers(0, 2, features) * 2.0 - 1
+        corners.setdefault(corner.tobytes(), corner)
+    return np.stack(list(corners.values()))
+
+
+def _labels(data: ImageSet, settings: NoiseSettings) -> NDArray[np.int64]:
+    """The class of each pattern."""
+    if settings.form == "class-wise":
+        return np.arange(len(data.classes))
+    labels: NDArray[np.int64] = data.labels.cpu().numpy()
+    return labels
+
+
+def _generator(settings: NoiseSettings) -> np.random.Generator:
+    return np.random.default_rng(settings.seed)
+
+
+def _in_levels(noise: NDArray[np.float64], epsilon: int) -> Levels:
+    return np.rint(noise).clip(-epsilon, epsilon).astype(np.int8)

@@ -1,0 +1,98 @@
+"""Keeping a search on the disk, so that an interrupted one goes on to the bits that it would have ended with."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from unlearn_cli.errors import WorkError
+from unlearn_cli.files import write_atomically
+from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.victims.datasets import ImageSet, digest
+from unlearn_cli.victims.workers import Workers
+
+SECONDS_BETWEEN = 10.0
+"""A search is kept at most this often, and at its end."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search has come."""
+
+    iteration: int = 0
+    epoch: int = 0
+    """Of the surrogate's clean training, for error-maximizing noise."""
+    error: float = math.nan
+    best: float = math.inf
+    """The best error so far; its negative where it is to be large."""
+    since_best: int = 0
+    """Iterations since then."""
+    seconds: float = 0.0
+
+    def next(self, error: float, seconds: float, *, upwards: bool = False) -> Progress:
+        """One iteration later, in which this error was met."""
+        value = -error if upwards else error
+        since = 0 if value < self.best else self.since_best + 1
+        return Progress(self.iteration + 1, self.epoch, error, min(value, self.best), since, seconds)
+
+
+class Checkpoint:
+    """A search's folder; every worker has its own file there. Without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None, data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
+        self.workers = workers
+        self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
+        self.identity = {"settings": asdict(settings), "images": digest(data)} if folder is not None else {}
+        self.last_kept = time.perf_counter()
+
+    def begin(self, search: Search) -> Progress:
+        """Bring a fresh search to where the kept one was. Raises ``WorkError`` for another's, or a damaged one."""
+        if self.path is None:
+            return Progress()
+        there = torch.tensor(float(self.path.exists()), device=search.device)
+        if self.workers.sum(there).item() < self.workers.count:
+            self._claim()
+            return Progress()
+        try:
+            content = torch.load(self.path, map_location=search.device, weights_only=True)
+            identity, at = content["identity"], Progress(**content["progress"])
+            if identity == self.identity:
+                search.restore(content["search"])
+        except Exception as error:  # torch.load raises many kinds on damage; all mean the same.
+            raise WorkError(f"The checkpoint {self.path} is damaged. Delete it to begin the search again.") from error
+        if identity != self.identity:
+            raise WorkError(
+                f"{self.path} is of a search with other settings or images. Name another --checkpoint, or delete it."
+            )
+        done = torch.tensor([at.iteration + at.epoch, -(at.iteration + at.epoch)], device=search.device)
+        if self.workers.count > 1 and bool((self.workers.sum(done) != self.workers.count * done).any()):
+            raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
+        return at
+
+    def keep(self, search: Search, at: Progress, *, last: bool = False) -> None:
+        """Keep the search as it is now, unless that was done a moment ago."""
+        if self.path is None:
+            return
+        # The first worker decides for all: their clocks differ.
+        due = last or time.perf_counter() - self.last_kept >= SECONDS_BETWEEN
+        flag = torch.tensor(float(due and self.workers.rank == 0), device=search.device)
+        if self.workers.sum(flag).item() == 0:
+            return
+        buffer = io.BytesIO()
+        torch.save({"identity": self.identity, "progress": asdict(at), "search": search.state()}, buffer)
+        write_atomically(self.path, buffer.getvalue())
+        self.last_kept = time.perf_counter()
+
+    def _claim(self) -> None:
+        """Find out now, and not after the search, whether the folder can be written."""
+        assert self.path is not None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkError(f"{self.path.parent} cannot be written: {error.strerror or error}.") from error

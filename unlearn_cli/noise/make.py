@@ -1,0 +1,133 @@
+"""Making noise: the one entry for every method and form, as a run of events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.baselines import BASELINES
+from unlearn_cli.noise.checkpoint import Checkpoint, Progress
+from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop, SurrogateEpoch
+from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.settings import PENALTY_SOLVERS, SEARCHED, NoiseSettings
+from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.devices import wait_for
+from unlearn_cli.victims.workers import ALONE, Workers
+
+
+def make_noise(
+    data: ImageSet,
+    settings: NoiseSettings,
+    device: torch.device,
+    *,
+    workers: Workers = ALONE,
+    checkpoint: Path | None = None,
+) -> Iterator[Event]:
+    """Make noise for the classes or the images of ``data``; the last event is ``Finished``.
+
+    On a CPU, the same seed gives the same bits with the same number of threads and workers and
+    the same library versions, also when the search was interrupted and goes on from its
+    ``checkpoint`` folder. Raises ``UsageError`` as ``Search`` does, and for a combination that
+    makes no sense; ``WorkError`` if the search diverges or the checkpoint is of another one.
+    """
+    if settings.method not in SEARCHED:
+        start = time.perf_counter()
+        if settings.patch is not None or checkpoint is not None:
+            raise UsageError(f"--method {settings.method} searches nothing: it takes no --patch and no --checkpoint.")
+        noise = BASELINES[settings.method](data, settings)
+        yield Finished(noise, 0, math.nan, "nothing to search", time.perf_counter() - start, None)
+        return
+    if settings.method == "error-max" and settings.solver in PENALTY_SOLVERS:
+        raise UsageError("The penalty form is error-min's: error-max takes --solver pgd, fgsm or cw.")
+    search = Search(data, settings, device, workers)
+    yield Estimated(_estimate(data, settings, device, workers))
+    kept = Checkpoint(checkpoint, data, settings, workers)
+    if settings.method == "error-min":
+        yield from _error_min(search, kept)
+    else:
+        yield from _error_max(search, kept)
+
+
+def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
+    """Algorithm 1: M steps of the surrogate, one pass of the noise, until the error is below lambda."""
+    settings, at = search.settings, kept.begin(search)
+    start = time.perf_counter() - at.seconds
+    while not _is_over(at, settings):
+        search.train_surrogate()
+        at = at.next(search.improve_noise(), time.perf_counter() - start)
+        kept.keep(search, at, last=_is_over(at, settings))
+        yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
+    yield _finished(search, at)
+
+
+def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
+    """Noise that makes the loss of a converged surrogate large: sample-wise as Madry et al. (2018) attack, in one pass;
+    class-wise a universal perturbation for each class, in passes until the error is above lambda.
+    """
+    settings, at = search.settings, kept.begin(search)
+    start = time.perf_counter() - at.seconds
+    steps = search.epoch_steps()
+    while at.epoch < settings.surrogate_epochs:
+        wrong = torch.zeros((), device=search.device)
+        for step in range(at.epoch * steps, (at.epoch + 1) * steps):
+            done = step / (settings.surrogate_epochs * steps)
+            search.optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            wrong += search.train_surrogate(1, clean=True)
+        error = search.workers.sum(wrong).item() / search.total
+        at = replace(at, epoch=at.epoch + 1, seconds=time.perf_counter() - start)
+        kept.keep(search, at)
+        yield SurrogateEpoch(at.epoch, settings.surrogate_epochs, error, at.seconds)
+    while not _is_over(at, settings):
+        at = at.next(search.improve_noise(), time.perf_counter() - start, upwards=True)
+        kept.keep(search, at, last=_is_over(at, settings))
+        yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
+    yield _finished(search, at)
+
+
+def _is_over(at: Progress, settings: NoiseSettings) -> bool:
+    if at.iteration == 0:
+        return False
+    return _reached(at, settings) or at.iteration >= settings.max_iterations or at.since_best >= settings.patience
+
+
+def _reached(at: Progress, settings: NoiseSettings) -> bool:
+    if settings.method == "error-max":
+        return settings.form == "sample-wise" or at.error > settings.goal
+    return at.error < settings.goal
+
+
+def _finished(search: Search, at: Progress) -> Finished:
+    settings = search.settings
+    stop: Stop = "stalled" if at.iteration < settings.max_iterations else "max_iterations reached"
+    if _reached(at, settings):
+        stop = "goal reached"
+    return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.networks)
+
+
+def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> float:
+    """Seconds for all that the search may do, from a throwaway search of a few steps."""
+    tried = min(settings.steps, 2)
+    few = data.first(4 * settings.batch_size)
+    trial = Search(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
+    clean = settings.method == "error-max"
+    trial.train_surrogate(1, clean=clean)
+    trial.improve_noise(1)
+    wait_for(device)
+    start = time.perf_counter()
+    trial.train_surrogate(2, clean=clean)
+    wait_for(device)
+    trained = time.perf_counter()
+    trial.improve_noise(2)
+    passed = time.perf_counter()
+    surrogate_step, noise_step = (trained - start) / 2, (passed - trained) / 2 * settings.steps / tried
+    one_pass = noise_step * math.ceil(math.ceil(len(data) * settings.share) / settings.batch_size)
+    if clean:
+        epochs = settings.surrogate_epochs * surrogate_step * math.ceil(len(data) / settings.batch_size)
+        return epochs + one_pass * (1 if settings.form == "sample-wise" else settings.max_iterations)
+    return settings.max_iterations * (settings.surrogate_steps * surrogate_step + one_pass)

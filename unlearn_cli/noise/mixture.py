@@ -1,0 +1,52 @@
+"""Mixtures of banks: one of several patterns for each image, and uniform noise on top (appendix F, table 5).
+
+A mixture is a bank that says so; what is drawn at random is drawn for each image when it is laid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.provenance import Provenance
+from unlearn_cli.errors import UsageError
+
+
+def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Provenance]:
+    """The noise and the provenance of a mixture: each image gets one of the banks' patterns of its class.
+
+    ``uniform`` noise, in levels, is added to it, within epsilon. Raises ``UsageError`` for banks that
+    do not have the same classes, frame, size and epsilon, or are sample-wise.
+    """
+    if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
+        raise UsageError("A mixture is of two banks or more, or has uniform noise added: --add-uniform takes 1 to 127.")
+    first = banks[0]
+    for bank in banks:
+        of, like = bank.provenance, first.provenance
+        if of.form != "class-wise" or of.variants > 1 or of.uniform:
+            raise UsageError(f"The bank '{bank.name}' is sample-wise or a mixture; only class-wise ones can be mixed.")
+        same = (of.frame, of.scale, of.epsilon, bank.noise.shape) == (
+            like.frame,
+            like.scale,
+            like.epsilon,
+            first.noise.shape,
+        )
+        if not same or set(of.classes) != set(like.classes):
+            raise UsageError(
+                f"The banks '{first.name}' and '{bank.name}' cannot be mixed: their classes, sizes or bounds differ."
+            )
+    order = [[bank.classes.index(name) for name in first.classes] for bank in banks]
+    stacked = np.stack([bank.noise[indices] for bank, indices in zip(banks, order, strict=True)], axis=1)
+    parts = [{"name": bank.name, "sha256": bank.sha256, "method": bank.provenance.method} for bank in banks]
+    provenance = replace(
+        first.provenance,
+        variants=len(banks),
+        uniform=uniform,
+        method="a mixture (Huang et al., ICLR 2021, appendix F)",
+        hyperparameters={"of": parts},
+    )
+    return stacked.reshape(-1, *first.noise.shape[1:]), provenance

@@ -1,0 +1,258 @@
+"""One search: a surrogate and the noise that is fitted to it (Huang et al., 2021, Algorithm 1).
+
+Three things differ from the paper's official code, each a defect of it: noise is added in signed
+arithmetic, the inputs of the surrogate's step and of the noise's step are clamped alike, and each
+step sees the noisy images through a fresh random transformation, as a victim will.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
+from unlearn_cli.noise.transforms import Through
+from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.models import build_model, split_names
+from unlearn_cli.victims.train import TrainingSettings, as_input, in_batches, make_optimizer
+from unlearn_cli.victims.workers import ALONE, Workers
+
+LEAST_FOR_BATCH_NORM = 2
+
+
+class Search:
+    """The state of one search: an ensemble of surrogates (mostly of one) and the noise."""
+
+    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers = ALONE) -> None:
+        """Begin with no noise and fresh networks.
+
+        Of several workers each keeps its own part of the images on its device. Raises
+        ``UsageError`` for an unknown network or transformation, a class without images, and a
+        patch larger than they are.
+        """
+        if len(data.labels.unique()) < len(data.classes):
+            raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
+        if settings.patch is not None and not 1 <= settings.patch <= data.size:
+            raise UsageError(f"--patch is a side of 1 to {data.size} pixels, as the images have.")
+        self.settings, self.device, self.workers = settings, device, workers
+        self.through = Through(settings.through)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.total, self.all_labels = len(data), data.labels.cpu()
+        self.classes = len(data.classes)
+        self.data = data.at(slice(workers.rank, None, workers.count)).to(device)
+        self.networks = nn.ModuleDict(
+            {
+                name: build_model(name, self.classes, data.size, settings.seed + member)
+                for member, name in enumerate(split_names(settings.surrogate))
+            }
+        ).to(device)
+        self.optimizer = make_optimizer(self.networks, _training(settings))
+        self.run: list[Callable[[Tensor], Tensor]] = list(self.networks.values())
+        if settings.compile:
+            self.run = [torch.compile(network, dynamic=False) for network in self.networks.values()]
+        size = settings.patch or data.size
+        self.form: NoiseForm = (
+            ClassWise(self.classes, size, device, workers)
+            if settings.form == "class-wise"
+            else SampleWise(len(self.data), size, device)
+        )
+        self.solve = SOLVERS[settings.solver]
+        self.batches: list[Tensor] = []
+        self.noise_images = self._choose_noise_images()
+
+    def train_surrogate(self, steps: int | None = None, *, clean: bool = False) -> Tensor:
+        """Train on M batches of noisy images (Algorithm 1, lines 3 to 6); returns how many were named wrongly.
+
+        ``clean`` leaves the noise out. The count is a tensor, so that a GPU need not be waited for.
+        """
+        self.networks.train()
+        wrong = torch.zeros((), device=self.device)
+        for _ in range(self.settings.surrogate_steps if steps is None else steps):
+            batch = self._batch(self._next_batch())
+            noise = None if clean else self.form.spread(self.form.part(batch), batch)
+            outputs = self._logits(batch, noise, self._draw(batch))
+            self.optimizer.zero_grad()
+            torch.stack([self._mean(F.cross_entropy, logits, batch) for logits in outputs]).sum().backward()
+            self._share_gradients()
+            self.optimizer.step()
+            wrong += _wrong(outputs, batch)
+        return wrong
+
+    def improve_noise(self, batches: int | None = None) -> float:
+        """One pass of the noise over its images (Algorithm 1, lines 7 to 12).
+
+        Returns the error rate that was met on the way, each image's at its last step.
+        """
+        self.networks.eval()
+        self.networks.requires_grad_(False)
+        self._share_statistics()
+        wrong = torch.zeros((), device=self.device)
+        order = self.noise_images[self._shuffled(len(self.noise_images))]
+        for indices in order.split(self.settings.batch_size)[:batches]:
+            batch = self._batch(indices)
+            inner = _Inner(self, batch)
+            self.form.put(self.solve(self.form.part(batch), inner, self.settings), batch)
+            wrong += inner.wrong
+        self.networks.requires_grad_(True)
+        if not all(bool(torch.isfinite(p).all()) for p in self.networks.parameters()):
+            raise WorkError("The surrogate's training diverged. Try a smaller --learning-rate or more images.")
+        return self.workers.sum(wrong).item() / len(order)
+
+    def epoch_steps(self) -> int:
+        """How many batches an epoch of the surrogate has."""
+        return len(in_batches(self._surrogate_images(), self.settings.batch_size))
+
+    def levels(self) -> NDArray[np.int8]:
+        """The noise in whole pixel levels, of all workers' images."""
+        epsilon = self.settings.epsilon
+        noise = self.form.noise.round().clamp(-epsilon, epsilon).to(torch.int8)
+        whole = noise if self.settings.form == "class-wise" else self.workers.gather(noise, self.total)
+        return whole.cpu().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on as this one would."""
+        return {
+            "noise": self.form.noise,
+            "networks": self.networks.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "batches": self.batches,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        self.form.noise = state["noise"].to(self.device)
+        self.networks.load_state_dict(state["networks"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.batches = [batch.cpu() for batch in state["batches"]]
+
+    def _choose_noise_images(self) -> Tensor:
+        """A random share of the images, with as large a share of every class that chance left out."""
+        labels, share = self.all_labels, self.settings.share
+        chosen = self._shuffled(len(labels))[: math.ceil(len(labels) * share)]
+        parts = [chosen]
+        for label in sorted(set(range(self.classes)) - set(labels[chosen].tolist())):
+            mine = (labels == label).nonzero()[:, 0]
+            parts.append(mine[: math.ceil(len(mine) * share)])
+        return torch.cat(parts)
+
+    def _surrogate_images(self) -> Tensor:
+        return self.noise_images if self.settings.surrogate_on == "noise-images" else torch.arange(self.total)
+
+    def _next_batch(self) -> Tensor:
+        """The next images of the surrogate's epoch, of all workers."""
+        while True:
+            if not self.batches:
+                images = self._surrogate_images()
+                self.batches = in_batches(images[self._shuffled(len(images))], self.settings.batch_size)
+            batch = self.batches.pop(0)
+            fewest = int(torch.bincount(batch % self.workers.count, minlength=self.workers.count).min())
+            if self.workers.count == 1 or fewest >= LEAST_FOR_BATCH_NORM:
+                return batch
+
+    def _batch(self, whole: Tensor) -> Batch:
+        """What of a batch is this worker's."""
+        if self.workers.count == 1:
+            indices = whole.to(self.device)
+            return Batch(indices, self.data.labels[indices], len(whole), None)
+        mine = self.workers.share(whole)
+        indices = (whole[mine] // self.workers.count).to(self.device)
+        return Batch(indices, self.data.labels[indices], len(whole), mine)
+
+    def _draw(self, batch: Batch) -> Tensor:
+        """Random numbers for the batch: those of the transformations, then those of a patch's place.
+
+        Drawn for the whole batch by every worker, so that their number changes nothing.
+        """
+        draws = self.through.draw(batch.whole, self.generator)
+        if self.settings.patch is not None:
+            draws = torch.cat([draws, torch.rand((PLACE_DRAWS, batch.whole), generator=self.generator)])
+        if batch.mine is not None:
+            draws = draws[:, batch.mine]
+        return draws.to(self.device)
+
+    def _logits(self, batch: Batch, noise: Tensor | None, draws: Tensor) -> list[Tensor]:
+        """What each network says to the batch's transformed noisy images: ``[B, K]``."""
+        images = as_input(self.data.images[batch.indices])
+        if noise is not None:
+            if self.settings.patch is not None:
+                noise = place(noise, draws[self.through.draws :], self.data.size)
+            images = (images + noise).clamp(0, 255)
+        images = as_input(self.through.apply(images, draws[: self.through.draws]))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            outputs = [run(images) for run in self.run]
+        return [logits.float() for logits in outputs]
+
+    def _mean(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, batch: Batch) -> Tensor:
+        """What this worker adds to a loss's mean over the whole batch."""
+        if batch.mine is None:
+            return loss(logits, batch.labels)
+        if len(batch.labels) == 0:
+            return logits.sum()
+        return loss(logits, batch.labels) * (len(batch.labels) / batch.whole)
+
+    def _share_gradients(self) -> None:
+        """Sum the networks' gradients over the workers, as one message."""
+        if self.workers.count == 1:
+            return
+        gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]
+        flat = self.workers.sum(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def _share_statistics(self) -> None:
+        """Give every worker the mean of their batch norms' statistics."""
+        if self.workers.count > 1:
+            for buffer in self.networks.buffers():
+                if buffer.is_floating_point():
+                    self.workers.sum(buffer).div_(self.workers.count)
+
+    def _shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator)
+
+
+class _Inner:
+    """The inner problem of one batch: the loss of its noise and the gradient, as a solver asks for them."""
+
+    def __init__(self, search: Search, batch: Batch) -> None:
+        self.search, self.batch = search, batch
+        self.loss = margin if search.settings.solver == "cw" else F.cross_entropy
+        self.sign = -1.0 if search.settings.method == "error-max" else 1.0
+        frozen = search.settings.solver in FROZEN_DRAWS
+        self.draws = search._draw(batch) if frozen else None
+        self.wrong = torch.zeros((), device=search.device)
+
+    def __call__(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean loss and its gradient at this noise; an ensemble's is the mean over its members."""
+        search, batch = self.search, self.batch
+        part = part.detach().requires_grad_()
+        draws = search._draw(batch) if self.draws is None else self.draws
+        outputs = search._logits(batch, search.form.spread(part, batch), draws)
+        losses = [search._mean(self.loss, logits, batch) for logits in outputs]
+        loss = self.sign * torch.stack(losses).mean()
+        (gradient,) = torch.autograd.grad(loss, part)
+        self.wrong = _wrong(outputs, batch)
+        return search.form.together(loss.detach()), search.form.together(gradient)
+
+
+def _wrong(outputs: list[Tensor], batch: Batch) -> Tensor:
+    """How many images are named wrongly, the mean over an ensemble's members."""
+    counts = [(logits.detach().argmax(1) != batch.labels).sum() for logits in outputs]
+    return torch.stack(counts).float().mean()
+
+
+def _training(settings: NoiseSettings) -> TrainingSettings:
+    return TrainingSettings(
+        learning_rate=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )

@@ -1,0 +1,135 @@
+"""What decides the noise that is made: the method and its hyper-parameters, and the paper's values of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Method = Literal["error-min", "error-max", "random", "lsp", "ar"]
+Form = Literal["class-wise", "sample-wise"]
+Solver = Literal["pgd", "fgsm", "adam", "lbfgs", "cw"]
+
+SEARCHED = ("error-min", "error-max")
+"""The methods that need a surrogate."""
+
+PENALTY_SOLVERS = ("adam", "lbfgs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSettings:
+    """Hyper-parameters; the defaults are the paper's for CIFAR-10 (section 4.1), but for ``through``.
+
+    What is None has a value that depends on others, which the property beside it tells.
+    """
+
+    method: Method = "error-min"
+    form: Form = "class-wise"
+    patch: int | None = None
+    """Side of a square in pixels that the noise is confined to, at a random place each time (appendix F)."""
+    epsilon: int = 8
+    """L-infinity bound, pixel levels."""
+    solver: Solver = "pgd"
+    """Of the inner problem; see ``solvers``."""
+    step_size: float | None = None
+    """Of the noise, pixel levels."""
+    noise_steps: int | None = None
+    """T: steps of the noise on each batch."""
+    penalty: float = 1.0
+    """c of the penalty form (appendix I, equation 5)."""
+    surrogate_steps: int = 10
+    """M: batches that the surrogate is trained on before each pass of the noise."""
+    noise_share: float = 0.2
+    """Class-wise: the part of the training images that the noise is optimised on."""
+    surrogate_on: Literal["all", "noise-images"] = "all"
+    """The images that the surrogate is trained on. The paper's text has one subset for both; its official code
+    trains on all, and so does the default, since all images are there anyway."""
+    stop_error: float | None = None
+    """Lambda: the search ends when the surrogate's error on noisy images is below it (error-max: above)."""
+    max_iterations: int = 100
+    """The search ends here in any case, and says so."""
+    patience: int = 20
+    """The search has stalled when so many iterations brought no better error."""
+    surrogate_epochs: int = 20
+    """error-max: epochs of clean training, until the surrogate has converged."""
+    through: str = "augment"
+    """A chain of transformations or a preset: see ``transforms.Through``."""
+    surrogate: str = "resnet18"
+    """A network of ``victims.models``, or several, separated by commas: an ensemble."""
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the networks' arithmetic; the noise is always float32."""
+    compile: bool = False
+    seed: int = 0
+
+    @property
+    def step(self) -> float:
+        """The step size in force, in pixel levels."""
+        if self.step_size is not None:
+            return self.step_size
+        return {"fgsm": float(self.epsilon), "adam": 0.5, "lbfgs": 1.0}.get(self.solver, self.epsilon / 10)
+
+    @property
+    def steps(self) -> int:
+        """T in force: 1 for each batch of a pass class-wise and 20 sample-wise, 200 in the penalty form."""
+        if self.noise_steps is not None:
+            return self.noise_steps
+        if self.solver == "fgsm":
+            return 1
+        if self.solver in PENALTY_SOLVERS:
+            return 200
+        return 20 if self.form == "sample-wise" else 1
+
+    @property
+    def goal(self) -> float:
+        """Lambda in force. For error-max class-wise, 0.8 as in the official code."""
+        if self.stop_error is not None:
+            return self.stop_error
+        if self.method == "error-max":
+            return 0.8
+        return 0.1 if self.form == "class-wise" else 0.01
+
+    @property
+    def share(self) -> float:
+        """The part of the images that get noise: all of them, sample-wise."""
+        return self.noise_share if self.form == "class-wise" else 1.0
+
+    def in_force(self) -> dict[str, Any]:
+        """The hyper-parameters that decided the noise, for its provenance."""
+        if self.method not in SEARCHED:
+            return {"patch": self.patch} if self.patch is not None else {}
+        values: dict[str, Any] = {
+            "step_size": self.step,
+            "noise_steps": self.steps,
+            "solver": self.solver,
+            "stop_error": self.goal,
+            "noise_share": self.share,
+        }
+        names = ["max_iterations", "patience", "batch_size", "learning_rate", "momentum", "weight_decay", "precision"]
+        names += ["surrogate_epochs"] if self.method == "error-max" else ["surrogate_steps", "surrogate_on"]
+        names += ["penalty"] if self.solver in PENALTY_SOLVERS else []
+        names += ["patch"] if self.patch is not None else []
+        return values | {name: getattr(self, name) for name in names}
+
+
+PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100}
+"""Plain noise, as published; the batch is that of the official ``perturbation.py``."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper-cifar10": PAPER,
+    "paper-svhn": PAPER,
+    "paper-cifar100": {**PAPER, "surrogate_steps": 20},
+    "paper-imagenet": {
+        **PAPER,
+        "epsilon": 16,
+        "surrogate_steps": 100,
+        "stop_error": 0.1,
+        "weight_decay": 5e-5,
+        "batch_size": 32,
+    },
+    "paper-face": {**PAPER, "epsilon": 16, "surrogate_steps": 30, "stop_error": 0.1, "noise_share": 1.0},
+}
+"""The paper's values for each dataset (section 4.1 and the official code's ``scripts`` and ``configs``), where they
+differ from the defaults. The official ``face`` setting has an Inception-ResNet, which is not here."""

@@ -1,0 +1,144 @@
+"""A bank's surrogate on the disk, and noise for single photos that is made with it.
+
+The surrogate was trained with the bank's noise: it names an image by its noise. What makes it
+name a photo as the bank's class is noise that says the same as the class's pattern does, fitted to
+the photo (the sample-wise form of Huang et al., 2021, section 3.2, with the surrogate held still).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.catalog import surrogate_path
+from unlearn_cli.errors import BankError
+from unlearn_cli.files import sha256_of, write_atomically
+from unlearn_cli.noise.transforms import Through
+from unlearn_cli.victims.models import build_model
+from unlearn_cli.victims.train import as_input
+
+METADATA_KEY = "unlearn-surrogate"
+SCHEMA = 1
+
+STEPS = 20
+"""T of sample-wise noise (Huang et al., 2021, section 4.1)."""
+VIEWS = 4
+"""Random transformations that each step sees of a photo."""
+
+
+def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, size: int, bank: Path) -> Path:
+    """Write a bank's surrogate beside it, atomically; weights in half precision, which is half the size."""
+    about = {
+        "schema": SCHEMA,
+        "networks": list(networks.keys()),
+        "classes": classes,
+        "image_size": size,
+        "noise_sha256": noise_sha256,
+    }
+    tensors = {
+        name: (value.half() if value.dim() > 1 else value).detach().cpu().contiguous()
+        for name, value in networks.state_dict().items()
+    }
+    path = surrogate_path(bank)
+    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(about)}))
+    return path
+
+
+def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
+    """The networks that a bank's noise was made on, in evaluation mode.
+
+    Raises ``BankError`` if there are none beside it, or they are damaged or another bank's.
+    """
+    path = surrogate_path(bank.path)
+    if not path.is_file():
+        raise BankError(
+            f"The noise bank {bank.path} has no surrogate beside it ({path.name}), which sample-wise noise needs. "
+            "Make the bank again with 'unlearn generate', or leave out --form."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()[METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        if about["schema"] > SCHEMA:
+            raise BankError(f"The surrogate {path} has schema {about['schema']}: update unlearn.")
+        networks = nn.ModuleDict(
+            {name: build_model(name, about["classes"], about["image_size"], 0) for name in about["networks"]}
+        )
+        networks.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BankError(
+            f"The surrogate {path} is damaged. Install unlearn again, or make the bank again with 'unlearn generate'."
+        ) from error
+    if about["noise_sha256"] != bank.noise_sha256:
+        raise BankError(f"The surrogate {path} is of another bank. Make the bank again with 'unlearn generate'.")
+    return networks.to(device).eval().requires_grad_(False)
+
+
+class PhotoNoise:
+    """Makes noise for single photos with a bank's surrogate, many at a time. Safe to share between threads."""
+
+    def __init__(self, bank: Bank, epsilon: int, device: torch.device) -> None:
+        """Raises ``BankError`` as ``load_surrogate`` does."""
+        self.networks = load_surrogate(bank, device)
+        self.size, self.epsilon, self.device = bank.provenance.scale, epsilon, device
+        self.through = Through(bank.provenance.through)
+        # The same draws for every photo: what a photo gets must not depend on which others came with it.
+        generator = torch.Generator().manual_seed(0)
+        self.draws = [self.through.draw(VIEWS, generator).to(device) for _ in range(STEPS)]
+        self.fingerprint = f"sample-wise {sha256_of(surrogate_path(bank.path))} {epsilon} {STEPS} {VIEWS}"
+        self._waiting: list[tuple[NDArray[np.uint8], int, Future[NDArray[np.int8]]]] = []
+        self._queue, self._at_work = threading.Lock(), threading.Lock()
+
+    def make(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Noise for images uint8 ``[B, 3, S, S]`` that the surrogate shall name so: int8 ``[B, 3, S, S]``, in levels.
+
+        T signed steps of epsilon / 10 from zero, each on the mean loss over several random
+        transformations of each photo and over the ensemble.
+        """
+        levels, labels = as_input(images.to(self.device)), labels.to(self.device).repeat_interleave(VIEWS)
+        noise = torch.zeros_like(levels)
+        for draws in self.draws:
+            noise.requires_grad_()
+            seen = (levels + noise).clamp(0, 255).repeat_interleave(VIEWS, 0)
+            seen = as_input(self.through.apply(seen, draws.repeat(1, len(levels))))
+            losses = [F.cross_entropy(network(seen), labels) for network in self.networks.values()]
+            (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), noise)
+            noise = (noise.detach() - self.epsilon / 10 * gradient.sign()).clamp(-self.epsilon, self.epsilon)
+        return noise.round().to(torch.int8).cpu()
+
+    def of(self, pixels: NDArray[np.uint8], label: int) -> NDArray[np.int8]:
+        """Noise int8 ``[3, S, S]`` for one photo's reduced pixels ``[S, S, 3]``.
+
+        Whoever comes while others are worked on waits, and is then worked on with all that wait.
+        """
+        mine: Future[NDArray[np.int8]] = Future()
+        with self._queue:
+            self._waiting.append((pixels, label, mine))
+        with self._at_work:
+            with self._queue:
+                batch, self._waiting = self._waiting, []
+            if batch:
+                self._work(batch)
+        return mine.result()
+
+    def _work(self, batch: list[tuple[NDArray[np.uint8], int, Future[NDArray[np.int8]]]]) -> None:
+        try:
+            images = torch.from_numpy(np.stack([pixels for pixels, _, _ in batch])).permute(0, 3, 1, 2)
+            made = self.make(images, torch.tensor([label for _, label, _ in batch])).numpy()
+        except Exception as error:
+            for *_, future in batch:
+                future.set_exception(error)
+            return
+        for noise, (*_, future) in zip(made, batch, strict=True):
+            future.set_result(noise)
