@@ -78,6 +78,8 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
         if pair.fit is not None and pair.verdict in ("protected", "altered", "over its bound")
     )
     rows += [("noise", f"{count}: {text}") for text, count in fits.most_common()]
+    if made := sum(pair.made_for_it and pair.verdict != "not protected" for pair in pairs):
+        rows.append(("noise", f"{made}: made for each photo (sample-wise), as the manifest tells"))
     lossless = [pair.quality.linf for pair in pairs if pair.quality is not None and pair.lossless]
     lossy = [pair.quality.linf for pair in pairs if pair.quality is not None and not pair.lossless]
     if lossless:

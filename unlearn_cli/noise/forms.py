@@ -41,6 +41,9 @@ class NoiseForm(Protocol):
     def spread(self, part: Tensor, batch: Batch) -> Tensor:
         """The noise of each of the batch's images: ``[B, 3, h, w]``."""
 
+    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Noisy images, in 0..255, with the gradient that the noise is to follow."""
+
     def put(self, part: Tensor, batch: Batch) -> None:
         """Keep what a solver has found."""
 
@@ -62,6 +65,10 @@ class ClassWise:
     def spread(self, part: Tensor, batch: Batch) -> Tensor:
         """Each image's pattern is that of its class."""
         return part[batch.labels]
+
+    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+        """With the exact gradient: an image that is saturated at a pixel has no say in the pattern there."""
+        return (images + noise).clamp(0, 255)
 
     def put(self, part: Tensor, batch: Batch) -> None:  # noqa: ARG002
         """Keep all patterns."""
@@ -86,6 +93,10 @@ class SampleWise:
         """Each image has its own."""
         return part
 
+    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+        """With the gradient at the clamped image, as in equation 3."""
+        return lay_through(images, noise)
+
     def put(self, part: Tensor, batch: Batch) -> None:
         """Keep the batch's patterns."""
         self.noise[batch.indices] = part
@@ -93,6 +104,15 @@ class SampleWise:
     def together(self, gradient: Tensor) -> Tensor:
         """As it is: no other worker has these images."""
         return gradient
+
+
+def lay_through(images: Tensor, noise: Tensor) -> Tensor:
+    """Noise on images, clamped to 0..255, with the gradient of the clamped image passed to the noise.
+
+    Clamping's own gradient is zero at a white or black pixel, whose noise would never begin to move.
+    """
+    noisy = images + noise
+    return noisy + (noisy.clamp(0, 255) - noisy).detach()
 
 
 PLACE_DRAWS = 2

@@ -188,7 +188,7 @@ class Search:
         if noise is not None:
             if self.settings.patch is not None:
                 noise = place(noise, draws[self.through.draws :], self.data.size)
-            images = (images + noise).clamp(0, 255)
+            images = self.form.lay(images, noise)
         images = as_input(self.through.apply(images, draws[: self.through.draws]))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             outputs = [run(images) for run in self.run]

@@ -24,6 +24,7 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.errors import BankError
 from unlearn_cli.files import sha256_of, write_atomically
+from unlearn_cli.noise.forms import lay_through
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.victims.models import build_model
 from unlearn_cli.victims.train import as_input
@@ -110,7 +111,7 @@ class PhotoNoise:
         noise = torch.zeros_like(levels)
         for draws in self.draws:
             noise.requires_grad_()
-            seen = (levels + noise).clamp(0, 255).repeat_interleave(VIEWS, 0)
+            seen = lay_through(levels, noise).repeat_interleave(VIEWS, 0)
             seen = as_input(self.through.apply(seen, draws.repeat(1, len(levels))))
             losses = [F.cross_entropy(network(seen), labels) for network in self.networks.values()]
             (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), noise)

@@ -139,7 +139,10 @@ def _sampled(centre: Tensor, zoom: Tensor, size: int, *, blur: Tensor | None = N
         weights = torch.exp(-(distance**2) / (2 * blur[:, None, None] ** 2))
         return weights / weights.sum(2, keepdim=True)
     support = zoom.clamp(min=1.0)[:, None, None]
-    return (1 - distance / support).clamp(min=0) / support
+    # What all pixels would weigh if the source went on for ever; no zoom is above 2.
+    near = torch.arange(-2, 4, device=centre.device)
+    every = (1 - ((wanted - wanted.floor())[:, :, None] - near).abs() / support).clamp(min=0).sum(2, keepdim=True)
+    return (1 - distance / support).clamp(min=0) / every
 
 
 def _unmoved(draws: Tensor, size: int) -> Tensor:

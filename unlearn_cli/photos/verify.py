@@ -49,6 +49,8 @@ class Pair:
     """Whether the copy's format gives back what was written, so that its bound holds in the file."""
     quality: Quality | None = None
     fit: Fit | None = None
+    made_for_it: bool = False
+    """Whether the manifest tells that the noise was made for this photo, so that it fits no bank's pattern."""
 
 
 def verify(originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1) -> Generator[Pair, None, None]:
@@ -164,21 +166,26 @@ class _Check:
         if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
             reason = f"it is {_size(after)} where its original is {_size(before)}"
             return Pair(original, copy, "altered", reason, lossless)
-        quality, fit = compare(before, after), self.patterns.best(before, after)
+        made_for_it = recorded and record is not None and record.form == "sample-wise"
+        quality = compare(before, after)
+        fit = None if made_for_it else self.patterns.best(before, after)
         verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
         bound = record.epsilon if recorded and record is not None else None
         if verdict == "protected" and lossless:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
             if bound is not None and quality.linf > bound:
                 verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels, and the bound is {bound}"
-        return Pair(original, copy, verdict, reason, lossless, quality, fit)
+        return Pair(original, copy, verdict, reason, lossless, quality, fit, made_for_it)
 
 
 def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
     if same_file:
         return "protected", ""
-    if fit is None or quality.linf == 0:
+    if quality.linf == 0:
         return "not protected", "it is the original's very picture"
+    if fit is None:
+        reason = "the file is not the one that was written; noise that was made for it cannot be found in it"
+        return "altered", reason
     known = fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
         found = "the noise is still in it" if known else "no noise can be found in it"

@@ -1,0 +1,116 @@
+"""Two processes that share a search see the gradients of one, and make noise as strong."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from unlearn_cli.banks.bank import load_bank
+from unlearn_cli.banks.card import read_card
+
+GRADIENTS = """
+import sys, torch
+from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.workers import join_workers, leave_workers
+
+form, through, out = sys.argv[1:]
+workers, device = join_workers(torch.device("cpu"))
+generator = torch.Generator().manual_seed(0)
+images = torch.randint(0, 256, (101, 3, 16, 16), generator=generator, dtype=torch.uint8)
+data = ImageSet(images, torch.arange(101) % 4, tuple("abcd"), "noise", "none")
+settings = NoiseSettings(
+    form=form, through=through, surrogate="resnet10-w16", batch_size=24, noise_share=1.0, noise_steps=2, patch=None
+)
+search = Search(data, settings, device, workers)
+seen, together = [], search.form.together
+def record(gradient):
+    gradient = together(gradient)
+    if gradient.dim():
+        seen.append(gradient.clone())
+    return gradient
+search.form.together = record
+# The surrogate's own step, with the batch norms' statistics frozen as they began.
+search.networks.train = lambda mode=True: torch.nn.Module.train(search.networks, False)
+search.train_surrogate(3)
+weights = torch.cat([p.detach().reshape(-1) for p in search.networks.parameters()])
+error = search.improve_noise(1)
+if workers.rank == 0:
+    torch.save({"weights": weights, "gradient": seen[0], "error": error}, out)
+noise = search.levels()
+assert noise.shape[0] == (4 if form == "class-wise" else 101), noise.shape
+leave_workers()
+"""
+
+
+def run(processes: int, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
+    arguments = [sys.executable, *(launch if processes > 1 else []), *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("form", ["class-wise", "sample-wise"])
+def test_two_processes_have_the_gradients_of_one(form: str, tmp_path: Path) -> None:
+    import torch
+
+    (tmp_path / "gradients.py").write_text(GRADIENTS)
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.pt"
+        done = run(processes, "gradients.py", form, "augment", str(out), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(out, weights_only=True))
+    one, two = found
+    assert torch.allclose(one["weights"], two["weights"], atol=1e-5)
+    if form == "class-wise":
+        scale = one["gradient"].abs().max()
+        assert scale > 0
+        assert torch.allclose(one["gradient"], two["gradient"], atol=1e-3 * scale.item())
+    assert one["error"] == pytest.approx(two["error"], abs=0.03)
+
+
+def test_two_processes_make_a_bank_as_strong(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    from PIL import Image
+
+    for label, name in enumerate("ab"):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for i in range(30):
+            levels = random.integers(0, 200, (16, 16, 3)) + 40 * label
+            Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i:02}.png")
+    options = [
+        "generate",
+        "--dataset",
+        "folder:album",
+        "--image-size",
+        "16",
+        "--noise-share",
+        "1",
+        "--batch-size",
+        "20",
+    ]
+    options += ["--surrogate", "resnet10-w16", "--max-iterations", "8", "--learning-rate", "0.02", "--json"]
+    errors = []
+    for processes in (1, 2):
+        done = run(processes, "-m", "unlearn_cli", *options, "-o", f"{processes}.safetensors", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        last = json.loads(done.stdout.splitlines()[-1])
+        assert (last["event"], last["bank"]) == ("finished", f"{processes}.safetensors")
+        assert done.stdout.count('"estimated"') == 1
+        bank = load_bank(tmp_path / f"{processes}.safetensors")
+        assert 0 < np.abs(bank.noise.astype(int)).max() <= 8
+        errors.append(read_card(bank.path)["made"]["error"])
+    assert errors[1] == pytest.approx(errors[0], abs=0.15)
