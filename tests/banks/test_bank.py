@@ -135,9 +135,10 @@ def test_a_card_of_another_file_says_nothing(bank: Bank) -> None:
 
 
 def test_noise_that_asks_to_be_laid_otherwise_is_refused(tmp_path: Path) -> None:
-    for field in ({"frame": "texture"}, {"form": "sample-wise"}):
+    fields = ({"frame": "texture"}, {"form": "sample-wise", "schema": 2}, {"uniform": 3, "schema": 2})
+    for field in fields:
         (tmp_path / "bank.safetensors").write_bytes(raw(GOOD, **field))
-        with pytest.raises(BankError, match="whole image"):
+        with pytest.raises(BankError, match="evaluate"):
             choose("cat", str(tmp_path / "bank.safetensors"))
 
 

@@ -7,6 +7,7 @@ the photo (the sample-wise form of Huang et al., 2021, section 3.2, with the sur
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from concurrent.futures import Future
@@ -40,16 +41,17 @@ VIEWS = 4
 
 def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, size: int, bank: Path) -> Path:
     """Write a bank's surrogate beside it, atomically; weights in half precision, which is half the size."""
+    tensors = {
+        name: (value.half() if value.dim() > 1 else value).detach().cpu().contiguous()
+        for name, value in networks.state_dict().items()
+    }
     about = {
         "schema": SCHEMA,
         "networks": list(networks.keys()),
         "classes": classes,
         "image_size": size,
         "noise_sha256": noise_sha256,
-    }
-    tensors = {
-        name: (value.half() if value.dim() > 1 else value).detach().cpu().contiguous()
-        for name, value in networks.state_dict().items()
+        "weights_sha256": _digest(tensors),
     }
     path = surrogate_path(bank)
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(about)}))
@@ -77,6 +79,8 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             {name: build_model(name, about["classes"], about["image_size"], 0) for name in about["networks"]}
         )
         networks.load_state_dict(tensors)
+        if _digest(tensors) != about["weights_sha256"]:
+            raise ValueError("not the weights that were written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BankError(
             f"The surrogate {path} is damaged. Install unlearn again, or make the bank again with 'unlearn generate'."
@@ -84,6 +88,14 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
     if about["noise_sha256"] != bank.noise_sha256:
         raise BankError(f"The surrogate {path} is of another bank. Make the bank again with 'unlearn generate'.")
     return networks.to(device).eval().requires_grad_(False)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    sha256 = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        sha256.update(name.encode())
+        sha256.update(value.numpy().tobytes())
+    return sha256.hexdigest()
 
 
 class PhotoNoise:

@@ -1,0 +1,162 @@
+"""``generate``: every form, method and option through the command, on a folder of made images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from unlearn_cli.banks.bank import load_bank
+from unlearn_cli.banks.card import read_card
+from unlearn_cli.banks.catalog import surrogate_path
+from unlearn_cli.cli.app import app
+
+Run = Callable[..., Any]
+
+ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--surrogate", "resnet10-w16", "--noise-share", "1")
+QUICK = (*ALBUM, "--max-iterations", "1", "--learning-rate", "0.01")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process, which has PyTorch loaded, in a folder with an album of three classes."""
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("dawn", "day", "night")):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for i in range(10):
+            levels = random.integers(0, 120, (20, 20, 3)) + 60 * label
+            Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["unlearn", "generate"])
+
+    def invoke(*arguments: object) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+def test_a_bank_its_card_and_its_surrogate_are_made(run: Run) -> None:
+    done = run("generate", *QUICK, "-o", "a.safetensors")
+    assert done.exit_code == 0, done.stderr
+    assert "missed its goal" in done.stderr
+    bank = load_bank(Path("a.safetensors"))
+    assert bank.classes == ("dawn", "day", "night")
+    assert bank.provenance.hyperparameters["noise_steps"] == 1
+    assert len(bank.provenance.dataset["sha256"]) == 64
+    assert surrogate_path(bank.path).is_file()
+    card = read_card(bank.path, bank.sha256)
+    assert card["made"]["stop"] == "max_iterations reached"
+    assert "missed its goal" in card["limits"][0]
+    again = run("generate", *QUICK, "-o", "a.safetensors")
+    assert (again.exit_code, "already there" in again.stderr) == (2, True)
+    # A bank that needs no surrogate does not keep the one that was there.
+    other = run("generate", *ALBUM, "--method", "lsp", "-o", "a.safetensors", "--overwrite")
+    assert other.exit_code == 0, other.stderr
+    assert not surrogate_path(bank.path).exists()
+    assert "missed its goal" not in other.stderr
+
+
+@pytest.mark.parametrize("method", ["error-min", "error-max", "random", "lsp", "ar"])
+def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, method: str) -> None:
+    extra = ("--noise-steps", "2", "--surrogate-epochs", "1") if method.startswith("error") else ()
+    made = run("generate", *QUICK, "--method", method, "--form", "sample-wise", *extra, "-o", "s.safetensors")
+    assert made.exit_code == 0, made.stderr
+    bank = load_bank(Path("s.safetensors"))
+    assert bank.noise.shape == (24, 3, 16, 16)  # every fifth image is for testing
+    assert bank.provenance.schema == 2
+    folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
+    measured = run("evaluate", "--bank", "s.safetensors", *folder, "-o", "report")
+    assert measured.exit_code == 0, measured.stderr
+    assert json.loads(Path("report/report.json").read_text())["form"] == "sample-wise"
+    refused = run("protect", "album/day", "--class", "day", "--bank", "s.safetensors")
+    assert (refused.exit_code, "noise of 24 images" in refused.stderr) == (3, True)
+    shown = run("banks", "show", "s.safetensors")
+    assert shown.exit_code == 0, shown.stderr
+    assert "sample-wise" in shown.stdout
+
+
+def test_patches_and_mixtures_are_measured_and_not_laid_on_photos(run: Run) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        assert run("generate", *QUICK, "--patch", "8", "--seed", seed, "-o", f"{name}.safetensors").exit_code == 0
+    mixed = run("generate", "--mix", "a.safetensors,b.safetensors", "--add-uniform", "2", "-o", "m.safetensors")
+    assert mixed.exit_code == 0, mixed.stderr
+    assert load_bank(Path("m.safetensors")).noise.shape == (6, 3, 8, 8)
+    folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
+    for name in "am":
+        done = run("evaluate", "--bank", f"{name}.safetensors", *folder, "-o", f"report-{name}")
+        assert done.exit_code == 0, done.stderr
+        refused = run("protect", "album/day", "--class", "day", "--bank", f"{name}.safetensors")
+        assert (refused.exit_code, "unlearn evaluate" in refused.stderr) == (3, True)
+        assert run("banks", "show", f"{name}.safetensors").exit_code == 0
+
+
+def test_classes_are_mapped_and_chosen(run: Run) -> None:
+    Path("names.toml").write_text('dawn = "light"\nday = "light"\nnight = "dark"\n')
+    assert run("generate", *QUICK, "--map", "names.toml", "-o", "m.safetensors").exit_code == 0
+    assert load_bank(Path("m.safetensors")).classes == ("light", "dark")
+    assert run("generate", *QUICK, "--first-classes", "2", "-o", "f.safetensors").exit_code == 0
+    assert load_bank(Path("f.safetensors")).classes == ("dawn", "day")
+
+
+def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
+    arguments = ("generate", *ALBUM, "--max-iterations", "2", "--stop-error", "0", "--checkpoint", "kept", "--json")
+    first = run(*arguments, "-o", "a.safetensors")
+    assert first.exit_code == 0, first.stderr
+    events = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["estimated", "iterated", "iterated", "finished"]
+    assert events[1].keys() == {"event", "iteration", "max_iterations", "error", "seconds"}
+    assert events[-1]["sha256"] == load_bank(Path("a.safetensors")).sha256
+    second = run(*arguments, "-o", "b.safetensors")
+    assert [json.loads(line)["event"] for line in second.stdout.splitlines()] == ["estimated", "finished"]
+    first_noise, second_noise = (load_bank(Path(f"{name}.safetensors")).noise for name in "ab")
+    np.testing.assert_array_equal(first_noise, second_noise)
+
+
+def test_options_go_before_a_preset(run: Run) -> None:
+    arguments = (*QUICK, "--preset", "paper-face", "--epsilon", "4", "--batch-size", "10")
+    assert run("generate", *arguments, "-o", "p.safetensors").exit_code == 0
+    of = load_bank(Path("p.safetensors")).provenance
+    assert (of.epsilon, of.through, of.surrogate) == (4, "none", "resnet10-w16")
+    assert of.hyperparameters["surrogate_steps"] == 30
+    assert of.hyperparameters["step_size"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "Say what to make noise on"),
+        (["--preset", "paper-face"], 2, "Say what to make noise on"),
+        (["--preset", "paper-cifar10", "--data-dir", "album"], 1, "CIFAR-10 is not in album"),
+        (["--dataset", "svhn", "--data-dir", "album"], 1, "SVHN is not in album"),
+        (["--dataset", "imagenet", "--data-dir", "album"], 1, "image-net.org"),
+        (["--dataset", "imagenet", "--download"], 2, "may not be fetched"),
+        (["--mix", "a.safetensors"], 2, "two banks"),
+        (["--mix", "cifar10,person"], 2, "cannot be mixed"),
+        (["--mix", "cifar10,gone.safetensors"], 3, "There is no noise bank gone"),
+        (["--add-uniform", "3"], 2, "belongs to --mix"),
+        ([*ALBUM, "--mix", "cifar10,person"], 2, "no --dataset"),
+        ([*ALBUM, "--patch", "9"], 2, "8, 16, 24 or 32"),
+        ([*ALBUM, "--patch", "24"], 2, "1 to 16 pixels"),
+        ([*ALBUM, "--method", "ar", "--checkpoint", "kept"], 2, "searches nothing"),
+        ([*ALBUM, "--through", "walls"], 2, "no transformation 'walls'"),
+        ([*ALBUM, "--map", "gone.toml"], 2, "The map gone.toml cannot be read"),
+        ([*ALBUM, "--map", "unknown.toml"], 2, "The map names 'dusk'"),
+        ([*ALBUM, "--map", "numbers.toml"], 2, "needs lines such as"),
+        ([*ALBUM, "--checkpoint", "album/day/0.png"], 1, "0.png"),
+        ([*ALBUM, "-o", "x.surrogate.safetensors"], 2, "name it x.safetensors"),
+        ([*ALBUM[:-4], "--surrogate", "vgg11"], 2, "at least 32 pixels"),
+    ],
+)
+def test_what_cannot_be_made_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:
+    Path("unknown.toml").write_text('dusk = "dark"\n')
+    Path("numbers.toml").write_text("day = 3\n")
+    done = run("generate", *arguments)
+    assert (done.exit_code, sentence in " ".join(done.stderr.split())) == (code, True), done.stderr
+    assert done.stdout == ""
+    assert not list(Path().glob("*.safetensors"))
