@@ -140,7 +140,11 @@ def test_options_go_before_a_preset(run: Run) -> None:
         (["--mix", "cifar10,person"], 2, "cannot be mixed"),
         (["--mix", "cifar10,gone.safetensors"], 3, "There is no noise bank gone"),
         (["--add-uniform", "3"], 2, "belongs to --mix"),
-        ([*ALBUM, "--mix", "cifar10,person"], 2, "no --dataset"),
+        ([*ALBUM, "--mix", "cifar10,person"], 2, "--mix makes no noise: it takes no --dataset"),
+        ([*ALBUM, "--step-size", "inf"], 2, "--step-size is inf"),
+        ([*ALBUM, "-o", "album", "--overwrite"], 2, "name it album.safetensors"),
+        ([*ALBUM, "-o", "taken.safetensors"], 2, "taken.json is already there"),
+        (["--dataset", "folder:album", "--image-size", "8", "--method", "lsp", "--map", "one.toml"], 1, "at least 2"),
         ([*ALBUM, "--patch", "9"], 2, "8, 16, 24 or 32"),
         ([*ALBUM, "--patch", "24"], 2, "1 to 16 pixels"),
         ([*ALBUM, "--method", "ar", "--checkpoint", "kept"], 2, "searches nothing"),
@@ -155,6 +159,8 @@ def test_options_go_before_a_preset(run: Run) -> None:
 )
 def test_what_cannot_be_made_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:
     Path("unknown.toml").write_text('dusk = "dark"\n')
+    Path("one.toml").write_text('day = "a"\nnight = "a"\n')
+    Path("taken.json").write_text("mine")
     Path("numbers.toml").write_text("day = 3\n")
     done = run("generate", *arguments)
     assert (done.exit_code, sentence in " ".join(done.stderr.split())) == (code, True), done.stderr

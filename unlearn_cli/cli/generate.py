@@ -37,6 +37,7 @@ PATCH_SIZES = (8, 16, 24, 32)
 
 @exits()
 def generate(
+    context: typer.Context,
     dataset: options.OptionalDataset = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bank to write.  [default: NAME.safetensors]")
@@ -159,12 +160,13 @@ def generate(
     """
     from unlearn_cli.errors import UsageError
 
-    source = dataset or _dataset_of(preset)
-    if mix is not None or add_uniform is not None:
-        if source is not None or mix is None:
-            raise UsageError("--mix takes banks, and no --dataset; --add-uniform belongs to --mix.")
+    if mix is not None:
+        _refuse_others(context)
         _mix(_path(output, "mixture", overwrite), mix, add_uniform or 0)
         return
+    if add_uniform is not None:
+        raise UsageError("--add-uniform belongs to --mix.")
+    source = dataset or _dataset_of(preset)
     if source is None:
         raise UsageError("Say what to make noise on: --dataset cifar10, or --dataset folder:PATH.")
     if patch is not None and patch not in PATCH_SIZES:
@@ -220,7 +222,6 @@ def generate(
     preset_values = PRESETS[preset] if preset else {}
     chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
     settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
-    path.parent.mkdir(parents=True, exist_ok=True)  # now, since it would be sad to find out at the end
     # Noise for each image is for a training set that somebody will train on: none of its test images.
     split: Literal["train", "all"] = "train" if settings.form == "sample-wise" else "all"
     data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
@@ -246,16 +247,35 @@ def _dataset_of(preset: str | None) -> str | None:
     return name if name in ("cifar10", "cifar100", "svhn", "imagenet") else None
 
 
+def _refuse_others(context: typer.Context) -> None:
+    """Raise ``UsageError`` for an option that a mixture does nothing with."""
+    from unlearn_cli.errors import UsageError
+
+    for param in context.command.params:
+        given = context.params.get(param.name or "") not in (None, False, param.default)
+        if given and param.name not in ("mix", "add_uniform", "output", "overwrite"):
+            raise UsageError(f"--mix makes no noise: it takes no {param.opts[0]}.")
+
+
 def _path(output: Path | None, name: str, overwrite: bool) -> Path:
-    from unlearn_cli.banks.catalog import SURROGATE_SUFFIX
+    import tempfile
+
+    from unlearn_cli.banks.card import card_path
+    from unlearn_cli.banks.catalog import SURROGATE_SUFFIX, surrogate_path
     from unlearn_cli.errors import UsageError
 
     path = output or Path(f"{name}.safetensors")
     if path.suffix != ".safetensors" or path.name.endswith(SURROGATE_SUFFIX):
         raise UsageError(f"A bank is a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} is already there. Name another --output, or add --overwrite.")
-    return path
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder. Name another --output.")
+    for there in (path, card_path(path), surrogate_path(path)):
+        if there.exists() and not overwrite:
+            raise UsageError(f"{there} is already there. Name another --output, or add --overwrite.")
+    # Now, since it would be sad to find out at the end.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        return path
 
 
 def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
@@ -370,9 +390,10 @@ def _save(
 def _mix(path: Path, names: str, uniform: int) -> None:
     from unlearn_cli.banks.bank import save_bank
     from unlearn_cli.banks.card import new_card, write_card
-    from unlearn_cli.banks.catalog import open_bank
+    from unlearn_cli.banks.catalog import open_bank, surrogate_path
     from unlearn_cli.noise.mixture import mix
 
+    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
     noise, provenance = mix([open_bank(name.strip()) for name in names.split(",")], uniform)
     sha256 = save_bank(path, noise, provenance)
     write_card(path, new_card(path.stem, sha256, provenance, {"command": command_line()}))

@@ -346,7 +346,7 @@ def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], se
     if talk.quiet:
         return
     epsilons = {protection.pattern.epsilon for protection in protections.values()}
-    chroma = any(protection.pattern.mostly_chroma for protection in protections.values())
+    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
     print_rows(protect_rows(totals, todo, seconds, epsilons, chroma))
 
 

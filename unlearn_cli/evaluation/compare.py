@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 
 from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.protection import Form, protect_set
-from unlearn_cli.files import write_atomically
+from unlearn_cli.files import sha256_of, write_atomically
 from unlearn_cli.victims.datasets import ImageSet, digest
 from unlearn_cli.victims.devices import describe_hardware, library_versions
 from unlearn_cli.victims.train import EpochEnded, TrainingSettings, train_victim
@@ -83,7 +84,9 @@ def compare(
     makes noise for each image with a class-wise bank's surrogate, as ``protect`` does. Raises
     ``WorkError`` if ``output`` is of another comparison, and what the dataset, bank and training raise.
     """
-    identity = _identity(bank, train, test, settings) | {"form": form or bank.provenance.form}
+    identity = _identity(bank, train, test, settings)
+    if form == "sample-wise" and bank.provenance.form == "class-wise":
+        identity |= {"form": form, "surrogate_sha256": sha256_of(surrogate_path(bank.path))}
     _claim(output, identity)
     sets: dict[Arm, ImageSet] = {"clean": train, "protected": protect_set(train, bank, form, device)}
     results: dict[str, ArmResult] = {}
@@ -95,6 +98,7 @@ def compare(
         results[arm] = _summarise(epochs)
     report = {
         **identity,
+        "form": form or bank.provenance.form,
         "clean": asdict(results["clean"]),
         "protected": asdict(results["protected"]),
         "command": command,

@@ -35,7 +35,9 @@ def protect_set(
     """
     of = bank.provenance
     if of.form == "sample-wise":
-        return _laid(data, _own_noise(data, bank))
+        if form == "class-wise":
+            raise UsageError(f"The bank '{bank.name}' is sample-wise: leave out --form.")
+        return _laid(data, _own_noise(data, bank, np.random.default_rng(seed)))
     if form == "sample-wise":
         return _laid(data, _made_noise(data, bank, device or torch.device("cpu")))
     if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
@@ -86,14 +88,14 @@ def _plus_uniform(noise: Noise, levels: int, epsilon: int, draw: np.random.Gener
     return whole
 
 
-def _own_noise(data: ImageSet, bank: Bank) -> Noise:
+def _own_noise(data: ImageSet, bank: Bank, draw: np.random.Generator) -> Noise:
     of = bank.provenance
     if of.dataset.get("sha256") != digest(data):
         raise UsageError(
             f"The bank '{bank.name}' holds noise for {len(bank.noise)} images of {of.dataset.get('name')}, and these "
             f"are others: name the same --dataset and --train-size {len(bank.noise)}."
         )
-    return bank.noise
+    return _placed(bank.noise, data.size, draw) if of.frame == "patch" else bank.noise
 
 
 def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearn_cli.errors import WorkError
+from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.victims.datasets import ImageSet
 
@@ -116,6 +116,8 @@ def _run(field: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArr
 
 def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDArray[np.float64]:
     """Different corners of the hypercube: ``[count, features]`` of plus and minus 1."""
+    if count > 2**features:
+        raise UsageError(f"Images so small have blocks for {2**features} classes only. Use a larger --image-size.")
     corners: dict[bytes, NDArray[np.floating[Any]]] = {}
     while len(corners) < count:
         corner = draw.integers(0, 2, features) * 2.0 - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ class Checkpoint:
             identity, at = content["identity"], Progress(**content["progress"])
             if identity == self.identity:
                 search.restore(content["search"])
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise  # It may well be whole.
         except Exception as error:  # torch.load raises many kinds on damage; all mean the same.
             raise WorkError(f"The checkpoint {self.path} is damaged. Delete it to begin the search again.") from error
         if identity != self.identity:
@@ -94,5 +97,7 @@ class Checkpoint:
         assert self.path is not None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
         except OSError as error:
             raise WorkError(f"{self.path.parent} cannot be written: {error.strerror or error}.") from error

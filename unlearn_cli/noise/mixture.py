@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,20 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
             )
     order = [[bank.classes.index(name) for name in first.classes] for bank in banks]
     stacked = np.stack([bank.noise[indices] for bank, indices in zip(banks, order, strict=True)], axis=1)
-    parts = [{"name": bank.name, "sha256": bank.sha256, "method": bank.provenance.method} for bank in banks]
+    parts = [
+        {"name": bank.name, "sha256": bank.sha256, "method": bank.provenance.method, "seed": bank.provenance.seed}
+        for bank in banks
+    ]
     provenance = replace(
         first.provenance,
         variants=len(banks),
         uniform=uniform,
         method="a mixture (Huang et al., ICLR 2021, appendix F)",
+        through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),
+        surrogate=" or ".join(dict.fromkeys(bank.provenance.surrogate for bank in banks)),
+        dataset={"name": " or ".join(dict.fromkeys(str(bank.provenance.dataset.get("name")) for bank in banks))},
         hyperparameters={"of": parts},
+        seed=None,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return stacked.reshape(-1, *first.noise.shape[1:]), provenance

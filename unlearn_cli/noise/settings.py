@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from unlearn_cli.errors import UsageError
 
 Method = Literal["error-min", "error-max", "random", "lsp", "ar"]
 Form = Literal["class-wise", "sample-wise"]
@@ -63,6 +66,13 @@ class NoiseSettings:
     """Of the networks' arithmetic; the noise is always float32."""
     compile: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"--{item.name.replace('_', '-')} is {value}, and has to be a number.")
 
     @property
     def step(self) -> float:

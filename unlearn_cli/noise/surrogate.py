@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import surrogate_path
-from unlearn_cli.errors import BankError
+from unlearn_cli.errors import BankError, PhotoError, UsageError
 from unlearn_cli.files import sha256_of, write_atomically
 from unlearn_cli.noise.forms import lay_through
 from unlearn_cli.noise.transforms import Through
@@ -37,6 +37,8 @@ STEPS = 20
 """T of sample-wise noise (Huang et al., 2021, section 4.1)."""
 VIEWS = 4
 """Random transformations that each step sees of a photo."""
+MOST_PIXELS = 128 * 32 * 32
+"""Of the photos that are worked on at once, at the networks' size: memory is for so many."""
 
 
 def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, size: int, bank: Path) -> Path:
@@ -81,7 +83,7 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
         networks.load_state_dict(tensors)
         if _digest(tensors) != about["weights_sha256"]:
             raise ValueError("not the weights that were written")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise BankError(
             f"The surrogate {path} is damaged. Install unlearn again, or make the bank again with 'unlearn generate'."
         ) from error
@@ -105,7 +107,12 @@ class PhotoNoise:
         """Raises ``BankError`` as ``load_surrogate`` does."""
         self.networks = load_surrogate(bank, device)
         self.size, self.epsilon, self.device = bank.provenance.scale, epsilon, device
-        self.through = Through(bank.provenance.through)
+        try:
+            self.through = Through(bank.provenance.through)
+        except UsageError as error:
+            raise BankError(
+                f"The noise bank {bank.path} was made through something unknown: update unlearn."
+            ) from error
         # The same draws for every photo: what a photo gets must not depend on which others came with it.
         generator = torch.Generator().manual_seed(0)
         self.draws = [self.through.draw(VIEWS, generator).to(device) for _ in range(STEPS)]
@@ -114,6 +121,11 @@ class PhotoNoise:
         self._queue, self._at_work = threading.Lock(), threading.Lock()
 
     def make(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Noise for any number of images; see ``_make``."""
+        most = max(1, MOST_PIXELS // self.size**2)
+        return torch.cat([self._make(*part) for part in zip(images.split(most), labels.split(most), strict=True)])
+
+    def _make(self, images: Tensor, labels: Tensor) -> Tensor:
         """Noise for images uint8 ``[B, 3, S, S]`` that the surrogate shall name so: int8 ``[B, 3, S, S]``, in levels.
 
         T signed steps of epsilon / 10 from zero, each on the mean loss over several random
@@ -134,6 +146,7 @@ class PhotoNoise:
         """Noise int8 ``[3, S, S]`` for one photo's reduced pixels ``[S, S, 3]``.
 
         Whoever comes while others are worked on waits, and is then worked on with all that wait.
+        Raises ``PhotoError`` where there is not enough memory, or the device fails.
         """
         mine: Future[NDArray[np.int8]] = Future()
         with self._queue:
@@ -149,9 +162,9 @@ class PhotoNoise:
         try:
             images = torch.from_numpy(np.stack([pixels for pixels, _, _ in batch])).permute(0, 3, 1, 2)
             made = self.make(images, torch.tensor([label for _, label, _ in batch])).numpy()
-        except Exception as error:
+        except Exception as error:  # PyTorch has one kind for most: memory, a lost device.
             for *_, future in batch:
-                future.set_exception(error)
+                future.set_exception(PhotoError(f"its noise could not be made ({str(error).splitlines()[0]})"))
             return
         for noise, (*_, future) in zip(made, batch, strict=True):
             future.set_result(noise)

@@ -262,6 +262,8 @@ class One:
             ours = ours and last.input_sha256 == self.sha256  # else it is another photo's copy by now
         if ours and last is not None and there == last.output_sha256:
             return True
+        if ours and last is not None and last.status == "begun" and there in self.manifest.protected:
+            return True  # By the run before the one that was killed before it could write its own.
         if self.task.backup is not None:
             raise PhotoSkippedError("another photo has the name that its copy would get")
         what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"

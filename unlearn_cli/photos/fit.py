@@ -41,7 +41,8 @@ class Patterns:
     """All the patterns that a difference is compared with."""
 
     def __init__(self, banks: Sequence[Bank]) -> None:
-        self._banks = [bank for bank in banks if bank.provenance.form == "class-wise"]
+        whole = [bank for bank in banks if bank.provenance.frame == "image"]
+        self._banks = [bank for bank in whole if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
         """The pattern that fits the difference of two photos of one size best; None where they do not differ."""
@@ -86,7 +87,7 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
         bank.name,
         bank.sha256,
         of.epsilon,
-        of.family or bank.classes[index],
+        of.family or bank.classes[index // of.variants],
         share * of.epsilon,
         float(_correlations(seen, laid[None])[0]),
         float(np.sqrt(np.square(seen - share * laid).mean())),

@@ -16,7 +16,7 @@ from unlearn_cli.photos.encode import to_image
 from unlearn_cli.photos.noise import DEEP, UNIT, Pattern
 
 OVERSAMPLED = 4
-"""A large photo is thinned to so many pixels for each that is wanted, before they are averaged."""
+"""A large photo is averaged down to about so many pixels for each that is wanted, before it is resized."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +72,16 @@ class Protection:
 def reduced(photo: Photo, size: int) -> NDArray[np.uint8]:
     """A photo as a model sees it: uint8 ``[size, size, 3]``, the whole picture squeezed into a square.
 
-    Rows and columns are thinned first where there are many, so that a large photo is never copied.
+    Many pixels are averaged in blocks first, some rows at a time, so that a large photo is never copied.
     """
-    pixels = photo.pixels
-    step_y, step_x = (max(1, side // (OVERSAMPLED * size)) for side in pixels.shape[:2])
-    few = np.ascontiguousarray(pixels[step_y // 2 :: step_y, step_x // 2 :: step_x])
-    if photo.mode == DEEP:
-        few, mode = (few // UNIT).astype(np.uint8), "L"
-    else:
-        mode = photo.mode
-    image = to_image(few, mode).convert("RGB")
+    pixels = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None]
+    height, width, bands = pixels.shape
+    down, across = max(1, height // (OVERSAMPLED * size)), max(1, width // (OVERSAMPLED * size))
+    few = np.empty((height // down, width // across, bands), np.uint8)
+    for row in range(len(few)):
+        block = pixels[row * down : (row + 1) * down, : few.shape[1] * across]
+        total = block.reshape(down, -1, across, bands).sum(axis=(0, 2), dtype=np.uint32)
+        few[row] = total // (down * across * (UNIT if photo.mode == DEEP else 1))
+    mode = "L" if photo.mode == DEEP else photo.mode
+    image = to_image(few if bands > 1 else few[..., 0], mode).convert("RGB")
     return np.asarray(image.resize((size, size), Image.Resampling.BOX))

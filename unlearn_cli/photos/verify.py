@@ -183,16 +183,17 @@ def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_fi
         return "protected", ""
     if quality.linf == 0:
         return "not protected", "it is the original's very picture"
-    if fit is None:
+    if fit is None and record is not None and record.form == "sample-wise":
         reason = "the file is not the one that was written; noise that was made for it cannot be found in it"
         return "altered", reason
-    known = fit.correlation >= PROTECTED_CORRELATION
+    known = fit is not None and fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
         found = "the noise is still in it" if known else "no noise can be found in it"
         return "altered", f"the file is not the one that was written; {found}"
     if not known:
-        return "not protected", "how it differs fits no pattern"
-    if fit.residual > ALTERED_RESIDUAL:
+        reason = "how it differs fits no pattern (noise made for each photo can only be told by its manifest)"
+        return "not protected", reason
+    if fit is not None and fit.residual > ALTERED_RESIDUAL:
         return "altered", "it differs by more than noise; the noise is still in it"
     return "protected", ""
 

@@ -141,6 +141,10 @@ def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
             f"{of.title} is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
         ) from error
     classes, label_of = select_classes(names, spec)
+    if len(classes) < 2:
+        raise UsageError(
+            f"{len(classes)} classes of {of.title} match, and at least 2 are needed. It has: {_some(names)}."
+        )
     labels = torch.tensor([label_of.get(name, -1) for name in names])[labels]
     kept = labels >= 0
     if not bool(kept.all()):
