@@ -58,7 +58,7 @@ GOOD = np.full((2, 3, 4, 4), 8, np.int8)
         (GOOD.astype(np.int16), {}, "int16, not int8"),
         (GOOD[:, :2], {}, "shape"),
         (GOOD[:1], {}, "1 patterns for 2 classes"),
-        (GOOD, {"schema": 2}, "update unlearn"),
+        (GOOD, {"schema": 3}, "update unlearn"),
         (GOOD, {"schema": None}, "no schema"),
         (GOOD, {"epsilon": 0}, "epsilon"),
         (GOOD, {"epsilon": 8.0}, "epsilon"),

@@ -24,7 +24,7 @@ from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.workers import join_workers, leave_workers
 
 form, through, out = sys.argv[1:]
-workers, device = join_workers(torch.device("cpu"))
+workers, device = join_workers("cpu")
 generator = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (101, 3, 16, 16), generator=generator, dtype=torch.uint8)
 data = ImageSet(images, torch.arange(101) % 4, tuple("abcd"), "noise", "none")

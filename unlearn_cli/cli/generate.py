@@ -5,33 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from unlearn_cli.cli import bank_file
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import duration, err, exits, progress_bar
 
 if TYPE_CHECKING:
-    import torch
-
-    from unlearn_cli.banks.provenance import Provenance
     from unlearn_cli.noise.events import Event, Finished
     from unlearn_cli.noise.settings import NoiseSettings
     from unlearn_cli.victims.datasets import ImageSet
 
-METHODS = {
-    "error-min": "error-min (Huang et al., ICLR 2021, section 3.2, Algorithm 1)",
-    "error-max": "error-max (PGD on a converged surrogate, Madry et al., ICLR 2018)",
-    "random": "random (uniform)",
-    "lsp": "lsp (linearly separable perturbations, Yu et al., KDD 2022)",
-    "ar": "ar (autoregressive perturbations, Sandoval-Segura et al., NeurIPS 2022)",
-}
-NOT_REACHED = (
-    "The search did not reach its goal ({stop}, error {error:.3f}, goal {goal:g}); the noise may protect less."
-)
 PATCH_SIZES = (8, 16, 24, 32)
 
 
@@ -162,7 +149,7 @@ def generate(
 
     if mix is not None:
         _refuse_others(context)
-        _mix(_path(output, "mixture", overwrite), mix, add_uniform or 0)
+        bank_file.mix(bank_file.path(output, "mixture", overwrite), mix, add_uniform or 0)
         return
     if add_uniform is not None:
         raise UsageError("--add-uniform belongs to --mix.")
@@ -171,7 +158,7 @@ def generate(
         raise UsageError("Say what to make noise on: --dataset cifar10, or --dataset folder:PATH.")
     if patch is not None and patch not in PATCH_SIZES:
         raise UsageError("--patch takes 8, 16, 24 or 32 pixels.")
-    path = _path(output, Path(source.removeprefix("folder:")).resolve().name, overwrite)
+    path = bank_file.path(output, Path(source.removeprefix("folder:")).resolve().name, overwrite)
     spec = options.dataset_spec(
         source,
         data_dir,
@@ -187,10 +174,9 @@ def generate(
     from unlearn_cli.noise.make import make_noise
     from unlearn_cli.noise.settings import PRESETS, NoiseSettings
     from unlearn_cli.victims.datasets import load_dataset
-    from unlearn_cli.victims.devices import pick_device
     from unlearn_cli.victims.workers import join_workers, leave_workers
 
-    workers, where = join_workers(pick_device(device))
+    workers, where = join_workers(device)
     small = where.type == "cpu"
     said = {
         "method": method,
@@ -224,22 +210,26 @@ def generate(
     settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
     # Noise for each image is for a training set that somebody will train on: none of its test images.
     split: Literal["train", "all"] = "train" if settings.form == "sample-wise" else "all"
-    data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
-    _check_size(data, settings)
     leads = workers.rank == 0
-    try:
-        finished = _watch(
-            make_noise(data, settings, where, workers=workers, checkpoint=checkpoint),
-            f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {settings.surrogate} on "
-            f"{workers.count} x {where.type}",
-            settings,
-            as_json=as_json and leads,
-            hidden=not leads,
-        )
-        if leads:
-            _save(path, finished, _provenance(data, settings, spec.crop, family), settings, where, as_json=as_json)
-    finally:
-        leave_workers()
+    if not leads:
+        workers.wait()  # The first fetches the dataset, if it is to be fetched.
+    data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
+    if leads:
+        workers.wait()
+        _tell_idle(settings, [name for name, value in said.items() if value is not None])
+    _check_size(data, settings)
+    finished = _watch(
+        make_noise(data, settings, where, workers=workers, checkpoint=checkpoint),
+        f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {settings.surrogate} on "
+        f"{workers.count} x {where.type}",
+        settings,
+        as_json=as_json and leads,
+        hidden=not leads,
+    )
+    if leads:
+        provenance = bank_file.provenance(data, settings, spec.crop, family)
+        bank_file.save(path, finished, provenance, settings, where, as_json=as_json)
+    leave_workers()
 
 
 def _dataset_of(preset: str | None) -> str | None:
@@ -257,25 +247,11 @@ def _refuse_others(context: typer.Context) -> None:
             raise UsageError(f"--mix makes no noise: it takes no {param.opts[0]}.")
 
 
-def _path(output: Path | None, name: str, overwrite: bool) -> Path:
-    import tempfile
-
-    from unlearn_cli.banks.card import card_path
-    from unlearn_cli.banks.catalog import SURROGATE_SUFFIX, surrogate_path
-    from unlearn_cli.errors import UsageError
-
-    path = output or Path(f"{name}.safetensors")
-    if path.suffix != ".safetensors" or path.name.endswith(SURROGATE_SUFFIX):
-        raise UsageError(f"A bank is a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder. Name another --output.")
-    for there in (path, card_path(path), surrogate_path(path)):
-        if there.exists() and not overwrite:
-            raise UsageError(f"{there} is already there. Name another --output, or add --overwrite.")
-    # Now, since it would be sad to find out at the end.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        return path
+def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
+    """Name the options that were given and decide nothing."""
+    idle = [f"--{name.replace('_', '-')}" for name in said if settings.idle(name)]
+    if idle:
+        err().print(f"{', '.join(idle)}: of no effect on {settings.form} {settings.method} noise by {settings.solver}.")
 
 
 def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
@@ -309,92 +285,3 @@ def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_js
                 detail = f"error rate {event.error:.3f}"
                 bar.update(row, total=event.max_iterations, completed=event.iteration, detail=detail)
     raise AssertionError("make_noise ends with Finished")
-
-
-def _provenance(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
-    from unlearn_cli.banks.provenance import Provenance
-    from unlearn_cli.noise.settings import SEARCHED
-    from unlearn_cli.victims.datasets import digest
-    from unlearn_cli.victims.devices import library_versions
-
-    searched = settings.method in SEARCHED
-    return Provenance(
-        classes=data.classes,
-        epsilon=settings.epsilon,
-        scale=data.size,
-        form=settings.form,
-        frame="patch" if settings.patch is not None else "image",
-        family=family,
-        method=METHODS[settings.method],
-        through=settings.through if searched else "none",
-        dataset={
-            "name": data.name,
-            "licence": data.licence,
-            "images": len(data),
-            "crop": crop,
-            "image_size": data.size,
-            "sha256": digest(data),
-        },
-        surrogate=settings.surrogate if searched else "none",
-        hyperparameters=settings.in_force(),
-        seed=settings.seed,
-        versions=library_versions(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _save(
-    path: Path,
-    finished: Finished,
-    provenance: Provenance,
-    settings: NoiseSettings,
-    device: torch.device,
-    *,
-    as_json: bool,
-) -> None:
-    import hashlib
-
-    from unlearn_cli.banks.bank import save_bank
-    from unlearn_cli.banks.card import new_card, write_card
-    from unlearn_cli.banks.catalog import surrogate_path
-    from unlearn_cli.noise.surrogate import save_surrogate
-    from unlearn_cli.victims.devices import describe_hardware
-
-    sha256 = save_bank(path, finished.noise, provenance)
-    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
-    if finished.surrogate is not None:
-        noise = hashlib.sha256(finished.noise.tobytes()).hexdigest()
-        save_surrogate(finished.surrogate, noise, len(provenance.classes), provenance.scale, path)
-    searched = finished.surrogate is not None
-    made = {
-        "command": command_line(),
-        "seconds": round(finished.seconds, 1),
-        "iterations": finished.iterations,
-        "error": round(finished.error, 4) if searched else None,
-        "stop": finished.stop,
-        "hardware": describe_hardware(device),
-    }
-    missed = searched and finished.stop != "goal reached"
-    warning = NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal)
-    write_card(path, new_card(path.stem, sha256, provenance, made, [warning] if missed else []))
-    if as_json:
-        typer.echo(json.dumps({"event": "finished", "bank": str(path), "sha256": sha256, **made}))
-    else:
-        how = f", error rate {finished.error:.3f} ({finished.stop})" if searched else ""
-        count = f"{len(finished.noise)} patterns after {finished.iterations} iterations"
-        out().print(f"{plain(str(path))}: {count} in {duration(finished.seconds)}{how}.")
-    if missed:
-        err().print(f"{warning} Measure it with 'unlearn evaluate'.")
-
-
-def _mix(path: Path, names: str, uniform: int) -> None:
-    from unlearn_cli.banks.bank import save_bank
-    from unlearn_cli.banks.card import new_card, write_card
-    from unlearn_cli.banks.catalog import open_bank, surrogate_path
-    from unlearn_cli.noise.mixture import mix
-
-    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
-    noise, provenance = mix([open_bank(name.strip()) for name in names.split(",")], uniform)
-    sha256 = save_bank(path, noise, provenance)
-    write_card(path, new_card(path.stem, sha256, provenance, {"command": command_line()}))
-    out().print(f"{plain(str(path))}: {len(noise)} patterns, {provenance.variants} for each class.")

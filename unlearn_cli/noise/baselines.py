@@ -27,6 +27,8 @@ AR_MARGIN = 4
 AR_NORM = 1.0
 """Euclidean length of an image's noise in the unit interval, at 32 pixels (the paper's epsilon)."""
 AR_TRIES = 10_000
+AT_ONCE = 2000
+"""Images whose processes run at once: their numbers are of 8 bytes each."""
 
 
 def random(data: ImageSet, settings: NoiseSettings) -> Levels:
@@ -53,9 +55,8 @@ def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
             mine = labels == label
             spread = draw.uniform(-1, 1, (features, features))
             values[mine] += draw.standard_normal((int(mine.sum()), features)) @ spread
-    grid = values.reshape(-1, 3, blocks, blocks) / LSP_SEPARATION
-    large = grid.repeat(LSP_PATCH, axis=2).repeat(LSP_PATCH, axis=3)[..., : data.size, : data.size]
-    return _in_levels(large * settings.epsilon, settings.epsilon)
+    grid = _in_levels(values.reshape(-1, 3, blocks, blocks) / LSP_SEPARATION * settings.epsilon, settings.epsilon)
+    return grid.repeat(LSP_PATCH, axis=2).repeat(LSP_PATCH, axis=3)[..., : data.size, : data.size].copy()
 
 
 def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
@@ -68,11 +69,14 @@ def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
     draw, labels = _generator(settings), _labels(data, settings)
     coefficients = np.stack([ar_coefficients(draw, data.size) for _ in data.classes])
     side = data.size + AR_MARGIN
-    start = draw.standard_normal((len(labels), 3, side, side))
-    made = _run(start, coefficients[labels])[..., AR_MARGIN:, AR_MARGIN:]
     root_mean_square = AR_NORM * 255 / np.sqrt(3 * 32 * 32)
-    own = np.sqrt(np.square(made).mean(axis=(1, 2, 3), keepdims=True))
-    return _in_levels(made * (root_mean_square / own), settings.epsilon)
+    noise = np.empty((len(labels), 3, data.size, data.size), np.int8)
+    for first in range(0, len(labels), AT_ONCE):
+        part = coefficients[labels[first : first + AT_ONCE]]
+        made = _run(draw.standard_normal((len(part), 3, side, side)), part)[..., AR_MARGIN:, AR_MARGIN:]
+        own = np.sqrt(np.square(made).mean(axis=(1, 2, 3), keepdims=True))
+        noise[first : first + AT_ONCE] = _in_levels(made * (root_mean_square / own), settings.epsilon)
+    return noise
 
 
 BASELINES: dict[str, Callable[[ImageSet, NoiseSettings], Levels]] = {"random": random, "lsp": lsp, "ar": ar}

@@ -20,6 +20,8 @@ from unlearn_cli.victims.workers import Workers
 
 SECONDS_BETWEEN = 10.0
 """A search is kept at most this often, and at its end."""
+SHARE = 20.0
+"""So many times as long as keeping it takes, at least, until it is kept again: noise for each image is large."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Checkpoint:
         self.workers = workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
         self.identity = {"settings": asdict(settings), "images": digest(data)} if folder is not None else {}
-        self.last_kept = time.perf_counter()
+        self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
     def begin(self, search: Search) -> Progress:
         """Bring a fresh search to where the kept one was. Raises ``WorkError`` for another's, or a damaged one."""
@@ -73,8 +75,9 @@ class Checkpoint:
             raise WorkError(
                 f"{self.path} is of a search with other settings or images. Name another --checkpoint, or delete it."
             )
-        done = torch.tensor([at.iteration + at.epoch, -(at.iteration + at.epoch)], device=search.device)
-        if self.workers.count > 1 and bool((self.workers.sum(done) != self.workers.count * done).any()):
+        steps = torch.zeros(self.workers.count, device=search.device)
+        steps[self.workers.rank] = at.iteration + at.epoch
+        if len(self.workers.sum(steps).unique()) > 1:
             raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
         return at
 
@@ -83,14 +86,15 @@ class Checkpoint:
         if self.path is None:
             return
         # The first worker decides for all: their clocks differ.
-        due = last or time.perf_counter() - self.last_kept >= SECONDS_BETWEEN
+        due = last or time.perf_counter() - self.last_kept >= self.between
         flag = torch.tensor(float(due and self.workers.rank == 0), device=search.device)
         if self.workers.sum(flag).item() == 0:
             return
-        buffer = io.BytesIO()
+        start, buffer = time.perf_counter(), io.BytesIO()
         torch.save({"identity": self.identity, "progress": asdict(at), "search": search.state()}, buffer)
         write_atomically(self.path, buffer.getvalue())
         self.last_kept = time.perf_counter()
+        self.between = max(SECONDS_BETWEEN, SHARE * (self.last_kept - start))
 
     def _claim(self) -> None:
         """Find out now, and not after the search, whether the folder can be written."""

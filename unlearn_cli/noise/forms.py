@@ -6,6 +6,7 @@ over the batch's images, and takes it back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn_cli.victims.workers import Workers
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of logits and labels: a mean over the images."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,20 @@ class NoiseForm(Protocol):
     def put(self, part: Tensor, batch: Batch) -> None:
         """Keep what a solver has found."""
 
+    def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
+        """The mean of a loss that the noise follows, or this worker's part of it."""
+
     def together(self, gradient: Tensor) -> Tensor:
         """The gradient over the whole batch, of this worker's part of it."""
+
+
+def whole_mean(loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
+    """What this worker adds to a loss's mean over the whole batch."""
+    if batch.mine is None:
+        return loss(logits, batch.labels)
+    if len(batch.labels) == 0:
+        return logits.sum()
+    return loss(logits, batch.labels) * (len(batch.labels) / batch.whole)
 
 
 class ClassWise:
@@ -73,6 +89,10 @@ class ClassWise:
     def put(self, part: Tensor, batch: Batch) -> None:  # noqa: ARG002
         """Keep all patterns."""
         self.noise = part
+
+    def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
+        """Over the whole batch: a pattern has images everywhere."""
+        return whole_mean(loss, logits, batch)
 
     def together(self, gradient: Tensor) -> Tensor:
         """Summed over the workers: every one of them takes the same step."""
@@ -100,6 +120,10 @@ class SampleWise:
     def put(self, part: Tensor, batch: Batch) -> None:
         """Keep the batch's patterns."""
         self.noise[batch.indices] = part
+
+    def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
+        """Over this worker's images, whose noise nobody else has."""
+        return loss(logits, batch.labels) if len(batch.labels) else logits.sum()
 
     def together(self, gradient: Tensor) -> Tensor:
         """As it is: no other worker has these images."""

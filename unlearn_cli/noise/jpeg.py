@@ -43,11 +43,11 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     padded = _padded(images.contiguous(), 2 * BLOCK)
-    ycc = torch.einsum("dc,bchw->bdhw", padded.new_tensor(TO_YCC), padded)
+    ycc = torch.einsum("dc,bchw->bdhw", constant(TO_YCC, padded.device), padded)
     luma, chroma = _rounded(ycc[:, :1]) - 128, _rounded(F.avg_pool2d(ycc[:, 1:], 2))
     luma = _rounded(_quantised(luma, _table(LUMINANCE, quality))) + 128
     chroma = _upsampled(_rounded(_quantised(chroma, _table(CHROMINANCE, quality))))
-    back = torch.einsum("dc,bchw->bdhw", padded.new_tensor(TO_RGB), torch.cat([luma, chroma], 1))
+    back = torch.einsum("dc,bchw->bdhw", constant(TO_RGB, padded.device), torch.cat([luma, chroma], 1))
     return back[..., :height, :width].clamp(0, 255)
 
 
@@ -58,9 +58,9 @@ def _padded(images: Tensor, multiple: int) -> Tensor:
 
 def _table(table: tuple[int, ...], quality: Tensor) -> Tensor:
     """Libjpeg's scaling of a table: ``[B, 64]``."""
-    quality = quality.float().clamp(1, 100)
-    percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
-    steps = torch.tensor(table, dtype=torch.float32, device=quality.device)
+    quality = quality.float().round().clamp(1, 100)
+    percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
+    steps = constant(table, quality.device)
     return ((steps * percent[:, None] + 50) / 100).floor().clamp(1, 255)
 
 
@@ -68,8 +68,8 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
     """Cosine transform, rounding to the table's steps, and back: planes ``[B, C, H, W]`` of whole blocks."""
     count, bands, height, width = planes.shape
     grid = (count, bands, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    blocks = planes.reshape(grid).transpose(3, 4).reshape(count, -1, BLOCK * BLOCK)
-    basis = _basis().to(planes)
+    blocks = planes.reshape(grid).transpose(3, 4).reshape(count, grid[1] * grid[2] * grid[4], BLOCK * BLOCK)
+    basis = _basis(planes.device)
     steps = torch.matmul(blocks, basis.T) / table[:, None]
     blocks = torch.matmul(_rounded(steps) * table[:, None], basis)
     split = blocks.reshape(count, bands, height // BLOCK, width // BLOCK, BLOCK, BLOCK)
@@ -82,12 +82,18 @@ def _rounded(values: Tensor) -> Tensor:
 
 
 @cache
-def _basis() -> Tensor:
+def constant(values: tuple[object, ...], device: torch.device) -> Tensor:
+    """Numbers on a device, brought there once: each copy to a GPU would wait for it."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+@cache
+def _basis(device: torch.device) -> Tensor:
     """The two-dimensional cosine transform of a block as one orthogonal matrix ``[64, 64]``."""
     at = torch.arange(BLOCK, dtype=torch.float64)
     one = torch.cos((2 * at + 1) * at[:, None] * math.pi / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     one[0] /= math.sqrt(2)
-    return torch.kron(one, one).float()
+    return torch.kron(one, one).float().to(device)
 
 
 def _upsampled(chroma: Tensor) -> Tensor:

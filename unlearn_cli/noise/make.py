@@ -20,6 +20,9 @@ from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.devices import wait_for
 from unlearn_cli.victims.workers import ALONE, Workers
 
+IMAGES_OF_A_WORKER = 8
+"""Of a batch, on average: with less than two of its own a worker's batch norm has nothing to learn from."""
+
 
 def make_noise(
     data: ImageSet,
@@ -45,6 +48,10 @@ def make_noise(
         return
     if settings.method == "error-max" and settings.solver in PENALTY_SOLVERS:
         raise UsageError("The penalty form is error-min's: error-max takes --solver pgd, fgsm or cw.")
+    if len(data.labels.unique()) < len(data.classes):
+        raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
+    if workers.count > 1:
+        _check_workers(data, settings, workers)
     search = Search(data, settings, device, workers)
     yield Estimated(_estimate(data, settings, device, workers))
     kept = Checkpoint(checkpoint, data, settings, workers)
@@ -79,7 +86,7 @@ def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
             done = step / (settings.surrogate_epochs * steps)
             search.optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
             wrong += search.train_surrogate(1, clean=True)
-        error = search.workers.sum(wrong).item() / search.total
+        error = search.workers.sum(wrong).item() / len(search.surrogate_images())
         at = replace(at, epoch=at.epoch + 1, seconds=time.perf_counter() - start)
         kept.keep(search, at)
         yield SurrogateEpoch(at.epoch, settings.surrogate_epochs, error, at.seconds)
@@ -110,10 +117,18 @@ def _finished(search: Search, at: Progress) -> Finished:
     return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.networks)
 
 
+def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
+    least = IMAGES_OF_A_WORKER * workers.count
+    if min(settings.batch_size, len(data)) < least:
+        raise UsageError(f"{workers.count} processes need batches of at least {least} images, and as many images.")
+    if settings.compile:
+        raise UsageError("--compile is for one process: of several each gets batches of ever other sizes.")
+
+
 def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> float:
     """Seconds for all that the search may do, from a throwaway search of a few steps."""
     tried = min(settings.steps, 2)
-    few = data.first(4 * settings.batch_size)
+    few = data.first(max(4 * settings.batch_size, len(data.classes)))
     trial = Search(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
     clean = settings.method == "error-max"
     trial.train_surrogate(1, clean=clean)
@@ -128,6 +143,7 @@ def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, wor
     surrogate_step, noise_step = (trained - start) / 2, (passed - trained) / 2 * settings.steps / tried
     one_pass = noise_step * math.ceil(math.ceil(len(data) * settings.share) / settings.batch_size)
     if clean:
-        epochs = settings.surrogate_epochs * surrogate_step * math.ceil(len(data) / settings.batch_size)
+        share = settings.share if settings.surrogate_on == "noise-images" else 1.0
+        epochs = settings.surrogate_epochs * surrogate_step * math.ceil(len(data) * share / settings.batch_size)
         return epochs + one_pass * (1 if settings.form == "sample-wise" else settings.max_iterations)
     return settings.max_iterations * (settings.surrogate_steps * surrogate_step + one_pass)

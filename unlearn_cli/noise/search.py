@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place
+from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place, whole_mean
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
 from unlearn_cli.noise.transforms import Through
@@ -37,11 +37,8 @@ class Search:
         """Begin with no noise and fresh networks.
 
         Of several workers each keeps its own part of the images on its device. Raises
-        ``UsageError`` for an unknown network or transformation, a class without images, and a
-        patch larger than they are.
+        ``UsageError`` for an unknown network or transformation, and a patch larger than the images.
         """
-        if len(data.labels.unique()) < len(data.classes):
-            raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
         if settings.patch is not None and not 1 <= settings.patch <= data.size:
             raise UsageError(f"--patch is a side of 1 to {data.size} pixels, as the images have.")
         self.settings, self.device, self.workers = settings, device, workers
@@ -60,6 +57,10 @@ class Search:
         self.run: list[Callable[[Tensor], Tensor]] = list(self.networks.values())
         if settings.compile:
             self.run = [torch.compile(network, dynamic=False) for network in self.networks.values()]
+        # Such layers draw from PyTorch's own state, which has to be set for a search to be repeatable.
+        self.has_dropout = any(
+            "Drop" in type(m).__name__ or "Stochastic" in type(m).__name__ for m in self.networks.modules()
+        )
         size = settings.patch or data.size
         self.form: NoiseForm = (
             ClassWise(self.classes, size, device, workers)
@@ -79,10 +80,12 @@ class Search:
         wrong = torch.zeros((), device=self.device)
         for _ in range(self.settings.surrogate_steps if steps is None else steps):
             batch = self._batch(self._next_batch())
+            if self.has_dropout:
+                torch.manual_seed(int(torch.randint(2**31, (), generator=self.generator)))
             noise = None if clean else self.form.spread(self.form.part(batch), batch)
             outputs = self._logits(batch, noise, self._draw(batch))
             self.optimizer.zero_grad()
-            torch.stack([self._mean(F.cross_entropy, logits, batch) for logits in outputs]).sum().backward()
+            torch.stack([whole_mean(F.cross_entropy, logits, batch) for logits in outputs]).sum().backward()
             self._share_gradients()
             self.optimizer.step()
             wrong += _wrong(outputs, batch)
@@ -110,7 +113,7 @@ class Search:
 
     def epoch_steps(self) -> int:
         """How many batches an epoch of the surrogate has."""
-        return len(in_batches(self._surrogate_images(), self.settings.batch_size))
+        return len(in_batches(self.surrogate_images(), self.settings.batch_size))
 
     def levels(self) -> NDArray[np.int8]:
         """The noise in whole pixel levels, of all workers' images."""
@@ -147,14 +150,15 @@ class Search:
             parts.append(mine[: math.ceil(len(mine) * share)])
         return torch.cat(parts)
 
-    def _surrogate_images(self) -> Tensor:
+    def surrogate_images(self) -> Tensor:
+        """The images, of all workers, that the surrogate is trained on."""
         return self.noise_images if self.settings.surrogate_on == "noise-images" else torch.arange(self.total)
 
     def _next_batch(self) -> Tensor:
         """The next images of the surrogate's epoch, of all workers."""
         while True:
             if not self.batches:
-                images = self._surrogate_images()
+                images = self.surrogate_images()
                 self.batches = in_batches(images[self._shuffled(len(images))], self.settings.batch_size)
             batch = self.batches.pop(0)
             fewest = int(torch.bincount(batch % self.workers.count, minlength=self.workers.count).min())
@@ -164,10 +168,10 @@ class Search:
     def _batch(self, whole: Tensor) -> Batch:
         """What of a batch is this worker's."""
         if self.workers.count == 1:
-            indices = whole.to(self.device)
+            indices = self._sent(whole)
             return Batch(indices, self.data.labels[indices], len(whole), None)
         mine = self.workers.share(whole)
-        indices = (whole[mine] // self.workers.count).to(self.device)
+        indices = self._sent(whole[mine] // self.workers.count)
         return Batch(indices, self.data.labels[indices], len(whole), mine)
 
     def _draw(self, batch: Batch) -> Tensor:
@@ -180,7 +184,13 @@ class Search:
             draws = torch.cat([draws, torch.rand((PLACE_DRAWS, batch.whole), generator=self.generator)])
         if batch.mine is not None:
             draws = draws[:, batch.mine]
-        return draws.to(self.device)
+        return self._sent(draws)
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """On the device; a GPU is not waited for."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def _logits(self, batch: Batch, noise: Tensor | None, draws: Tensor) -> list[Tensor]:
         """What each network says to the batch's transformed noisy images: ``[B, K]``."""
@@ -193,14 +203,6 @@ class Search:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             outputs = [run(images) for run in self.run]
         return [logits.float() for logits in outputs]
-
-    def _mean(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, batch: Batch) -> Tensor:
-        """What this worker adds to a loss's mean over the whole batch."""
-        if batch.mine is None:
-            return loss(logits, batch.labels)
-        if len(batch.labels) == 0:
-            return logits.sum()
-        return loss(logits, batch.labels) * (len(batch.labels) / batch.whole)
 
     def _share_gradients(self) -> None:
         """Sum the networks' gradients over the workers, as one message."""
@@ -227,8 +229,8 @@ class _Inner:
 
     def __init__(self, search: Search, batch: Batch) -> None:
         self.search, self.batch = search, batch
-        self.loss = margin if search.settings.solver == "cw" else F.cross_entropy
         self.sign = -1.0 if search.settings.method == "error-max" else 1.0
+        self.uses_margin = search.settings.solver == "cw"
         frozen = search.settings.solver in FROZEN_DRAWS
         self.draws = search._draw(batch) if frozen else None
         self.wrong = torch.zeros((), device=search.device)
@@ -239,11 +241,15 @@ class _Inner:
         part = part.detach().requires_grad_()
         draws = search._draw(batch) if self.draws is None else self.draws
         outputs = search._logits(batch, search.form.spread(part, batch), draws)
-        losses = [search._mean(self.loss, logits, batch) for logits in outputs]
-        loss = self.sign * torch.stack(losses).mean()
+        loss = torch.stack([search.form.mean(self._loss, logits, batch) for logits in outputs]).mean()
         (gradient,) = torch.autograd.grad(loss, part)
         self.wrong = _wrong(outputs, batch)
         return search.form.together(loss.detach()), search.form.together(gradient)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.uses_margin:
+            return margin(logits, labels, self.sign)
+        return self.sign * F.cross_entropy(logits, labels)
 
 
 def _wrong(outputs: list[Tensor], batch: Batch) -> Tensor:

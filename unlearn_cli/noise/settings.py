@@ -106,6 +106,21 @@ class NoiseSettings:
         """The part of the images that get noise: all of them, sample-wise."""
         return self.noise_share if self.form == "class-wise" else 1.0
 
+    def idle(self, name: str) -> bool:
+        """Whether a setting of this name decides nothing here."""
+        if self.method not in SEARCHED:
+            return name not in ("method", "form", "epsilon", "patch", "seed")
+        whole_pass = self.method == "error-max" and self.form == "sample-wise"
+        return {
+            "penalty": self.solver not in PENALTY_SOLVERS,
+            "noise_share": self.form == "sample-wise",
+            "surrogate_steps": self.method == "error-max",
+            "surrogate_epochs": self.method == "error-min",
+            "stop_error": whole_pass,
+            "max_iterations": whole_pass,
+            "patience": whole_pass,
+        }.get(name, False)
+
     def in_force(self) -> dict[str, Any]:
         """The hyper-parameters that decided the noise, for its provenance."""
         if self.method not in SEARCHED:
@@ -120,11 +135,13 @@ class NoiseSettings:
         names = ["max_iterations", "patience", "batch_size", "learning_rate", "momentum", "weight_decay", "precision"]
         names += ["surrogate_epochs"] if self.method == "error-max" else ["surrogate_steps", "surrogate_on"]
         names += ["penalty"] if self.solver in PENALTY_SOLVERS else []
+        names += ["surrogate_on"] if self.method == "error-max" else []
         names += ["patch"] if self.patch is not None else []
+        names += ["compile"] if self.compile else []
         return values | {name: getattr(self, name) for name in names}
 
 
-PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100}
+PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
 """Plain noise, as published; the batch is that of the official ``perturbation.py``."""
 
 PRESETS: dict[str, dict[str, Any]] = {

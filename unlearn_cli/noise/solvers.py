@@ -49,6 +49,8 @@ def adam(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
 
 def lbfgs(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
     """At most T steps of L-BFGS with a line search on the penalty form; the result is projected onto the bound."""
+    if noise.numel() == 0:
+        return noise  # A worker without an image in this batch.
     moved = noise.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([moved], lr=settings.step, max_iter=settings.steps, line_search_fn="strong_wolfe")
 
@@ -79,12 +81,13 @@ FROZEN_DRAWS = ("lbfgs",)
 """A line search compares values of one function: the transformations are drawn once for each batch."""
 
 
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
+def margin(logits: Tensor, labels: Tensor, sign: float = 1.0) -> Tensor:
     """The margin loss of Carlini and Wagner (2017), f_6: the best wrong logit less the right one, at least 0.
 
-    Made small it does not go below 0: an image is left alone once it is named rightly. A mean over
+    Made small it does not go below 0: an image is left alone once it is named rightly. With a
+    ``sign`` of -1 the two change places, and it is left alone once it is named wrongly. A mean over
     the batch.
     """
     right = logits.gather(1, labels[:, None])[:, 0]
     others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
-    return (others.amax(1) - right).clamp(min=0).mean()
+    return (sign * (others.amax(1) - right)).clamp(min=0).mean()

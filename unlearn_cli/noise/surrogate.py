@@ -77,6 +77,8 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         if about["schema"] > SCHEMA:
             raise BankError(f"The surrogate {path} has schema {about['schema']}: update unlearn.")
+        if (about["classes"], about["image_size"]) != (len(bank.classes), bank.provenance.scale):
+            raise ValueError("of another shape")
         networks = nn.ModuleDict(
             {name: build_model(name, about["classes"], about["image_size"], 0) for name in about["networks"]}
         )
@@ -113,7 +115,8 @@ class PhotoNoise:
             raise BankError(
                 f"The noise bank {bank.path} was made through something unknown: update unlearn."
             ) from error
-        # The same draws for every photo: what a photo gets must not depend on which others came with it.
+        # The same draws for every photo: what a photo gets shall not depend on which others come with it (but
+        # for the rounding of another batch size, which may turn the sign of a gradient of nearly zero).
         generator = torch.Generator().manual_seed(0)
         self.draws = [self.through.draw(VIEWS, generator).to(device) for _ in range(STEPS)]
         self.fingerprint = f"sample-wise {sha256_of(surrogate_path(bank.path))} {epsilon} {STEPS} {VIEWS}"

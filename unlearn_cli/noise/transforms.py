@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError
-from unlearn_cli.noise.jpeg import jpeg
+from unlearn_cli.noise.jpeg import constant, jpeg
 from unlearn_cli.victims.augment import flip_and_shift_by
 
 PRESETS = {
@@ -35,6 +35,7 @@ PRESETS = {
 photo meets between its owner and a victim (platform, detector, resizing, augmentation)."""
 
 LUMA = (0.299, 0.587, 0.114)
+CROSS = ((0, -1, 1), (1, 0, -1), (-1, 1, 0))
 SHIFT = 1 / 8
 CROP_LEAST = 0.6
 SCALE_MOST = 1.25
@@ -120,7 +121,7 @@ def _moved(images: Tensor, matrices: list[Matrices]) -> Tensor:
 
 def _mixed(images: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
     """Contrast is kept about each image's own mean grey."""
-    grey = torch.einsum("c,bchw->b", images.new_tensor(LUMA), images) / images.shape[-1] ** 2
+    grey = torch.einsum("c,bchw->b", constant(LUMA, images.device), images) / images.shape[-1] ** 2
     mixed = torch.einsum("bdc,bchw->bdhw", matrix * (brightness * contrast)[:, None, None], images)
     return (mixed + (brightness * (1 - contrast) * grey)[:, None, None, None]).clamp(0, 255)
 
@@ -203,7 +204,7 @@ def _resize(low: float, high: float) -> Callable[[Tensor, int], Matrices]:
 
 
 def _gray(draws: Tensor) -> Mixing:
-    luma = torch.tensor(LUMA, device=draws.device).expand(3, 3)
+    luma = constant(LUMA, draws.device).expand(3, 3)
     chosen = (draws[0] < GRAY_PROBABILITY)[:, None, None]
     one = torch.ones_like(draws[0])
     return torch.where(chosen, luma, torch.eye(3, device=draws.device)), one, one
@@ -214,9 +215,9 @@ def _color(draws: Tensor) -> Mixing:
     brightness, contrast, saturation = 1 + COLOR_STRENGTH * (2 * draws[:3] - 1)
     angle = 2 * math.pi * HUE_MOST * (2 * draws[3] - 1)
     device = draws.device
-    luma = torch.tensor(LUMA, device=device).expand(3, 3)
+    luma = constant(LUMA, device).expand(3, 3)
     eye, third = torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device)
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=device) / math.sqrt(3)
+    cross = constant(CROSS, device) / math.sqrt(3)
     # Rodrigues' rotation about (1, 1, 1), which leaves greys as they are.
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
     turned = third + cosine * (eye - third) + sine * cross

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
@@ -88,8 +89,8 @@ def digest(*sets: ImageSet) -> str:
     sha256 = hashlib.sha256()
     for data in sets:
         sha256.update(json.dumps(data.classes).encode())
-        sha256.update(data.images.cpu().numpy().tobytes())
-        sha256.update(data.labels.cpu().numpy().tobytes())
+        sha256.update(np.ascontiguousarray(data.images.cpu().numpy()).data)
+        sha256.update(np.ascontiguousarray(data.labels.cpu().numpy()).data)
     return sha256.hexdigest()
 
 

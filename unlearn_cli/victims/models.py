@@ -81,8 +81,8 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
     ``name`` is one of ``MODELS`` or any classifier of torchvision's. Raises ``UsageError`` for
     another, and for one that does not take images of this size.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # Networks begin on the CPU: no GPU's state need be touched.
+        torch.default_generator.manual_seed(seed)
         plan = MODELS.get(name)
         if isinstance(plan, ResNetPlan):
             model: nn.Module = _resnet(plan, classes, image_size)

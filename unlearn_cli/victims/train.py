@@ -75,6 +75,7 @@ def train_victim(
     for epoch in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        torch.manual_seed(settings.seed * 1_000_003 + epoch)  # For layers that draw for themselves: dropout.
         train_accuracy = _train_epoch(model, train, settings, optimizer, schedule, generator)
         clean_accuracy = accuracy(model, test)
         done = EpochEnded(epoch, settings.epochs, train_accuracy, clean_accuracy, time.perf_counter() - start)

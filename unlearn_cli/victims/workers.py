@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.victims.devices import pick_device
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Workers:
         """Which of these indices of a whole dataset belong to this worker: a mask."""
         return indices % self.count == self.rank
 
+    def wait(self) -> None:
+        """Until all workers are here."""
+        if self.count > 1:
+            dist.barrier()
+
     def gather(self, mine: Tensor, total: int) -> Tensor:
         """One tensor of ``total`` rows, in the dataset's order, of every worker's rows; on every worker."""
         if self.count == 1:
@@ -45,31 +51,38 @@ class Workers:
 ALONE = Workers()
 
 
-def join_workers(device: torch.device) -> tuple[Workers, torch.device]:
+def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
     """Join the processes that ``torchrun`` started, each with a GPU or with its share of the cores.
 
-    Raises ``UsageError`` where there are fewer GPUs than processes.
+    ``name`` is that of a device, or None for the best. Raises ``UsageError`` where it is not there, or there are
+    fewer GPUs than processes.
     """
     count, local, local_count = (
         int(os.environ.get(name, default))
         for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
     )
-    if device.type == "cpu":
+    if count > 1 and torch.cuda.is_available() and local < torch.cuda.device_count():
+        torch.cuda.set_device(local)  # Before anything is put on the first one, by all.
+    device = pick_device(name)
+    # torchrun sets one thread for each process; a user who has set a number means it.
+    if device.type == "cpu" and (count > 1 or "OMP_NUM_THREADS" not in os.environ):
         torch.set_num_threads(max(1, usable_cores() // local_count))
     if count == 1:
         return ALONE, device
+    if device.type == "mps":
+        raise UsageError("Several processes work on CUDA or on CPUs: add --device cpu.")
     if device.type == "cuda":
         if local_count > torch.cuda.device_count():
             raise UsageError(f"There are {local_count} processes and {torch.cuda.device_count()} GPUs: start fewer.")
         device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Workers(dist.get_rank(), count), device
 
 
 def leave_workers() -> None:
-    """Part from the other processes, if there are any."""
+    """Part from the other processes, if there are any, when all are done: who leaves early takes the others down."""
     if dist.is_available() and dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
