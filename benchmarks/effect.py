@@ -26,7 +26,7 @@ DATA = Path("data")
 OUT = Path("build/effect")
 IMAGES, EPOCHS = 10_000, 12
 SMALL = "resnet10-w16"
-SLOW = "--surrogate-steps 80 --max-iterations 6"
+SLOW = "--surrogate-steps 80 --max-iterations 4 --precision bf16"
 
 BANKS = {
     "random-cw": "--method random",

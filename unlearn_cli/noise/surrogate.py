@@ -37,7 +37,7 @@ STEPS = 20
 """T of sample-wise noise (Huang et al., 2021, section 4.1)."""
 VIEWS = 4
 """Random transformations that each step sees of a photo."""
-MOST_PIXELS = 128 * 32 * 32
+MOST_PIXELS = 64 * 32 * 32
 """Of the photos that are worked on at once, at the networks' size: memory is for so many."""
 
 
