@@ -98,3 +98,59 @@ def test_cifar10_is_the_real_one(cifar10: Path) -> None:
     # The published per-channel means of CIFAR-10.
     means = train.images.float().mean(dim=(0, 2, 3)) / 255
     assert means.tolist() == pytest.approx([0.4914, 0.4822, 0.4465], abs=1e-4)
+
+
+def test_imagenet_is_a_users_copy_in_folders(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("imagenet")
+    for part in ("train", "val"):
+        (root / part).symlink_to(tree)
+    spec = DatasetSpec(source="imagenet", data_dir=root, first_classes=2)
+    train, test = load_dataset(spec, "all"), load_dataset(spec, "test")
+    assert train.classes == test.classes == ("a0", "a1")
+    assert (len(train), len(test)) == (20, 20)  # their own split: nothing is set aside
+    assert train.size == 224
+    assert train.name == "ImageNet"
+    with pytest.raises(UsageError, match="may not be fetched"):
+        load_dataset(DatasetSpec(source="imagenet", download=True), "all")
+
+
+def test_classes_get_new_names(tree: Path) -> None:
+    data = load_dataset(folder(tree, class_map=(("b0", "night"), ("a1", "day"), ("a0", "night"))), "all")
+    assert data.classes == ("night", "day")
+    assert data.labels.bincount().tolist() == [20, 10]
+    with pytest.raises(UsageError, match="names 'c9'"):
+        load_dataset(folder(tree, class_map=(("c9", "night"),)), "all")
+
+
+def test_cifar100_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    from torchvision.datasets import CIFAR100
+
+    monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)  # of 20 images and not of 50,000
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": None})
+    (tmp_path / "cifar-100-python").mkdir()
+    names = [f"class{i:02}" for i in range(100)]
+    pixels = np.arange(20 * 3072, dtype=np.int64).reshape(20, 3072).astype(np.uint8)
+    contents = {"train": {"data": pixels, "fine_labels": list(range(20))}, "meta": {"fine_label_names": names}}
+    for name, content in contents.items():
+        (tmp_path / "cifar-100-python" / name).write_bytes(pickle.dumps(content))
+    data = load_dataset(DatasetSpec(source="cifar100", data_dir=tmp_path, first_classes=5), "train")
+    assert data.classes == tuple(names[:5])
+    assert data.labels.tolist() == [0, 1, 2, 3, 4]
+    assert torch.equal(data.images[1].reshape(-1), torch.from_numpy(pixels[1]))
+    with pytest.raises(UsageError, match="at least 2"):
+        load_dataset(DatasetSpec(source="cifar100", data_dir=tmp_path, classes=("nothing*",)), "train")
+
+
+def test_svhn_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    monkeypatch.setattr(SVHN, "_check_integrity", lambda self: True)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 20)).astype(np.uint8)
+    savemat(tmp_path / "train_32x32.mat", {"X": pixels, "y": np.arange(1, 21)[:, None] % 10 + 1})
+    data = load_dataset(DatasetSpec(source="svhn", data_dir=tmp_path), "all")
+    assert data.classes == tuple("0123456789")
+    assert torch.equal(data.images[3], torch.from_numpy(pixels[:, :, :, 3]).permute(2, 0, 1))
+    assert data.labels[:10].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]

@@ -125,6 +125,7 @@ def generate(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images of a step.  [default: 128]")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of the surrogate.  [default: 0.1]")] = None,
+    momentum: Annotated[float | None, typer.Option(min=0.0, help="Of the surrogate.  [default: 0.9]")] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="Of the surrogate.  [default: 0.0005]")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same noise, on a CPU to the bit.")] = 0,
     device: options.Device = None,
@@ -198,6 +199,7 @@ def generate(
         "patience": patience,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "momentum": momentum,
         "weight_decay": weight_decay,
         "precision": precision,
     }
@@ -238,11 +240,12 @@ def _dataset_of(preset: str | None) -> str | None:
 
 
 def _refuse_others(context: typer.Context) -> None:
-    """Raise ``UsageError`` for an option that a mixture does nothing with."""
+    """Raise ``UsageError`` for an option on the command line that a mixture does nothing with."""
     from unlearn_cli.errors import UsageError
 
     for param in context.command.params:
-        given = context.params.get(param.name or "") not in (None, False, param.default)
+        source = context.get_parameter_source(param.name or "")
+        given = source is not None and source.name == "COMMANDLINE"
         if given and param.name not in ("mix", "add_uniform", "output", "overwrite"):
             raise UsageError(f"--mix makes no noise: it takes no {param.opts[0]}.")
 
