@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "banks": {"errors", "files"},
     "photos": {"errors", "files", "banks"},
     "victims": {"errors", "files"},
-    "noise": {"errors", "banks", "victims"},
+    "noise": {"errors", "files", "banks", "victims"},
     "evaluation": {"errors", "files", "banks", "photos", "noise", "victims"},
     "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "victims"},
 }

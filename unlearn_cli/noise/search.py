@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,8 @@ class Search:
                 noise = place(noise, draws[self.through.draws :], self.data.size)
             images = self.form.lay(images, noise)
         images = as_input(self.through.apply(images, draws[: self.through.draws]))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        half = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             outputs = [run(images) for run in self.run]
         return [logits.float() for logits in outputs]
 
