@@ -23,31 +23,37 @@ from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.workers import join_workers, leave_workers
 
-form, through, out = sys.argv[1:]
 workers, device = join_workers("cpu")
 generator = torch.Generator().manual_seed(0)
 images = torch.randint(0, 256, (101, 3, 16, 16), generator=generator, dtype=torch.uint8)
 data = ImageSet(images, torch.arange(101) % 4, tuple("abcd"), "noise", "none")
-settings = NoiseSettings(
-    form=form, through=through, surrogate="resnet10-w16", batch_size=24, noise_share=1.0, noise_steps=2, patch=None
-)
-search = Search(data, settings, device, workers)
-seen, together = [], search.form.together
-def record(gradient):
-    gradient = together(gradient)
-    if gradient.dim():
-        seen.append(gradient.clone())
-    return gradient
-search.form.together = record
-# The surrogate's own step, with the batch norms' statistics frozen as they began.
-search.networks.train = lambda mode=True: torch.nn.Module.train(search.networks, False)
-search.train_surrogate(3)
-weights = torch.cat([p.detach().reshape(-1) for p in search.networks.parameters()])
-error = search.improve_noise(1)
+found = {}
+for form, through, solver in (
+    ("class-wise", "augment", "pgd"), ("sample-wise", "photo", "pgd"), ("sample-wise", "none", "lbfgs")
+):
+    settings = NoiseSettings(
+        form=form, through=through, solver=solver, surrogate="resnet10-w16", batch_size=25, noise_share=1.0,
+        noise_steps=2,
+    )
+    search = Search(data, settings, device, workers)
+    seen, together = [], search.form.together
+    def record(gradient):
+        gradient = together(gradient)
+        if gradient.dim():
+            seen.append(gradient.clone())
+        return gradient
+    search.form.together = record
+    # The surrogate's own step, with the batch norms' statistics frozen as they began.
+    search.networks.train = lambda mode=True: torch.nn.Module.train(search.networks, False)
+    search.train_surrogate(3)
+    weights = torch.cat([p.detach().reshape(-1) for p in search.networks.parameters()])
+    # A whole pass: its last batch has one image, which only one worker has.
+    error = search.improve_noise()
+    found[f"{form} {solver}"] = {
+        "weights": weights, "gradient": seen[0], "error": error, "noise": torch.from_numpy(search.levels())
+    }
 if workers.rank == 0:
-    torch.save({"weights": weights, "gradient": seen[0], "error": error}, out)
-noise = search.levels()
-assert noise.shape[0] == (4 if form == "class-wise" else 101), noise.shape
+    torch.save(found, sys.argv[1])
 leave_workers()
 """
 
@@ -62,24 +68,26 @@ def run(processes: int, *command: str, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("form", ["class-wise", "sample-wise"])
-def test_two_processes_have_the_gradients_of_one(form: str, tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     import torch
 
     (tmp_path / "gradients.py").write_text(GRADIENTS)
     found = []
     for processes in (1, 2):
         out = tmp_path / f"{processes}.pt"
-        done = run(processes, "gradients.py", form, "augment", str(out), cwd=tmp_path)
+        done = run(processes, "gradients.py", str(out), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         found.append(torch.load(out, weights_only=True))
-    one, two = found
-    assert torch.allclose(one["weights"], two["weights"], atol=1e-5)
-    if form == "class-wise":
-        scale = one["gradient"].abs().max()
-        assert scale > 0
-        assert torch.allclose(one["gradient"], two["gradient"], atol=1e-3 * scale.item())
-    assert one["error"] == pytest.approx(two["error"], abs=0.03)
+    for name, one in found[0].items():
+        two = found[1][name]
+        assert torch.allclose(one["weights"], two["weights"], atol=1e-5), name
+        assert one["noise"].shape == two["noise"].shape == ((4 if "class" in name else 101), 3, 16, 16)
+        # Signs of gradients of nearly zero may differ, and the later steps with them.
+        assert (one["noise"] == two["noise"]).float().mean() > 0.9, name
+        assert one["error"] == pytest.approx(two["error"], abs=0.05)
+    one, two = (part["class-wise pgd"]["gradient"] for part in found)
+    assert one.abs().max() > 0
+    assert torch.allclose(one, two, atol=1e-3 * one.abs().max().item())
 
 
 def test_two_processes_make_a_bank_as_strong(tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def generate(
     )
     from unlearn_cli.noise.make import make_noise
     from unlearn_cli.noise.settings import PRESETS, NoiseSettings
+    from unlearn_cli.noise.transforms import Through
     from unlearn_cli.victims.datasets import load_dataset
     from unlearn_cli.victims.workers import join_workers, leave_workers
 
@@ -210,6 +211,7 @@ def generate(
     preset_values = PRESETS[preset] if preset else {}
     chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
     settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
+    Through(settings.through)  # What is wrong with it is told before a dataset is read.
     # Noise for each image is for a training set that somebody will train on: none of its test images.
     split: Literal["train", "all"] = "train" if settings.form == "sample-wise" else "all"
     leads = workers.rank == 0
