@@ -166,8 +166,9 @@ class PhotoNoise:
             images = torch.from_numpy(np.stack([pixels for pixels, _, _ in batch])).permute(0, 3, 1, 2)
             made = self.make(images, torch.tensor([label for _, label, _ in batch])).numpy()
         except Exception as error:  # PyTorch has one kind for most: memory, a lost device.
+            why = (str(error).splitlines() or [type(error).__name__])[0]
             for *_, future in batch:
-                future.set_exception(PhotoError(f"its noise could not be made ({str(error).splitlines()[0]})"))
+                future.set_exception(PhotoError(f"its noise could not be made ({why})"))
             return
         for noise, (*_, future) in zip(made, batch, strict=True):
             future.set_result(noise)
