@@ -67,6 +67,7 @@ def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, metho
     extra = ("--noise-steps", "2", "--surrogate-epochs", "1") if method.startswith("error") else ()
     made = run("generate", *QUICK, "--method", method, "--form", "sample-wise", *extra, "-o", "s.safetensors")
     assert made.exit_code == 0, made.stderr
+    assert ("is not meant to protect" in made.stderr) == (method != "error-min")
     bank = load_bank(Path("s.safetensors"))
     assert bank.noise.shape == (24, 3, 16, 16)  # every fifth image is for testing
     assert bank.provenance.schema == 2
@@ -113,7 +114,7 @@ def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
     assert events[1].keys() == {"event", "iteration", "max_iterations", "error", "seconds"}
     assert events[-1]["sha256"] == load_bank(Path("a.safetensors")).sha256
     second = run(*arguments, "-o", "b.safetensors")
-    assert [json.loads(line)["event"] for line in second.stdout.splitlines()] == ["estimated", "finished"]
+    assert [json.loads(line)["event"] for line in second.stdout.splitlines()] == ["estimated", "resumed", "finished"]
     first_noise, second_noise = (load_bank(Path(f"{name}.safetensors")).noise for name in "ab")
     np.testing.assert_array_equal(first_noise, second_noise)
 

@@ -105,7 +105,9 @@ def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> Non
         ({"surrogate": "vit_b_16"}, "does not take images of 32 pixels"),
         ({"patch": 33}, "1 to 32 pixels"),
         ({"through": "walls"}, "no transformation 'walls'"),
-        ({"through": "jpeg:95-50"}, "no transformation 'jpeg:95-50'"),
+        ({"through": "jpeg:95-50"}, "the lower first"),
+        ({"through": "flip:3"}, "flip takes no numbers"),
+        ({"through": ""}, "say --through none"),
         ({"method": "error-max", "solver": "adam"}, "penalty form"),
         ({"method": "lsp", "patch": 8}, "searches nothing"),
     ],
@@ -164,8 +166,12 @@ def test_an_interrupted_search_ends_with_the_same_bits(
     assert whole.surrogate is not None
     for name, value in whole.surrogate.state_dict().items():
         assert torch.equal(value, resumed.surrogate.state_dict()[name]), name
-    # What is finished is not searched again.
+    # What is finished is not searched again, but may go further than it was meant to.
     assert search(few, settings, tmp_path)[0] == []
+    further = replace(settings, max_iterations=5)
+    errors, gone_on = search(few, further, tmp_path)
+    assert len(errors) == 1
+    np.testing.assert_array_equal(gone_on.noise, search(few, further)[1].noise)
 
 
 def test_a_checkpoint_of_another_search_or_damaged_is_refused(images: ImageSet, tmp_path: Path) -> None:

@@ -82,9 +82,10 @@ def test_what_cannot_be_loaded_says_what_to_do(
         load_dataset(folder(tree, **changes), "train")
 
 
-def test_a_damaged_image_is_named(tree: Path) -> None:
-    (tree / "a0" / "3.png").write_bytes(b"nothing")
-    with pytest.raises(WorkError, match=r"3\.png"):
+def test_damaged_images_are_named_all_at_once(tree: Path) -> None:
+    for name in ("3.png", "1.png"):
+        (tree / "a0" / name).write_bytes(b"nothing")
+    with pytest.raises(WorkError, match=r"1\.png, .*3\.png"):
         load_dataset(folder(tree), "all")
 
 

@@ -29,6 +29,7 @@ METHODS = {
 NOT_REACHED = (
     "The search did not reach its goal ({stop}, error {error:.3f}, goal {goal:g}); the noise may protect less."
 )
+TO_COMPARE = "Noise by the method {method} is there to compare with; it is not meant to protect."
 
 
 def path(output: Path | None, name: str, overwrite: bool) -> Path:
@@ -118,16 +119,19 @@ def save(
         "stop": finished.stop,
         "hardware": describe_hardware(device),
     }
-    missed = searched and finished.stop != "goal reached"
-    warning = NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal)
-    write_card(path, new_card(path.stem, sha256, provenance, made, [warning] if missed else []))
+    warnings = []
+    if settings.method != "error-min":
+        warnings.append(TO_COMPARE.format(method=settings.method))
+    if searched and finished.stop != "goal reached":
+        warnings.append(NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal))
+    write_card(path, new_card(path.stem, sha256, provenance, made, warnings))
     if as_json:
         typer.echo(json.dumps({"event": "finished", "bank": str(path), "sha256": sha256, **made}))
     else:
         how = f", error rate {finished.error:.3f} ({finished.stop})" if searched else ""
-        count = f"{len(finished.noise)} patterns after {finished.iterations} iterations"
-        out().print(f"{plain(str(path))}: {count} in {duration(finished.seconds)}{how}.")
-    if missed:
+        after = f" after {finished.iterations} iterations" if searched else ""
+        out().print(f"{plain(str(path))}: {len(finished.noise)} patterns{after} in {duration(finished.seconds)}{how}.")
+    for warning in warnings:
         err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
 

@@ -12,7 +12,7 @@ import typer
 
 from unlearn_cli.cli import bank_file
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import duration, err, exits, progress_bar
+from unlearn_cli.cli.console import duration, err, exits, plain, progress_bar
 
 if TYPE_CHECKING:
     from unlearn_cli.noise.events import Event, Finished
@@ -254,9 +254,12 @@ def _refuse_others(context: typer.Context) -> None:
 
 def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
     """Name the options that were given and decide nothing."""
+    from unlearn_cli.noise.settings import SEARCHED
+
     idle = [f"--{name.replace('_', '-')}" for name in said if settings.idle(name)]
     if idle:
-        err().print(f"{', '.join(idle)}: of no effect on {settings.form} {settings.method} noise by {settings.solver}.")
+        by = f" by {settings.solver}" if settings.method in SEARCHED else ""
+        err().print(f"{', '.join(idle)}: of no effect on {settings.form} {settings.method} noise{by}.")
 
 
 def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
@@ -272,7 +275,7 @@ def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
 
 
 def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_json: bool, hidden: bool) -> Finished:
-    from unlearn_cli.noise.events import Estimated, Finished, Iterated, SurrogateEpoch
+    from unlearn_cli.noise.events import Estimated, Finished, Iterated, Resumed, SurrogateEpoch
 
     with progress_bar(hidden=hidden) as bar:
         row = bar.add_task("Searching", total=settings.max_iterations, detail="")
@@ -280,9 +283,12 @@ def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_js
             if isinstance(event, Finished):
                 return event
             if as_json:
-                typer.echo(json.dumps({"event": type(event).__name__.lower(), **dataclasses.asdict(event)}))
+                told = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+                typer.echo(json.dumps(told, default=str))
             if isinstance(event, Estimated) and not hidden:
-                bar.console.print(f"{what}: at most {duration(event.seconds)}, usually less.")
+                bar.console.print(f"{what}: about {duration(event.seconds)} at most.")
+            elif isinstance(event, Resumed) and not hidden:
+                bar.console.print(f"Going on from {plain(str(event.path))} after iteration {event.iteration}.")
             elif isinstance(event, SurrogateEpoch):
                 detail = f"training the surrogate: error rate {event.error:.3f}"
                 bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)

@@ -358,11 +358,17 @@ def _limits(protections: dict[str, Protection]) -> list[str]:
     for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
         card = read_card(protection.bank_path, protection.bank_sha256)
         weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-        figures = measured(card, protection.form)[:1] or [f"Nothing was measured of {protection.form} noise."]
+        figures = measured(card, protection.form)[:1] or [_unmeasured(card, protection.form)]
         if protection.pattern.epsilon != protection.bank_epsilon:
             figures = [weaker]
         lines += [*figures, *card.get("limits", [])]
     return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
+
+
+def _unmeasured(card: dict[str, Any], form: str) -> str:
+    if form == "class-wise":
+        return "Nothing was measured of this bank. 'unlearn evaluate --bank FILE --record' does."
+    return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."
 
 
 def _undo(events: Generator[PhotoDone, None, None], talk: _Talk) -> None:

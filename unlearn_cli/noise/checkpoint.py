@@ -6,6 +6,7 @@ import io
 import math
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.files import write_atomically
+from unlearn_cli.noise.events import Resumed
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.victims.datasets import ImageSet, digest
@@ -22,6 +24,8 @@ SECONDS_BETWEEN = 10.0
 """A search is kept at most this often, and at its end."""
 SHARE = 20.0
 """So many times as long as keeping it takes, at least, until it is kept again: noise for each image is large."""
+
+ENDS = ("max_iterations", "patience", "stop_error")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class Checkpoint:
     def __init__(self, folder: Path | None, data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
         self.workers = workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
-        self.identity = {"settings": asdict(settings), "images": digest(data)} if folder is not None else {}
+        # When a search ends changes nothing of the way there: it may go on further than it was meant to.
+        way = {name: value for name, value in asdict(settings).items() if name not in ENDS}
+        self.identity = {"settings": way, "images": digest(data)} if folder is not None else {}
         self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
     def begin(self, search: Search) -> Progress:
@@ -80,6 +86,11 @@ class Checkpoint:
         if len(self.workers.sum(steps).unique()) > 1:
             raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
         return at
+
+    def resumed(self, at: Progress) -> Iterator[Resumed]:
+        """The event that tells of it, where a search does not begin from nothing."""
+        if self.path is not None and (at.iteration or at.epoch):
+            yield Resumed(self.path, at.iteration, at.epoch)
 
     def keep(self, search: Search, at: Progress, *, last: bool = False) -> None:
         """Keep the search as it is now, unless that was done a moment ago."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,16 @@ class Estimated:
     """How long all iterations would take, from a few timed steps of a throwaway search."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The search goes on from a checkpoint, kept after this iteration."""
+
+    path: Path
+    iteration: int
+    epoch: int
+    """Of the surrogate's clean training, for error-maximizing noise."""
 
 
 @dataclass(frozen=True)
@@ -60,4 +71,4 @@ class Finished:
     """The networks by their names, as they were in the end; None if the method needs none."""
 
 
-Event = Estimated | SurrogateEpoch | Iterated | Finished
+Event = Estimated | Resumed | SurrogateEpoch | Iterated | Finished

@@ -65,6 +65,7 @@ def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
     """Algorithm 1: M steps of the surrogate, one pass of the noise, until the error is below lambda."""
     settings, at = search.settings, kept.begin(search)
     start = time.perf_counter() - at.seconds
+    yield from kept.resumed(at)
     while not _is_over(at, settings):
         search.train_surrogate()
         at = at.next(search.improve_noise(), time.perf_counter() - start)
@@ -79,6 +80,7 @@ def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
     """
     settings, at = search.settings, kept.begin(search)
     start = time.perf_counter() - at.seconds
+    yield from kept.resumed(at)
     steps = search.epoch_steps()
     while at.epoch < settings.surrogate_epochs:
         wrong = torch.zeros((), device=search.device)

@@ -24,12 +24,13 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
     do not have the same classes, frame, size and epsilon, or are sample-wise.
     """
     if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
-        raise UsageError("A mixture is of two banks or more, or has uniform noise added: --add-uniform takes 1 to 127.")
+        raise UsageError("--mix takes two banks or more, or one and --add-uniform LEVELS (1 to 127).")
     first = banks[0]
     for bank in banks:
         of, like = bank.provenance, first.provenance
         if of.form != "class-wise" or of.variants > 1 or of.uniform:
-            raise UsageError(f"The bank '{bank.name}' is sample-wise or a mixture; only class-wise ones can be mixed.")
+            what = "sample-wise" if of.form != "class-wise" else "a mixture itself"
+            raise UsageError(f"The bank '{bank.name}' is {what}: only class-wise patterns can be mixed.")
         same = (of.frame, of.scale, of.epsilon, bank.noise.shape) == (
             like.frame,
             like.scale,

@@ -66,6 +66,11 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
     Raises ``BankError`` if there are none beside it, or they are damaged or another bank's.
     """
     path = surrogate_path(bank.path)
+    if bank.provenance.surrogate == "none":
+        raise BankError(
+            f"The noise bank {bank.path} was made without a surrogate, which sample-wise noise needs. "
+            "Use a bank of error-min noise, or leave out --form."
+        )
     if not path.is_file():
         raise BankError(
             f"The noise bank {bank.path} has no surrogate beside it ({path.name}), which sample-wise noise needs. "

@@ -86,7 +86,9 @@ class Through:
         """Parse names joined by ``+`` or ``,``, or a key of ``PRESETS``. Raises ``UsageError`` for what is none."""
         self.text = text
         chain = PRESETS.get(text, text).replace(",", "+")
-        self.stages = [_parse(part.strip()) for part in chain.split("+") if part.strip()]
+        self.stages = [_parse(part.strip()) for part in chain.split("+")] if chain else []
+        if not text:
+            raise UsageError("--through is empty. For no transformations at all, say --through none.")
         self.exact = sorted(stage.name for stage in self.stages) == ["flip", "shift"]
         self.draws = sum(stage.draws for stage in self.stages)
 
@@ -249,6 +251,8 @@ _PLAIN: dict[str, Stage] = {
 def _parse(text: str) -> Stage:
     if text in _PLAIN:
         return _PLAIN[text]
+    if text.split(":")[0] in _PLAIN:
+        raise UsageError(f"--through {text}: {text.split(':')[0]} takes no numbers.")
     if match := re.fullmatch(r"(jpeg|resize):(\d+)(?:-(\d+))?", text):
         name, low = match[1], float(match[2])
         high = float(match[3] or low)
@@ -256,6 +260,8 @@ def _parse(text: str) -> Stage:
             if name == "jpeg":
                 return Whole(text, 1, _jpeg(low, high))
             return Space(text, 1, _resize(low / 100, high / 100))
+    if text.split(":")[0] in ("jpeg", "resize"):
+        raise UsageError(f"--through {text}: it takes two numbers from 1 to 100, the lower first, such as jpeg:50-95.")
     raise UsageError(
         f"There is no transformation '{text}'. --through takes {', '.join(PRESETS)}, or a chain such as "
         "flip+shift+jpeg:50-95 of flip, shift, crop, scale, blur, gray, color, jpeg:Q1-Q2 (qualities) and "

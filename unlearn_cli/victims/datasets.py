@@ -193,11 +193,13 @@ def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
 def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, root: Path) -> ImageSet:
     assert spec.image_size is not None
     classes, label_of = select_classes(list(files), spec)
+    if not classes:
+        raise UsageError(f"No class of {root} matches. It has: {_some(list(files)) or 'no folders'}.")
     chosen = [(path, label) for name, label in label_of.items() for path in split_files(files[name], split)]
     if len(classes) < 2 or len({label for _, label in chosen}) < len(classes):
         raise WorkError(
-            f"{root} has {len(classes)} matching classes, and not each has an image to spare for '{split}': "
-            f"at least 2 classes with {TEST_EVERY} images each are needed."
+            f"{root} has {len(classes)} matching classes, or one of them too few images: at least 2 classes with "
+            f"{TEST_EVERY} images each are needed."
         )
     images = read_squares([path for path, _ in chosen], spec.crop, spec.image_size)
     return ImageSet(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from unlearn_cli.errors import WorkError
 Split = Literal["all", "train", "test"]
 TEST_EVERY = 5
 """Of a folder, which names no test set, every fifth photo of a class is one."""
+BAD_NAMED = 10
 
 
 def list_classes(root: Path) -> dict[str, list[Path]]:
@@ -45,31 +46,30 @@ def split_files(files: Sequence[Path], split: Split) -> list[Path]:
 def read_squares(paths: Sequence[Path], crop: int | None, size: int) -> NDArray[np.uint8]:
     """The middle squares of images, ``[N, 3, size, size]``.
 
-    ``crop`` is the square's side in pixels, the largest one when None. Raises ``WorkError`` for an
-    image that cannot be read.
+    ``crop`` is the square's side in pixels, the largest one when None. Raises ``WorkError`` that
+    names the images which cannot be read.
     """
     images = np.empty((len(paths), 3, size, size), np.uint8)
 
-    def read(item: tuple[int, Path]) -> None:
-        images[item[0]] = _read_square(item[1], crop, size).transpose(2, 0, 1)
+    def read(item: tuple[int, Path]) -> Path | None:
+        try:
+            images[item[0]] = _read_square(item[1], crop, size).transpose(2, 0, 1)
+        except Exception:  # Pillow's decoders raise nearly everything on damaged files.
+            return item[1]
+        return None
 
     # Decoding runs outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        _consume(pool.map(read, enumerate(paths)))
+        bad = [path for path in pool.map(read, enumerate(paths)) if path is not None]
+    if bad:
+        named = ", ".join(map(str, bad[:BAD_NAMED])) + (f" and {len(bad) - BAD_NAMED} more" if bad[BAD_NAMED:] else "")
+        raise WorkError(f"Not to be read as images: {named}. Remove them from the dataset.")
     return images
 
 
-def _consume(results: Iterable[None]) -> None:
-    for _ in results:
-        pass
-
-
 def _read_square(path: Path, crop: int | None, size: int) -> NDArray[Any]:
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # Pillow's decoders raise nearly everything on damaged files.
-        raise WorkError(f"{path} cannot be read as an image ({error}). Remove it from the dataset.") from error
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
     side = min(crop or min(image.size), *image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     # Cropped first: a resize of a box would let in a little of what is around it.
