@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests import standins
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.victims.datasets import DatasetSpec, load_dataset
 from unlearn_cli.victims.folders import Split
@@ -124,33 +125,17 @@ def test_classes_get_new_names(tree: Path) -> None:
 
 
 def test_cifar100_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pickle
-
-    from torchvision.datasets import CIFAR100
-
-    monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)  # of 20 images and not of 50,000
-    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": None})
-    (tmp_path / "cifar-100-python").mkdir()
-    names = [f"class{i:02}" for i in range(100)]
-    pixels = np.arange(20 * 3072, dtype=np.int64).reshape(20, 3072).astype(np.uint8)
-    contents = {"train": {"data": pixels, "fine_labels": list(range(20))}, "meta": {"fine_label_names": names}}
-    for name, content in contents.items():
-        (tmp_path / "cifar-100-python" / name).write_bytes(pickle.dumps(content))
+    names = standins.cifar100(tmp_path, monkeypatch)
     data = load_dataset(DatasetSpec(source="cifar100", data_dir=tmp_path, first_classes=5), "train")
     assert data.classes == tuple(names[:5])
     assert data.labels.tolist() == [0, 1, 2, 3, 4]
-    assert torch.equal(data.images[1].reshape(-1), torch.from_numpy(pixels[1]))
+    assert data.images[1].reshape(-1).tolist() == [value % 256 for value in range(3072, 2 * 3072)]
     with pytest.raises(UsageError, match="at least 2"):
         load_dataset(DatasetSpec(source="cifar100", data_dir=tmp_path, classes=("nothing*",)), "train")
 
 
 def test_svhn_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scipy.io import savemat
-    from torchvision.datasets import SVHN
-
-    monkeypatch.setattr(SVHN, "_check_integrity", lambda self: True)
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 20)).astype(np.uint8)
-    savemat(tmp_path / "train_32x32.mat", {"X": pixels, "y": np.arange(1, 21)[:, None] % 10 + 1})
+    pixels = standins.svhn(tmp_path, monkeypatch)
     data = load_dataset(DatasetSpec(source="svhn", data_dir=tmp_path), "all")
     assert data.classes == tuple("0123456789")
     assert torch.equal(data.images[3], torch.from_numpy(pixels[:, :, :, 3]).permute(2, 0, 1))

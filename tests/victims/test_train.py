@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn_cli.errors import WorkError
+from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.models import build_model
 from unlearn_cli.victims.train import EpochEnded, TrainingSettings, train_victim
 
 CPU = torch.device("cpu")
@@ -64,3 +65,13 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_refused(data: ImageSet, tm
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WorkError, match="damaged"):
         next(train_victim(data, data, SETTINGS, CPU, path))
+
+
+def test_timms_networks_are_victims_too() -> None:
+    pytest.importorskip("timm", reason="timm is not installed: pip install 'unlearn[timm]'")
+    model = build_model("timm:inception_resnet_v2", 5, 80, 0)
+    assert model.eval()(torch.zeros(2, 3, 80, 80)).shape == (2, 5)
+    with pytest.raises(UsageError, match="timm has no model 'walls'"):
+        build_model("timm:walls", 5, 80, 0)
+    with pytest.raises(UsageError, match="does not take images of 32 pixels"):
+        build_model("timm:inception_resnet_v2", 5, 32, 0)

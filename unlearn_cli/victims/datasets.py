@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.victims.folders import TEST_EVERY, Split, list_classes, read_squares, split_files
+from unlearn_cli.victims.folders import TEST_EVERY, Split, counterparts, list_classes, read_squares, split_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,8 @@ class DatasetSpec:
     """Only the first so many classes, as the paper does with ImageNet."""
     class_map: tuple[tuple[str, str], ...] = ()
     """New names of classes; several may get the same one, and a class without one is left out."""
+    least_classes: int = 2
+    """Fewer are refused; 1 is for images that join another dataset's."""
     name: str | None = None
     """What the images are called in a bank's provenance; the folder's name when None."""
     licence: str | None = None
@@ -142,9 +144,10 @@ def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
             f"{of.title} is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
         ) from error
     classes, label_of = select_classes(names, spec)
-    if len(classes) < 2:
+    if len(classes) < spec.least_classes:
         raise UsageError(
-            f"{len(classes)} classes of {of.title} match, and at least 2 are needed. It has: {_some(names)}."
+            f"{len(classes)} classes of {of.title} match, and at least {spec.least_classes} are needed. "
+            f"It has: {_some(names)}."
         )
     labels = torch.tensor([label_of.get(name, -1) for name in names])[labels]
     kept = labels >= 0
@@ -190,13 +193,31 @@ def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
     return _read_tree(list_classes(root), spec, split, root)
 
 
+def load_counterpart(spec: DatasetSpec, other: Path, split: Split) -> ImageSet:
+    """A folder's images of a split as another tree has them, in the folder's order.
+
+    Raises ``WorkError`` unless both trees have the same photos.
+    """
+    root = Path(spec.source.removeprefix("folder:"))
+    return _read_tree(counterparts(list_classes(root), root, other), spec, split, root)
+
+
+def listing(spec: DatasetSpec) -> str:
+    """SHA-256 of the names and sizes of ImageNet's files: to read them all would take an hour."""
+    root = spec.data_dir or user_cache_path("unlearn") / "datasets" / "imagenet"
+    sha256 = hashlib.sha256()
+    for path in sorted(path for part in ("train", "val") for path in (root / part).glob("*/*")):
+        sha256.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    return sha256.hexdigest()
+
+
 def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, root: Path) -> ImageSet:
     assert spec.image_size is not None
     classes, label_of = select_classes(list(files), spec)
     if not classes:
         raise UsageError(f"No class of {root} matches. It has: {_some(list(files)) or 'no folders'}.")
     chosen = [(path, label) for name, label in label_of.items() for path in split_files(files[name], split)]
-    if len(classes) < 2 or len({label for _, label in chosen}) < len(classes):
+    if len(classes) < spec.least_classes or len({label for _, label in chosen}) < len(classes):
         raise WorkError(
             f"{root} has {len(classes)} matching classes, or one of them too few images: at least 2 classes with "
             f"{TEST_EVERY} images each are needed."

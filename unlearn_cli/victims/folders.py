@@ -34,6 +34,36 @@ def list_classes(root: Path) -> dict[str, list[Path]]:
     return files
 
 
+def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[str, list[Path]]:
+    """For each photo of a tree the one of the same place and name in another, where another format may have given it
+    another suffix, behind the old one or in its place. Raises ``WorkError`` unless they are one to one.
+    """
+    there = {path.relative_to(other) for paths in list_classes(other).values() for path in paths}
+    by_stem: dict[Path, list[Path]] = {}
+    for path in sorted(there):
+        by_stem.setdefault(path.with_suffix(""), []).append(path)
+    found: dict[str, list[Path]] = {}
+    used: set[Path] = set()
+    lost: list[Path] = []
+    for name, paths in files.items():
+        found[name] = []
+        for path in paths:
+            own = path.relative_to(root)
+            stem = own.with_suffix("")
+            matches = [own] if own in there else by_stem.get(own, by_stem.get(stem, []))
+            if len(matches) != 1 or matches[0] in used:
+                lost.append(own)
+                continue
+            used.add(matches[0])
+            found[name].append(other / matches[0])
+    if lost or (lost := sorted(there - used)):
+        raise WorkError(
+            f"{root} and {other} do not hold the same photos: {len(lost)} of one are not in the other, such as "
+            f"{lost[0]}. Protect the whole tree with 'unlearn protect', and leave out nothing."
+        )
+    return found
+
+
 def split_files(files: Sequence[Path], split: Split) -> list[Path]:
     """The part of one class's images that a split has."""
     if split == "test":

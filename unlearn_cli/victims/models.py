@@ -44,6 +44,10 @@ MODELS: dict[str, ResNetPlan | VggPlan] = {
 """Our own: the paper's, and a quarter as wide for CPUs."""
 
 
+TIMM = "timm:"
+"""Before the name of a network of that library, which is an extra."""
+
+
 class Network(nn.Module):
     """Features, their mean over the image, and a linear layer."""
 
@@ -78,7 +82,7 @@ class Normalised(nn.Module):
 def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Module:
     """A freshly initialised network, channels-last, the same for the same seed.
 
-    ``name`` is one of ``MODELS`` or any classifier of torchvision's. Raises ``UsageError`` for
+    ``name`` is one of ``MODELS``, any classifier of torchvision's, or ``timm:NAME``. Raises ``UsageError`` for
     another, and for one that does not take images of this size.
     """
     with torch.random.fork_rng(devices=[]):  # Networks begin on the CPU: no GPU's state need be touched.
@@ -88,6 +92,8 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
             model: nn.Module = _resnet(plan, classes, image_size)
         elif isinstance(plan, VggPlan):
             model = _vgg(plan, classes, image_size)
+        elif name.startswith(TIMM):
+            model = _from_timm(name.removeprefix(TIMM), classes, image_size)
         else:
             model = _from_torchvision(name, classes, image_size)
     return model.to(memory_format=torch.channels_last)
@@ -154,16 +160,32 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
 
     if name not in registry.list_models(module=models):
         raise UsageError(
-            f"There is no model '{name}'. Choose one of {', '.join(MODELS)}, or a classifier of torchvision's, "
-            "such as resnet50, densenet121 or mobilenet_v3_small."
+            f"There is no model '{name}'. Choose one of {', '.join(MODELS)}, a classifier of torchvision's, such as "
+            "resnet50, densenet121 or mobilenet_v3_small, or timm:NAME."
         )
     # Inception and GoogLeNet would also give auxiliary outputs, and fill their weights for minutes.
     extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     network = registry.get_model(name, weights=None, num_classes=classes, **extra)
     if image_size < PHOTO_STEM_FROM:
         _widen_stem(network)
+    return _checked(Normalised(network), name, image_size)
+
+
+def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
+    """A classifier of timm's, such as ``inception_resnet_v2``, which the paper has for faces in its first version."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{TIMM}{name} needs timm: pip install 'unlearn[timm]'.") from error
+    if not timm.is_model(name):
+        raise UsageError(f"timm has no model '{name}'. 'timm.list_models()' names them.")
+    network = timm.create_model(name, pretrained=False, num_classes=classes)
+    return _checked(Normalised(network), f"{TIMM}{name}", image_size)
+
+
+def _checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
+    """The network, if it takes such images."""
     # No batch norm learns from one pixel of one image, and no kernel fits into less than itself.
-    model = Normalised(network)
     try:
         with torch.no_grad():
             copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))

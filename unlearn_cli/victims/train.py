@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.files import write_atomically
-from unlearn_cli.victims.augment import flip_and_shift
+from unlearn_cli.victims.augmentations import augmentation
 from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.models import build_model
+from unlearn_cli.victims.workers import ALONE, Workers
+
+Harden = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+"""A defence inside the training step: of the network, augmented images and targets, the images to train on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,10 @@ class TrainingSettings:
     """At the start; it follows a cosine to zero over all steps."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    augment: bool = True
-    """Random flips and shifts of an eighth of the size."""
+    augment: str = "standard"
+    """A key of ``augmentations.AUGMENTATIONS``."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
     seed: int = 0
 
 
@@ -47,6 +53,8 @@ class EpochEnded:
     """On the training images as the victim saw them, over the epoch."""
     clean_accuracy: float
     """On the clean test set."""
+    by_class: tuple[float | None, ...]
+    """On each class of it; None for a class that the test set has no image of."""
     seconds: float
 
 
@@ -56,33 +64,44 @@ def train_victim(
     settings: TrainingSettings,
     device: torch.device,
     checkpoint: Path | None = None,
-) -> Generator[EpochEnded, None, None]:
-    """Train a fresh network and test it on clean images after every epoch.
+    *,
+    harden: Harden | None = None,
+    workers: Workers = ALONE,
+) -> Generator[EpochEnded, None, nn.Module]:
+    """Train a fresh network and test it on clean images after every epoch; returns the network.
 
     With a ``checkpoint`` file, every finished epoch is kept there; a training that finds one of
     the same settings first yields its epochs and then goes on. Each epoch draws its own random
-    numbers from the seed, so that going on gives what not stopping would have given. Raises
+    numbers from the seed, so that going on gives what not stopping would have given. Of several
+    workers each trains on its part of every batch, with batch norm over that part. Raises
     ``WorkError`` if the checkpoint is of other settings or damaged.
     """
     model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
     train, test = train.to(device), test.to(device)
     optimizer = make_optimizer(model, settings)
-    steps = settings.epochs * len(in_batches(torch.arange(len(train)), settings.batch_size))
+    steps = settings.epochs * len(_batches(torch.arange(len(train)), settings, workers))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
     history = _restore(checkpoint, settings, state, device)
+    training = _Training(model, train, settings, optimizer, schedule, harden, workers)
     yield from history
     for epoch in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-        torch.manual_seed(settings.seed * 1_000_003 + epoch)  # For layers that draw for themselves: dropout.
-        train_accuracy = _train_epoch(model, train, settings, optimizer, schedule, generator)
-        clean_accuracy = accuracy(model, test)
-        done = EpochEnded(epoch, settings.epochs, train_accuracy, clean_accuracy, time.perf_counter() - start)
+        train_accuracy = training.epoch(epoch)
+        right, count = right_by_class(model, test, workers)
+        done = EpochEnded(
+            epoch,
+            settings.epochs,
+            train_accuracy,
+            sum(right) / sum(count),
+            tuple(of / among if among else None for of, among in zip(right, count, strict=True)),
+            time.perf_counter() - start,
+        )
         history.append(done)
-        if checkpoint is not None:
+        if checkpoint is not None and workers.rank == 0:
             _keep(checkpoint, settings, state, history)
         yield done
+    return model
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
@@ -95,29 +114,62 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     )
 
 
-def _train_epoch(
-    model: nn.Module,
-    train: ImageSet,
-    settings: TrainingSettings,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
-) -> float:
-    model.train()
-    correct = torch.zeros((), dtype=torch.int64, device=train.images.device)
-    order = torch.randperm(len(train), generator=generator).to(train.images.device)
-    for batch in in_batches(order, settings.batch_size):
-        images, labels = train.images[batch], train.labels[batch]
-        if settings.augment:
-            images = flip_and_shift(images, generator)
-        logits = model(as_input(images))
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
+class _Training:
+    """One victim's training, an epoch at a time."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: ImageSet,
+        settings: TrainingSettings,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        harden: Harden | None,
+        workers: Workers,
+    ) -> None:
+        self.model, self.train, self.settings, self.workers = model, train, settings, workers
+        self.optimizer, self.schedule, self.harden = optimizer, schedule, harden
+        self.augment = augmentation(settings.augment)
+        self.device = train.images.device
+        self.run: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if settings.compile else model
+        if workers.count > 1:
+            self.run = nn.parallel.DistributedDataParallel(model)
+
+    def epoch(self, epoch: int) -> float:
+        """Train once on every image; returns the accuracy on them as they were seen."""
+        seed = self.settings.seed * 1_000_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # For layers and policies that draw for themselves.
+        order = torch.randperm(len(self.train), generator=generator).to(self.device)
+        if self.workers.count > 1:
+            generator.manual_seed(seed * self.workers.count + self.workers.rank)
+        self.model.train()
+        right = torch.zeros((), device=self.device)
+        for batch in _batches(order, self.settings, self.workers):
+            right += self._step(batch[self.workers.rank :: self.workers.count], generator)
+        return self.workers.sum(right).item() / len(self.train)
+
+    def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """One step of SGD; returns how many images were named rightly."""
+        labels = self.train.labels[batch]
+        images, targets = self.augment(self.train.images[batch], labels, len(self.train.classes), generator)
+        images = as_input(images)
+        if self.harden is not None:
+            images = self.harden(self.model, images, targets, generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            logits = self.run(images)
+        loss = F.cross_entropy(logits.float(), targets)
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
-        correct += (logits.argmax(1) == labels).sum()
-    return correct.item() / len(train)
+        self.optimizer.step()
+        self.schedule.step()
+        return (logits.detach().argmax(1) == labels).sum()
+
+
+def _batches(order: Tensor, settings: TrainingSettings, workers: Workers) -> list[Tensor]:
+    """The batches of an epoch; of several workers none may be left with an image too few for batch norm."""
+    batches = in_batches(order, settings.batch_size)
+    return [batch for batch in batches if len(batch) >= 2 * workers.count] if workers.count > 1 else batches
 
 
 def in_batches(order: Tensor, size: int) -> list[Tensor]:
@@ -134,13 +186,19 @@ def as_input(levels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: ImageSet, batch_size: int = 1000) -> float:
-    """The share of images that the network names rightly, in evaluation mode."""
+def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """The class that the network names for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
     model.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=data.images.device)
-    for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True):
-        correct += (model(as_input(images)).argmax(1) == labels).sum()
-    return correct.item() / len(data)
+    return torch.cat([model(as_input(part)).argmax(1) for part in images.split(batch_size)])
+
+
+def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -> tuple[list[int], list[int]]:
+    """How many images of each class the network names rightly, and how many there are."""
+    mine = data.at(slice(workers.rank, None, workers.count))
+    right = predict(model, mine.images) == mine.labels
+    counts = [torch.bincount(labels, minlength=len(data.classes)) for labels in (mine.labels[right], mine.labels)]
+    of, among = (workers.sum(count).tolist() for count in counts)
+    return of, among
 
 
 def _keep(path: Path, settings: TrainingSettings, state: dict[str, Any], history: list[EpochEnded]) -> None:
@@ -159,7 +217,7 @@ def _restore(
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         found = content["settings"]
-        history = [EpochEnded(**epoch) for epoch in content["history"]]
+        history = [EpochEnded(**{**epoch, "by_class": tuple(epoch["by_class"])}) for epoch in content["history"]]
         if found == asdict(settings):
             for name, part in state.items():
                 part.load_state_dict(content[name])

@@ -36,6 +36,10 @@ class Workers:
         if self.count > 1:
             dist.barrier()
 
+    def agree(self, said: bool, device: torch.device) -> bool:
+        """What the first worker says, for all."""
+        return self.sum(torch.tensor(float(said and self.rank == 0), device=device)).item() > 0
+
     def gather(self, mine: Tensor, total: int) -> Tensor:
         """One tensor of ``total`` rows, in the dataset's order, of every worker's rows; on every worker."""
         if self.count == 1:
