@@ -12,7 +12,7 @@ import typer
 
 from unlearn_cli.cli import bank_file
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import duration, err, exits, plain, progress_bar
+from unlearn_cli.cli.console import duration, err, exits, plain, progress_bar, refuse_given
 
 if TYPE_CHECKING:
     from unlearn_cli.noise.events import Event, Finished
@@ -149,7 +149,7 @@ def generate(
     from unlearn_cli.errors import UsageError
 
     if mix is not None:
-        _refuse_others(context)
+        refuse_given(context, "--mix makes no noise", allowed=("mix", "add_uniform", "output", "overwrite"))
         bank_file.mix(bank_file.path(output, "mixture", overwrite), mix, add_uniform or 0)
         return
     if add_uniform is not None:
@@ -172,6 +172,7 @@ def generate(
         first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
         map_file=map_file,
     )
+    from unlearn_cli.noise.bank_file import provenance_of
     from unlearn_cli.noise.make import make_noise
     from unlearn_cli.noise.settings import PRESETS, NoiseSettings
     from unlearn_cli.noise.transforms import Through
@@ -231,7 +232,7 @@ def generate(
         hidden=not leads,
     )
     if leads:
-        provenance = bank_file.provenance(data, settings, spec.crop, family)
+        provenance = provenance_of(data, settings, spec.crop, family)
         bank_file.save(path, finished, provenance, settings, where, as_json=as_json)
     leave_workers()
 
@@ -239,17 +240,6 @@ def generate(
 def _dataset_of(preset: str | None) -> str | None:
     name = (preset or "").removeprefix("paper-")
     return name if name in ("cifar10", "cifar100", "svhn", "imagenet") else None
-
-
-def _refuse_others(context: typer.Context) -> None:
-    """Raise ``UsageError`` for an option on the command line that a mixture does nothing with."""
-    from unlearn_cli.errors import UsageError
-
-    for param in context.command.params:
-        source = context.get_parameter_source(param.name or "")
-        given = source is not None and source.name == "COMMANDLINE"
-        if given and param.name not in ("mix", "add_uniform", "output", "overwrite"):
-            raise UsageError(f"--mix makes no noise: it takes no {param.opts[0]}.")
 
 
 def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
