@@ -38,7 +38,6 @@ BANKS = {
     "ar-cw": "--method ar",
     "ar-sw": "--method ar --form sample-wise",
     "error-min-cw": "",
-    "error-min-long": "--stop-error 0.01",
     "error-min-plain-cw": "--through none",
     "error-min-sw": f"--form sample-wise {SLOW}",
     "patch16": "--patch 16",

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from typer.testing import CliRunner
 
+from tests.cli.conftest import Run
 from unlearn_cli.banks.bank import load_bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.banks.catalog import surrogate_path
-from unlearn_cli.cli.app import app
-
-Run = Callable[..., Any]
 
 ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--surrogate", "resnet10-w16", "--noise-share", "1")
 QUICK = (*ALBUM, "--max-iterations", "1", "--learning-rate", "0.01")
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command in this process, which has PyTorch loaded, in a folder with an album of three classes."""
-    random = np.random.default_rng(0)
-    for label, name in enumerate(("dawn", "day", "night")):
-        (tmp_path / "album" / name).mkdir(parents=True)
-        for i in range(10):
-            levels = random.integers(0, 120, (20, 20, 3)) + 60 * label
-            Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i}.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["unlearn", "generate"])
-
-    def invoke(*arguments: object) -> Any:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return invoke
 
 
 def test_a_bank_its_card_and_its_surrogate_are_made(run: Run) -> None:
@@ -74,7 +50,7 @@ def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, metho
     folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
     measured = run("evaluate", "--bank", "s.safetensors", *folder, "-o", "report")
     assert measured.exit_code == 0, measured.stderr
-    assert json.loads(Path("report/report.json").read_text())["form"] == "sample-wise"
+    assert json.loads(Path("report/report.json").read_text())["rows"][0]["noise"]["form"] == "sample-wise"
     refused = run("protect", "album/day", "--class", "day", "--bank", "s.safetensors")
     assert (refused.exit_code, "noise of 24 images" in refused.stderr) == (3, True)
     shown = run("banks", "show", "s.safetensors")
@@ -138,6 +114,8 @@ def test_options_go_before_a_preset(run: Run) -> None:
         (["--dataset", "imagenet", "--data-dir", "album"], 1, "image-net.org"),
         (["--dataset", "imagenet", "--download"], 2, "may not be fetched"),
         (["--mix", "cifar10"], 2, "two banks"),
+        (["--dataset", "mnist"], 2, "There is no dataset 'mnist'"),
+        (["--dataset", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
         (["--mix", "cifar10,person"], 2, "cannot be mixed"),
         (["--mix", "cifar10,gone.safetensors"], 3, "There is no noise bank gone"),
         (["--add-uniform", "3"], 2, "belongs to --mix"),

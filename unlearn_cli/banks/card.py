@@ -71,9 +71,10 @@ def new_card(
 def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
     """Add one measured result to a bank's card.
 
-    A result with the same ``command`` is replaced: it is the same measurement, made again.
+    A result with the same ``command`` and ``labels`` is replaced: it is the same measurement, made again.
     What another file's card said is dropped, for it says nothing about this one.
     """
     card = read_card(bank, sha256)
-    kept = [old for old in card.get("results", []) if old.get("command") != result.get("command")]
+    same = (result.get("command"), result.get("labels"))
+    kept = [old for old in card.get("results", []) if (old.get("command"), old.get("labels")) != same]
     write_card(bank, {**card, "bank_sha256": sha256, "results": [*kept, result]})

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import UnlearnError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
 INTERRUPTED = 130
-TRAINING_LIBRARIES = ("torch", "torchvision")
+TRAINING_LIBRARIES = ("torch", "torchvision", "scipy", "matplotlib", "jinja2")
 
 
 @cache
@@ -118,6 +118,14 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def refuse_given(context: typer.Context, why: str, *, allowed: tuple[str, ...]) -> None:
+    """Raise ``UsageError`` for an option on the command line that is not among those which are heeded."""
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if source is not None and source.name == "COMMANDLINE" and param.name not in allowed:
+            raise UsageError(f"{why}: it takes no {param.opts[0]}.")
 
 
 def command_line() -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import UsageError
-from unlearn_cli.noise.surrogate import PhotoNoise
+from unlearn_cli.noise.surrogate import PhotoNoise, load_surrogate
 from unlearn_cli.photos.noise import Pattern, add_noise
 from unlearn_cli.victims.datasets import ImageSet, digest
 
@@ -22,9 +24,17 @@ AT_ONCE = 256
 
 
 def protect_set(
-    data: ImageSet, bank: Bank, form: Form | None = None, device: torch.device | None = None, seed: int = 0
+    data: ImageSet,
+    bank: Bank,
+    form: Form | None = None,
+    device: torch.device | None = None,
+    seed: int = 0,
+    only: Tensor | None = None,
+    patterns: NDArray[np.int64] | None = None,
 ) -> ImageSet:
-    """A copy of the images with noise laid on.
+    """A copy of the images with noise laid on, all or those of a mask ``only`` (bool ``[N]``).
+
+    ``patterns`` are those of the classes, where they shall not be as follows.
 
     A class gets the bank's pattern of its name; of a family, whose patterns are interchangeable,
     the k-th class gets the k-th pattern, none twice. A patch's place, a mixture's choice and
@@ -34,28 +44,45 @@ def protect_set(
     or the images are others, and ``BankError`` for a bank that cannot be laid on whole images.
     """
     of = bank.provenance
+    if of.form == "sample-wise" and form == "class-wise":
+        raise UsageError(f"The bank '{bank.name}' is sample-wise: leave out --form.")
+    chosen = torch.arange(len(data)) if only is None else only.nonzero()[:, 0]
+    if len(chosen) == 0:
+        return data
+    part, draw = data.at(chosen), np.random.default_rng(seed)
     if of.form == "sample-wise":
-        if form == "class-wise":
-            raise UsageError(f"The bank '{bank.name}' is sample-wise: leave out --form.")
-        return _laid(data, _own_noise(data, bank, np.random.default_rng(seed)))
-    if form == "sample-wise":
-        return _laid(data, _made_noise(data, bank, device or torch.device("cpu")))
-    if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
-        bank.check_layable()
-    return _laid(data, _class_noise(data, bank, np.random.default_rng(seed)))
-
-
-def _laid(data: ImageSet, noise: Noise) -> ImageSet:
-    pixels = data.images.numpy().copy()
+        noise = _own_noise(data, bank, draw)[chosen.numpy()]
+    elif form == "sample-wise":
+        noise = _made_noise(part, bank, device or torch.device("cpu"))
+    else:
+        if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
+            bank.check_layable()
+        noise = _class_noise(part, bank, assign(part, bank) if patterns is None else patterns, draw)
+    pixels = part.images.numpy().copy()
     add_noise(pixels, np.ascontiguousarray(noise))
-    return ImageSet(torch.from_numpy(pixels), data.labels, data.classes, data.name, data.licence)
+    images = data.images.clone()
+    images[chosen] = torch.from_numpy(pixels)
+    return replace(data, images=images)
 
 
-def _class_noise(data: ImageSet, bank: Bank, draw: np.random.Generator) -> Noise:
+def check_bank(data: ImageSet, bank: Bank, only: Tensor, *, fitted: bool = False) -> None:
+    """Raise what ``protect_set`` would, without laying anything."""
+    of = bank.provenance
+    if of.form == "sample-wise":
+        _check_own(data, bank)
+        return
+    if fitted or (of.frame != "patch" and of.variants == 1 and of.uniform == 0):
+        bank.check_layable()
+    if fitted:
+        load_surrogate(bank, torch.device("cpu"))
+    assign(data.at(only.nonzero()[:, 0]), bank)
+
+
+def _class_noise(data: ImageSet, bank: Bank, patterns: NDArray[np.int64], draw: np.random.Generator) -> Noise:
     """The noise of each image, ``[N, 3, H, W]``, from the patterns of its class."""
     of = bank.provenance
     labels = data.labels.numpy()
-    indices = np.array(_assign(data, bank))[labels] * of.variants
+    indices = patterns[labels] * of.variants
     if of.variants > 1:
         indices += draw.integers(0, of.variants, len(data))
     size = data.size if of.frame != "patch" else max(1, round(bank.noise.shape[3] * data.size / of.scale))
@@ -89,13 +116,18 @@ def _plus_uniform(noise: Noise, levels: int, epsilon: int, draw: np.random.Gener
 
 
 def _own_noise(data: ImageSet, bank: Bank, draw: np.random.Generator) -> Noise:
+    _check_own(data, bank)
+    of = bank.provenance
+    return _placed(bank.noise, data.size, draw) if of.frame == "patch" else bank.noise
+
+
+def _check_own(data: ImageSet, bank: Bank) -> None:
     of = bank.provenance
     if of.dataset.get("sha256") != digest(data):
         raise UsageError(
             f"The bank '{bank.name}' holds noise for {len(bank.noise)} images of {of.dataset.get('name')}, and these "
             f"are others: name the same --dataset and --train-size {len(bank.noise)}."
         )
-    return _placed(bank.noise, data.size, draw) if of.frame == "patch" else bank.noise
 
 
 def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
@@ -103,7 +135,7 @@ def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
     bank.check_layable()
     of = bank.provenance
     maker = PhotoNoise(bank, of.epsilon, device)
-    wanted = torch.tensor(_assign(data, bank))[data.labels]
+    wanted = torch.from_numpy(assign(data, bank))[data.labels]
     noise = np.empty(tuple(data.images.shape), np.int8)
     for start in range(0, len(data), AT_ONCE):
         images = data.images[start : start + AT_ONCE]
@@ -121,13 +153,19 @@ def _at(noise: Noise, epsilon: int, size: int) -> Noise:
     return noise if noise.shape[1] == size else Pattern(noise, epsilon).at(size, size).transpose(2, 0, 1)
 
 
-def _assign(data: ImageSet, bank: Bank) -> list[int]:
-    missing = [name for name in data.classes if name not in bank.classes]
+def assign(data: ImageSet, bank: Bank) -> NDArray[np.int64]:
+    """The pattern of each class ``[K]``, of those that have an image. Raises ``UsageError`` where there is none."""
+    present = np.unique(data.labels.numpy())
+    names = [data.classes[label] for label in present]
+    missing = [name for name in names if name not in bank.classes]
+    patterns = np.zeros(len(data.classes), np.int64)
     if not missing:
-        return [bank.classes.index(name) for name in data.classes]
-    if bank.provenance.family and len(data.classes) <= len(bank.classes):
-        return list(range(len(data.classes)))
-    raise UsageError(
-        f"The bank '{bank.name}' has no pattern for {', '.join(missing[:5])}. "
-        f"Make one with 'unlearn generate' on this dataset, or use a bank of its classes."
-    )
+        patterns[present] = [bank.classes.index(name) for name in names]
+    elif bank.provenance.family and len(present) <= len(bank.classes):
+        patterns[present] = np.arange(len(present))
+    else:
+        raise UsageError(
+            f"The bank '{bank.name}' has no pattern for {', '.join(missing[:5])}. "
+            f"Make one with 'unlearn generate' on this dataset, or use a bank of its classes."
+        )
+    return patterns

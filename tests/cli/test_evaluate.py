@@ -1,0 +1,177 @@
+"""``evaluate``: banks, photos on the disk and recipes, through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import standins
+from tests.cli.conftest import Run
+from unlearn_cli.banks.card import read_card
+from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
+
+ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
+BANK = ("--bank", "lsp.safetensors")
+
+
+@pytest.fixture
+def lsp(run: Run) -> None:
+    made = run(
+        "generate", "--dataset", "folder:album", "--image-size", "16", "--method", "lsp", "-o", "lsp.safetensors"
+    )
+    assert made.exit_code == 0, made.stderr
+
+
+def report(folder: str = "unlearn-evaluation") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path(folder) / "report.json").read_text())
+    return content
+
+
+@pytest.mark.usefixtures("lsp")
+def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(run: Run) -> None:
+    many = ("--model", "resnet10-w16,vgg11-w16", "--defence", "none,gray", "--seeds", "2")
+    done = run("evaluate", *BANK, *ALBUM, "--image-size", "32", *many, "--record")
+    assert done.exit_code == 0, done.stderr
+    assert "16 to do of resnet10-w16, vgg11-w16" in done.stderr
+    rows = report()["rows"]
+    assert len(rows) == 8
+    protected = [row for row in rows if row["protected_images"]]
+    assert rows[:4] == protected
+    assert [row["peak"]["mean"] for row in protected] == sorted(
+        (row["peak"]["mean"] for row in protected), reverse=True
+    )
+    assert {row["seeds"] for row in rows} == {2}
+    assert rows[0]["name"] in done.stdout.replace("\n", "")
+    assert "2 seeds, chance 33.3 %" in done.stdout
+    card = read_card(Path("lsp.safetensors"))
+    assert [result["labels"]["model"] for result in card["results"]] == [row["labels"]["model"] for row in protected]
+    assert Path("unlearn-evaluation/report.html").is_file()
+    again = run("evaluate", *BANK, *ALBUM, "--image-size", "32", *many)
+    assert "All 16 trainings are there already" in again.stderr
+    assert report()["rows"] == rows
+
+
+@pytest.mark.usefixtures("lsp")
+def test_a_part_is_protected_and_compared_with_itself(run: Run) -> None:
+    part = ("--protect-classes", "n*", "--poison-rate", "0.5", "--augment", "cutout", "--trigger")
+    done = run("evaluate", *BANK, *ALBUM, *part)
+    assert done.exit_code == 0, done.stderr
+    protected, clean = report()["rows"]
+    assert protected["name"] == "lsp, share 0.5, only n*"
+    assert (protected["protected_images"], protected["protected"]["test_images"]) == (4, 2)
+    assert len(protected["trigger"]) == 3
+    assert protected["training"]["augment"] == clean["training"]["augment"] == "cutout"
+    assert protected["unprotected"]["test_images"] == 2
+
+
+def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
+    assert run("protect", "album", "--class", "person", "-o", "done").exit_code == 0
+    trees = ("--clean", "album", "--protected", "done", *ALBUM[2:])
+    done = run("evaluate", *trees, "--protect-classes", "day")
+    assert done.exit_code == 0, done.stderr
+    protected, clean = report()["rows"]
+    assert (protected["protected_images"], clean["protected_images"]) == (8, 0)
+    assert report()["title"].endswith("the photos in done")
+    next(Path("done/day").glob("*.png")).unlink()
+    assert run("evaluate", *trees, "-o", "other").exit_code == 1
+
+
+def test_recipes_are_listed(run: Run) -> None:
+    done = run("evaluate", "--list-recipes")
+    assert done.exit_code == 0
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == recipe_names()
+
+
+def test_a_recipe_runs_cell_by_cell_on_the_real_cifar10(run: Run, cifar10: Path) -> None:
+    recipe = ("evaluate", "--recipe", "table1-cifar10", "--scale", "tiny", "--data-dir", cifar10)
+    part = run(*recipe, "--cells", "form=class-wise,model=resnet18")
+    assert part.exit_code == 0, part.stderr
+    assert [row["name"] for row in report()["rows"]] == ["class-wise", "clean"]
+    whole = run(*recipe)
+    assert whole.exit_code == 0, whole.stderr
+    assert "2 of 6 trainings are there already; 4 to do" in whole.stderr
+    found = report()
+    assert (found["scale"], found["missing"], found["dataset"]["train_images"]) == ("tiny", 0, 200)
+    assert {row["reported"] for row in found["rows"]} == {0.1642, 0.1993, None}
+    assert "16.4 %" in whole.stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "part"),
+    [
+        ("table1-svhn", "noise=sample-wise,model=vgg11"),
+        ("table1-cifar100", "noise=class-wise,model=resnet18"),
+        ("table1-imagenet", "noise=class-wise,model=resnet18"),
+        ("figure3-ship", "noise=class-wise"),
+        ("figure3-imagenet", "noise=class-wise"),
+    ],
+)
+def test_recipes_whose_data_is_not_here_run_on_stand_ins(
+    run: Run, recipe: str, part: str, cifar10: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path("data")
+    data.mkdir()
+    standins.cifar100(data, monkeypatch, images=200)
+    standins.svhn(data, monkeypatch, images=200)
+    mapped = load_recipe("figure3-imagenet").noises["class-wise"]["on"]["class_map"]
+    standins.imagenet(data, sorted(mapped), images=4)
+    (data / "cifar-10-batches-py").symlink_to(cifar10 / "cifar-10-batches-py")
+    done = run("evaluate", "--recipe", recipe, "--scale", "tiny", "--data-dir", "data", "--cells", part)
+    assert done.exit_code == 0, done.stderr
+    row = report()["rows"][0]
+    assert row["protected_images"] > 0
+    if recipe == "figure3-ship":
+        assert report()["dataset"]["classes"][100] == "ship"
+        assert row["protected_classes"] == [100]
+
+
+def test_people_are_verified(run: Run, shared: Path) -> None:
+    faces = shared / "datasets" / "faces"
+    people = ("--dataset", f"folder:{faces / 'identities'}", "--pairs", faces / "verification" / "pairs.csv")
+    done = run("evaluate", "--recipe", "face-recognition", "--scale", "tiny", *people)
+    assert done.exit_code == 0, done.stderr
+    protected, clean = report()["rows"]
+    assert len(protected["protected_classes"]) == 5
+    for row in (protected, clean):
+        assert row["verification"][0]["pairs"] == 600
+        assert 0.5 < row["verification"][0]["auc"] < 1
+    assert protected["noise"]["form"] == "class-wise"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ([], 2, "Say what to measure"),
+        (["--bank", "cifar10", "--recipe", "figure1"], 2, "Say what to measure"),
+        (["--clean", "album"], 2, "Say what to measure"),
+        (["--recipe", "figure99"], 2, "There is no recipe 'figure99'"),
+        (["--recipe", "face-recognition"], 2, "--dataset folder:PATH"),
+        (["--recipe", "figure1", "--cells", "model=tree"], 2, "No cell has model=tree"),
+        (["--recipe", "figure1", "--record"], 2, "it takes no --record"),
+        (["--bank", "gone.safetensors"], 3, "There is no noise bank gone"),
+        (["--bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
+        (["--bank", "cifar10", "--defence", "walls", *ALBUM], 2, "no defence 'walls'"),
+        (["--bank", "cifar10", "--augment", "walls", *ALBUM], 2, "no augmentation 'walls'"),
+        (["--bank", "cifar10", *ALBUM], 2, "no pattern for dawn"),
+        (["--bank", "person", "--protect-classes", "x", *ALBUM], 2, "No class matches 'x'"),
+        (["--bank", "person", "--keep", "clean", *ALBUM], 2, "leaves none"),
+        (["--bank", "person", "--poison-rate", "0", *ALBUM], 2, "protects no image"),
+        (["--bank", "person", "--defence", ",", *ALBUM], 2, "--defence names nothing"),
+        (["--bank", "person", "--model", "resnet9000", *ALBUM], 2, "no model 'resnet9000'"),
+        (["--recipe", "figure1", "--model", "vgg11"], 2, "it takes no --model"),
+        (["--recipe", "figure1", "--dataset", "svhn"], 2, "A recipe names its dataset"),
+        (["--clean", "album", "--protected", "album", "--dataset", "svhn"], 2, "it takes no --dataset"),
+        (["--clean", "gone", "--protected", "album", "--image-size", "16"], 1, "gone is no folder"),
+        (["--bank", "person", "--trigger", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),
+        (["--bank", "person", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
+        (["--bank", "person", "--pairs", "gone.csv", *ALBUM], 1, "The pairs gone.csv"),
+    ],
+)
+def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:
+    done = run("evaluate", *arguments)
+    assert sentence in done.stderr, done.stderr
+    assert done.exit_code == code
+    assert "Traceback" not in done.stderr

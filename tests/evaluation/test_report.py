@@ -1,0 +1,146 @@
+"""The report says what the cells say, the worst first, and a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.page import write_report
+from unlearn_cli.evaluation.recipe import Planned
+from unlearn_cli.evaluation.report import About, make_report, recorded, worst
+from unlearn_cli.victims.datasets import DatasetSpec
+
+ABOUT = About("A <title>", "table 0", "What it is about.", "tiny", "unlearn evaluate --recipe x")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def planned(noise: str, reported: float | None = None, **labels: str) -> Planned:
+    cell = Cell(
+        images=Images(spec=DatasetSpec(source="cifar10")), noise=None if noise == "clean" else NoisePlan(bank="cifar10")
+    )
+    return Planned(cell=cell, labels={"noise": noise, "model": "resnet18", **labels}, reported=reported)
+
+
+def result(
+    curve: list[list[float]], protected: list[int], images: int = 100, defence: str = "none", **more: Any
+) -> dict[str, Any]:
+    """A cell of two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
+    epochs = [{"train": 0.9, "clean": round((30 * a + 10 * b) / 40, 4), "by_class": [a, b]} for a, b in curve]
+    training = {"model": "resnet10-w16", "epochs": len(curve), "momentum": 0.9, "weight_decay": 5e-4}
+    return {
+        "hash": f"{curve}",
+        "cell": {"training": {**training, "epochs": 2, "learning_rate": 0.1}, "defence": defence},
+        "dataset": {
+            "name": "CIFAR-10",
+            "train_images": 100,
+            "test_images": 40,
+            "classes": ["cat", "<dog>"],
+            "test_images_by_class": [30, 10],
+            "image_size": 32,
+            "sha256": "0",
+        },
+        "noise": {"seconds": 5.0, "form": "class-wise"} if protected else None,
+        "protected_images": images if protected else 0,
+        "protected_classes": protected,
+        "epochs": epochs,
+        "confusion": [[20, 10], [5, 5]],
+        "trigger": None,
+        "verification": None,
+        "seconds": 50.0,
+        "hardware": "two cores",
+        "versions": {"torch": "2"},
+        **more,
+    }
+
+
+CLEAN = result([[0.5, 0.4], [0.8, 0.6]], [])
+
+
+def test_seeds_are_one_row_and_the_worst_stands_first() -> None:
+    cells = [planned("clean"), planned("weak"), planned("strong", 0.1642), planned("strong", 0.1642)]
+    report = make_report(
+        ABOUT,
+        cells,
+        {
+            0: CLEAN,
+            1: result([[0.6, 0.6], [0.5, 0.5]], [0, 1]),
+            2: result([[0.3, 0.3], [0.1, 0.1]], [0, 1]),
+            3: result([[0.2, 0.2], [0.2, 0.2]], [0, 1]),
+        },
+    )
+    assert [row["name"] for row in report["rows"]] == ["weak", "strong", "clean"]
+    weak, strong, clean = report["rows"]
+    assert worst(report) == weak
+    assert (strong["seeds"], strong["final"]["per_seed"], strong["final"]["mean"]) == (2, [0.1, 0.2], 0.15)
+    assert (strong["peak"]["mean"], strong["curve"]) == (0.25, [0.25, 0.15])
+    assert (strong["reported"], weak["reported"]) == (0.1642, None)
+    assert strong["confusion"] == [[40, 20], [10, 10]]
+    assert strong["unprotected"]["final"]["mean"] == clean["final"]["mean"] == 0.75
+    assert strong["seconds"]["noise_share_of_training"] == 0.1
+    assert (report["chance"], report["missing"]) == (0.5, 0)
+
+
+def test_protected_classes_are_compared_with_the_same_classes_unprotected() -> None:
+    report = make_report(
+        ABOUT,
+        [planned("clean"), planned("noise", protect_classes="<dog>"), planned("noise", protect_classes="cat")],
+        {0: CLEAN, 1: result([[0.5, 0.3], [0.8, 0.0]], [1], 50)},
+    )
+    row = report["rows"][0]
+    assert row["name"] == "noise, only <dog>"
+    assert (row["protected"]["final"]["mean"], row["protected"]["peak"]["mean"]) == (0.0, 0.3)
+    assert (row["others"]["final"]["mean"], row["unprotected"]["final"]["mean"]) == (0.8, 0.6)
+    assert row["protected"]["test_images"] == 10
+    assert report["missing"] == 1
+
+
+def test_a_card_keeps_the_figures_in_a_sentence() -> None:
+    cells = [planned("clean"), planned("cifar10 (sample-wise)")]
+    report = make_report(ABOUT, cells, {0: CLEAN, 1: result([[0.3, 0.3], [0.1, 0.1]], [0, 1])})
+    (kept,) = recorded(report)
+    assert kept["form"] == "sample-wise"
+    assert (kept["protected"], kept["clean"]) == ({"final": 0.1, "peak": 0.3}, {"final": 0.75, "peak": 0.75})
+    assert "ends at 10.0% clean accuracy (peak 30.0%); on the same images unprotected at 75.0%" in kept["sentence"]
+    assert "One seed, 2 classes" in kept["sentence"]
+
+
+def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
+    verification = {
+        "pairs": 4,
+        "auc": 0.9,
+        "false_positive_rate": [0.0, 0.5, 1.0],
+        "true_positive_rate": [0.0, 1.0, 1.0],
+    }
+    cells = [planned("clean"), planned("noise", protect_classes="<dog>")]
+    results = {
+        0: {**CLEAN, "verification": verification},
+        1: result([[0.5, 0.3], [0.8, 0.0]], [1], 50, trigger=[0.9, 0.8], verification=verification),
+    }
+    path = write_report(make_report(ABOUT, cells, results), tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["schema"] == 2
+    pictures = {file.name for file in tmp_path.glob("*.png")}
+    assert pictures == {"learning-curves.png", "roc.png", "confusion-1.png", "confusion-2.png"}
+    page = path.read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert "A &lt;title&gt;" in page
+    found = next((there for name in BROWSERS if (there := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no browser is here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        for width in (1200, 400):
+            tab = browser.new_page(viewport={"width": width, "height": 800})
+            tab.goto(path.as_uri())
+            assert tab.locator("tbody tr").count() == 2
+            assert "only <dog>" in tab.locator("tbody tr").first.inner_text()
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            loaded = tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 100 && !!i.alt)")
+            assert loaded == [True] * 4
+        browser.close()

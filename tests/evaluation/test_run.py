@@ -1,0 +1,221 @@
+"""Cells are trained once, go on where they stopped, and two halves are one whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from unlearn_cli.banks.catalog import open_bank
+from unlearn_cli.errors import WorkError
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
+from unlearn_cli.evaluation.run import CellEnded, Event, Runner
+from unlearn_cli.evaluation.spread import spread
+from unlearn_cli.files import lock
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.victims.datasets import DatasetSpec
+from unlearn_cli.victims.train import EpochEnded, TrainingSettings, predict
+
+CPU = torch.device("cpu")
+TINY = TrainingSettings(model="resnet10-w16", epochs=2, batch_size=16, learning_rate=0.05)
+MADE = NoiseSettings(surrogate="resnet10-w16", max_iterations=1, noise_share=1.0, batch_size=16)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of fifteen photos."""
+    random = np.random.default_rng(0)
+    for shift, name in ((0, "day"), (60, "night")):
+        (tmp_path / "album" / name).mkdir(parents=True)
+        for i in range(15):
+            pixels = random.integers(0, 190, (16, 16, 3)) + shift
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i:02}.png")
+    return tmp_path / "album"
+
+
+def cells_of(folder: Path) -> list[Cell]:
+    """A clean one, one with made noise, one with half of it."""
+    clean = Cell(images=Images(spec=DatasetSpec(source=f"folder:{folder}", image_size=16)), training=TINY)
+    made = replace(clean, noise=NoisePlan(settings=MADE))
+    return [clean, made, replace(made, poison_rate=0.5)]
+
+
+def finish(runner: Runner, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    return [event.result for event in runner.run(cells) if isinstance(event, CellEnded)]
+
+
+def what_was_measured(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in ("seconds", "date", "noise")}
+
+
+def test_two_halves_are_one_whole(folder: Path, tmp_path: Path) -> None:
+    cells = cells_of(folder)
+    whole = finish(Runner(tmp_path / "whole", CPU), cells)
+    events = Runner(tmp_path / "parts", CPU).run(cells)
+    seen: list[Event] = []
+    while sum(isinstance(event, EpochEnded) for event in seen) < 3:  # in the middle of the second training
+        seen.append(next(events))
+    events.close()  # type: ignore[attr-defined]
+    again = list(Runner(tmp_path / "parts", CPU).run(cells))
+    ended = [event for event in again if isinstance(event, CellEnded)]
+    assert [event.kept for event in ended] == [True, False, False]
+    assert [what_was_measured(event.result) for event in ended] == [what_was_measured(result) for result in whole]
+    # The interrupted training goes on with its second epoch; nothing is left of it when it is over.
+    names = {path.suffix for path in (tmp_path / "parts" / "cells").iterdir()}
+    assert names == {".json", ".png"}
+    assert all(event.kept for event in Runner(tmp_path / "parts", CPU).run(cells) if isinstance(event, CellEnded))
+
+
+def test_what_is_counted_of_a_cell(folder: Path, tmp_path: Path) -> None:
+    clean, made, half = finish(Runner(tmp_path / "out", CPU), cells_of(folder))
+    assert (clean["protected_images"], made["protected_images"], half["protected_images"]) == (0, 24, 12)
+    assert (clean["noise"], made["noise"]["form"]) == (None, "class-wise")
+    assert made["noise"]["sha256"] == half["noise"]["sha256"]  # made once
+    assert len(list((tmp_path / "out" / "noise").glob("*.safetensors"))) == 2  # the bank and its surrogate
+    for result in (clean, made, half):
+        confusion, last = np.array(result["confusion"]), result["epochs"][-1]
+        assert confusion.sum() == result["dataset"]["test_images"] == 6
+        assert confusion.trace() / 6 == pytest.approx(last["clean"], abs=1e-4)
+        assert (confusion.diagonal() / 3).tolist() == pytest.approx(last["by_class"], abs=1e-4)
+
+
+def test_a_cells_name_is_what_it_is_and_not_where(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    name = hash_of(identity(cell, Library()))
+    moved = folder.rename(tmp_path / "elsewhere")
+    (same, made, _) = cells_of(moved)
+    assert hash_of(identity(same, Library())) == name
+    others = [
+        replace(same, training=replace(TINY, seed=1)),
+        replace(same, defence="gray"),
+        replace(same, images=replace(same.images, train_size=20)),
+        made,
+        replace(made, poison_rate=0.5),
+        replace(made, noise=NoisePlan(settings=replace(MADE, epsilon=9))),
+        replace(made, noise=NoisePlan(bank="cifar10")),
+        replace(made, noise=NoisePlan(bank="cifar10", fitted=True)),
+    ]
+    names = {hash_of(identity(other, Library())) for other in others}
+    assert len(names | {name}) == 9
+    Image.new("RGB", (16, 16)).save(moved / "day" / "00.png")
+    assert hash_of(identity(same, Library())) not in names | {name}
+
+
+def test_clean_images_alone_are_one_cell_whatever_the_noise(folder: Path) -> None:
+    _, _, half = cells_of(folder)
+    alone = replace(half, keep="clean")
+    other = replace(alone, noise=NoisePlan(bank="cifar10"))
+    assert hash_of(identity(alone, Library())) == hash_of(identity(other, Library()))
+
+
+def test_what_another_process_works_on_is_left_to_it(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    path = tmp_path / "out" / "locks" / hash_of(identity(cell, Library()))
+    path.parent.mkdir(parents=True)
+    with path.open("w") as file:
+        assert lock(file)
+        assert list(Runner(tmp_path / "out", CPU).run([cell])) == []
+    assert len(finish(Runner(tmp_path / "out", CPU), [cell])) == 1
+
+
+def test_a_damaged_result_says_so(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    path = tmp_path / "cells" / f"{hash_of(identity(cell, Library()))}.json"
+    path.parent.mkdir()
+    for text, because in (("{", "damaged"), ('{"schema": 9}', "this version")):
+        path.write_text(text)
+        with pytest.raises(WorkError, match=because):
+            finish(Runner(tmp_path, CPU), [cell])
+
+
+def test_cells_are_spread_over_processes(folder: Path, tmp_path: Path) -> None:
+    cells = cells_of(folder)
+    spread(cells, tmp_path / "spread", CPU, "the command", jobs=2)
+    events = list(Runner(tmp_path / "spread", CPU).run(cells))
+    assert all(isinstance(event, CellEnded) and event.kept for event in events)
+    assert len(events) == 3
+    assert {event.result["command"] for event in events if isinstance(event, CellEnded)} == {"the command"}
+
+
+def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    damaged = tmp_path / "cells" / f"{hash_of(identity(cell, Library()))}.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    with pytest.raises(WorkError, match=r"damaged.*The cells that are done stay"):
+        spread([cell], tmp_path, CPU, "", jobs=1)
+
+
+def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'unlearn[ray]'")
+    cells = cells_of(folder)[:2]
+    spread(cells, tmp_path / "ray", CPU, "by ray", jobs=2, engine="ray")
+    local = finish(Runner(tmp_path / "here", CPU, command="by ray"), cells)
+    by_ray = finish(Runner(tmp_path / "ray", CPU), cells)
+    assert [what_was_measured(result)["confusion"] for result in by_ray] == [result["confusion"] for result in local]
+
+
+def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a family each protected class has another pattern; the defence's filter comes after the noise."""
+    seen: list[torch.Tensor] = []
+
+    def record(model: nn.Module, images: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:
+        seen.append(images)
+        return predict(model, images, batch_size)
+
+    monkeypatch.setattr("unlearn_cli.evaluation.run.predict", record)
+    (cell, *_) = cells_of(folder)
+    for name in ("gray", "orthogonal-projection"):
+        seen.clear()
+        protected = replace(cell, noise=NoisePlan(bank="person"), trigger=True, defence=name)
+        (result,) = finish(Runner(tmp_path / name, CPU), [protected])
+        assert len(result["trigger"]) == 2
+        test, day, night = seen
+        noise = [with_it - test[place] for with_it, place in ((day.float(), slice(3, 6)), (night.float(), slice(0, 3)))]
+        assert not torch.equal(*(part.mean(0) for part in noise))
+        if name == "gray":
+            assert all(torch.equal(part[:, 0], part[:, 2]) for part in seen)
+    only = replace(cell, noise=NoisePlan(bank="person"), trigger=True, protect_classes=("night",))
+    (result,) = finish(Runner(tmp_path / "only", CPU), [only])
+    assert result["trigger"][0] is None
+    assert 0 <= result["trigger"][1] <= 1
+
+
+def test_other_pairs_are_another_cell(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    pairs = folder / "pairs.csv"
+    pairs.write_text("first,second,same\nday/00.png,day/01.png,1\nday/00.png,night/00.png,0\n")
+    verified = replace(cell, pairs=pairs)
+    (result,) = finish(Runner(tmp_path / "out", CPU), [verified])
+    assert result["verification"]["pairs"] == 2
+    names = {hash_of(identity(one, Library())) for one in (cell, verified)}
+    Image.new("RGB", (16, 16)).save(folder / "night" / "00.png")
+    names.add(hash_of(identity(verified, Library())))
+    assert len(names) == 3
+    pairs.write_text("first,second,same\nday/00.png,gone.png,1\nday/00.png,night/00.png,0\n")
+    with pytest.raises(WorkError, match=r"name gone\.png"):
+        identity(verified, Library())
+    with pytest.raises(WorkError, match="cannot be read"):
+        identity(replace(cell, pairs=folder / "gone.csv"), Library())
+
+
+def test_the_shipped_bank_takes_away_what_a_victim_could_learn(cifar10: Path, tmp_path: Path) -> None:
+    images = Images(spec=DatasetSpec(source="cifar10", data_dir=cifar10), train_size=4000, test_size=1000)
+    training = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=64)
+    clean = Cell(images=images, training=training)
+    protected = replace(clean, noise=NoisePlan(bank="cifar10"), trigger=True)
+    of_clean, of_protected = finish(Runner(tmp_path, CPU), [clean, protected])
+    assert of_clean["epochs"][-1]["clean"] > 0.38
+    assert of_protected["epochs"][-1]["clean"] < 0.25
+    assert of_protected["epochs"][-1]["train"] > 0.9  # it did learn: the noise
+    assert min(of_protected["trigger"]) > 0.5  # which names an image by itself
+    assert of_protected["noise"]["sha256"] == open_bank("cifar10").sha256

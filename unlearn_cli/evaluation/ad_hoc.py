@@ -1,0 +1,39 @@
+"""Cells for what a user asks for without a recipe: networks x augmentations x defences, protected and clean."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from unlearn_cli.evaluation.cell import Cell
+from unlearn_cli.evaluation.defences.registry import parse_defence
+from unlearn_cli.evaluation.recipe import Planned
+
+
+def ad_hoc(
+    protected: Cell, *, noise: str, models: Sequence[str], augments: Sequence[str], defences: Sequence[str], seeds: int
+) -> list[Planned]:
+    """The protected cell for every network, augmentation, defence and seed, and its clean baseline before each.
+
+    Raises ``UsageError`` for a defence that there is not.
+    """
+    many = {"model": models, "augment": augments, "defence": defences}
+    planned = []
+    first = protected.training.seed
+    for seed, model, augment, defence in itertools.product(range(first, first + seeds), models, augments, defences):
+        training = replace(protected.training, model=model, augment=augment, seed=seed)
+        cell = replace(protected, training=training, defence=parse_defence(defence).name)
+        clean = replace(
+            cell, noise=None, protected_tree=None, poison_rate=1.0, protect_classes=(), keep="all", trigger=False
+        )
+        chosen = {"model": model, "augment": augment, "defence": cell.defence}
+        labels = {key: chosen[key] for key, values in many.items() if key == "model" or len(values) > 1}
+        if cell.defence != "none":
+            labels["defence"] = cell.defence
+        planned.append(Planned(cell=clean, labels={"noise": "clean", **labels}))
+        own = {"poison_rate": f"{cell.poison_rate:g}"} if cell.poison_rate < 1 else {}
+        own |= {"protect_classes": ",".join(cell.protect_classes)} if cell.protect_classes else {}
+        own |= {"keep": cell.keep} if cell.keep != "all" else {}
+        planned.append(Planned(cell=cell, labels={"noise": noise, **labels, **own}))
+    return planned

@@ -1,0 +1,1 @@
+"""What a scraper does against protection: one file for each defence, with its source."""

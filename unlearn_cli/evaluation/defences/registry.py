@@ -1,0 +1,44 @@
+"""The defences by the names that ``--defence`` takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.defences.adversarial import adversarial
+from unlearn_cli.evaluation.defences.defence import Defence
+from unlearn_cli.evaluation.defences.jpeg import jpeg
+from unlearn_cli.evaluation.defences.orthogonal_projection import orthogonal_projection
+from unlearn_cli.evaluation.defences.squeeze import bit_depth, blur, gray
+from unlearn_cli.evaluation.defences.ueraser import ueraser_like
+
+PLAIN: dict[str, Callable[[], Defence]] = {
+    "none": lambda: Defence(name="none"),
+    "gray": gray,
+    "blur": blur,
+    "orthogonal-projection": orthogonal_projection,
+    "ueraser-like": ueraser_like,
+}
+NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
+    "jpeg": (jpeg, 10, 1, 95),
+    "bit-depth": (bit_depth, 2, 1, 7),
+    "adversarial": (adversarial, 8, 1, 127),
+}
+"""What makes it, the number where none is given, and the least and the largest."""
+
+NAMES = "none, jpeg:QUALITY, gray, blur, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, ueraser-like"
+
+
+def parse_defence(text: str) -> Defence:
+    """The defence that a text such as ``jpeg:10`` or ``gray`` names. Raises ``UsageError`` for none."""
+    if text in PLAIN:
+        return PLAIN[text]()
+    if match := re.fullmatch(r"([a-z-]+)(?::(\d+))?", text):
+        make, usual, least, most = NUMBERED.get(match[1], (None, 0, 1, 0))
+        number = int(match[2] or usual)
+        if make is not None and least <= number <= most:
+            return make(number)
+        if make is not None:
+            raise UsageError(f"--defence {match[1]} takes a number from {least} to {most}: {match[1]}:{usual}.")
+    raise UsageError(f"There is no defence '{text}'. Use one of {NAMES}.")

@@ -1,0 +1,80 @@
+"""What is counted of a victim: confusion, intervals, and the verification of people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share of the test images, 0 to 1, over several seeds."""
+
+    per_seed: tuple[float, ...]
+    low: float
+    high: float
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return sum(self.per_seed) / len(self.per_seed)
+
+
+def confusion(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Counts ``[K, K]``: a row for each class, a column for what its images were named."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def figure(per_seed: Sequence[float], test_images: int) -> Figure:
+    """A 95 % interval about the mean of the seeds.
+
+    Two things make a share uncertain, and their half-widths are added in quadrature: that the test
+    set is a sample (Wilson, 1927, for the mean as one share of ``test_images``: all seeds share one
+    test set) and, with two seeds or more, that the seeds are (Student's t). With one seed the
+    interval tells nothing of other seeds.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    mean, count = sum(per_seed) / len(per_seed), len(per_seed)
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    centre = (mean + z**2 / (2 * test_images)) / (1 + z**2 / test_images)
+    half = z / (1 + z**2 / test_images) * math.sqrt(mean * (1 - mean) / test_images + (z / (2 * test_images)) ** 2)
+    below, above = mean - (centre - half), centre + half - mean
+    seeds = 0.0
+    if count > 1:
+        spread = math.sqrt(sum((value - mean) ** 2 for value in per_seed) / (count - 1))
+        seeds = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * spread / math.sqrt(count)
+    low, high = mean - math.hypot(below, seeds), mean + math.hypot(above, seeds)
+    return Figure(tuple(per_seed), max(0.0, low), min(1.0, high))
+
+
+@dataclass(frozen=True)
+class Roc:
+    """A receiver operating characteristic: rates over all thresholds, from the strictest on."""
+
+    false_positive_rate: tuple[float, ...]
+    true_positive_rate: tuple[float, ...]
+    auc: float
+
+
+def roc(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> Roc:
+    """How well scores tell pairs of one person (``same``) from others; ties share a threshold.
+
+    Raises ``ValueError`` if all pairs are alike.
+    """
+    if same.all() or not same.any():
+        raise ValueError("pairs of one person and of two are needed")
+    order = np.argsort(-scores, kind="stable")
+    ordered, hits = scores[order], same[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    true = np.concatenate([[0], np.cumsum(hits)[ends]]) / hits.sum()
+    false = np.concatenate([[0], np.cumsum(~hits)[ends]]) / (~hits).sum()
+    area = float(np.sum(np.diff(false) * (true[1:] + true[:-1]) / 2))
+    return Roc(tuple(false.tolist()), tuple(true.tolist()), area)

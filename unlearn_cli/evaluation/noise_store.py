@@ -1,0 +1,79 @@
+"""The noise that cells share: each made once, kept as a bank in the evaluation's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.card import card_path
+from unlearn_cli.banks.catalog import open_bank
+from unlearn_cli.evaluation.cell import Images, Library, NoisePlan, hash_of, noise_identity
+from unlearn_cli.files import lock
+from unlearn_cli.noise.bank_file import provenance_of, write_bank
+from unlearn_cli.noise.events import Event, Finished
+from unlearn_cli.noise.make import make_noise
+from unlearn_cli.noise.mixture import mix
+from unlearn_cli.victims.workers import Workers
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@dataclass(frozen=True)
+class NoiseMaking:
+    """A cell's noise is being made."""
+
+    event: Event
+
+
+class NoiseStore:
+    """Banks by what they were asked to be."""
+
+    def __init__(self, output: Path, device: torch.device, library: Library, command: str, workers: Workers) -> None:
+        self.folder, self.device, self.library = output / "noise", device, library
+        self.command, self.workers = command, workers
+
+    def make(self, plan: NoisePlan, on: Images) -> Iterator[NoiseMaking]:
+        """Make what noise of a plan is not there yet; what another process is making is waited for."""
+        for part in plan.parts:
+            yield from self.make(part, on)
+        if plan.settings is None:
+            return
+        path, where = self._path(plan, on), plan.made_on or on
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as file:
+            while self.workers.rank == 0 and not lock(file):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            # The card is written last. The first worker's look counts for all.
+            if not self.workers.agree(path.is_file() and card_path(path).is_file(), self.device):
+                yield from self._search(plan, where, path)
+
+    def bank(self, plan: NoisePlan, on: Images) -> Bank:
+        """The bank of a plan whose noise is made."""
+        if plan.parts:
+            banks = [self.bank(part, on) for part in plan.parts]
+            key = hash_of({"parts": [bank.sha256 for bank in banks], "uniform": plan.uniform})
+            path = self.folder / f"{key}.safetensors"
+            if self.workers.rank == 0:
+                save_bank(path, *mix(banks, plan.uniform))
+            self.workers.wait()
+            return load_bank(path)
+        return open_bank(plan.bank) if plan.bank is not None else load_bank(self._path(plan, on))
+
+    def _search(self, plan: NoisePlan, where: Images, path: Path) -> Iterator[NoiseMaking]:
+        assert plan.settings is not None
+        data = self.library.train(where)
+        for event in make_noise(data, plan.settings, self.device, workers=self.workers):
+            if not isinstance(event, Finished):
+                yield NoiseMaking(event)
+            elif self.workers.rank == 0:
+                provenance = provenance_of(data, plan.settings, where.spec.crop, plan.family)
+                write_bank(path, event, provenance, plan.settings, self.device, self.command)
+        self.workers.wait()
+
+    def _path(self, plan: NoisePlan, on: Images) -> Path:
+        return self.folder / f"{hash_of(noise_identity(plan, on, self.library))}.safetensors"

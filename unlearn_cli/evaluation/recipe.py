@@ -1,0 +1,303 @@
+"""Recipes: the paper's experiments as TOML files in the package, and the cells that they come to at a scale."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.victims.datasets import DatasetSpec
+from unlearn_cli.victims.train import TrainingSettings
+
+FOLDER = Path(__file__).parent / "recipes"
+
+AXES = (
+    "model", "noise", "poison_rate", "keep", "protect_classes", "augment", "defence", "epsilon", "trigger", "joined",
+)  # fmt: skip
+"""What a recipe's cells may differ in."""
+
+OF_BASELINES = ("model", "noise", "augment", "defence", "joined")
+"""What a cell without protection may differ in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How large an evaluation is: the paper's size, or what two cores get through, or what only shows that it runs."""
+
+    name: str
+    train_size: int | None = None
+    test_size: int | None = None
+    epochs: int | None = None
+    """In place of the recipe's."""
+    image_size: int | None = None
+    """At most, of images that have no size of their own."""
+    models: Mapping[str, str | None] = field(default_factory=dict)
+    """Smaller networks in place of the paper's; None leaves a cell out."""
+    noise: Mapping[str, Any] = field(default_factory=dict)
+    sample_wise: Mapping[str, Any] = field(default_factory=dict)
+
+    def model(self, name: str) -> str | None:
+        """The network that stands for one of the paper's."""
+        return self.models.get(name, name)
+
+
+SMALL = {"resnet18": "resnet10-w16", "vgg11": "vgg11-w16", "resnet50": None, "densenet121": None}
+SCALES = {
+    "paper": Scale(name="paper", noise={"surrogate": "resnet18"}),
+    "cpu": Scale(
+        name="cpu",
+        train_size=10_000,
+        epochs=12,
+        image_size=64,
+        models=SMALL,
+        noise={"surrogate": "resnet10-w16"},
+        # Few long rounds: a pass over all images with 20 steps is nearly all of the time.
+        sample_wise={"surrogate_steps": 80, "max_iterations": 4, "precision": "bf16"},
+    ),
+    "tiny": Scale(
+        name="tiny",
+        train_size=200,
+        test_size=200,
+        epochs=1,
+        image_size=32,
+        models={**SMALL, "resnet50": "resnet10-w16", "densenet121": "resnet10-w16"},
+        noise={"surrogate": "resnet10-w16", "max_iterations": 1, "surrogate_epochs": 1},
+        sample_wise={"noise_steps": 2},
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A cell, and what it is called where it stands beside others."""
+
+    cell: Cell
+    labels: dict[str, str]
+    reported: float | None = None
+    """The paper's clean accuracy, 0 to 1, where it is known here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment of the paper."""
+
+    name: str
+    title: str
+    source: str
+    about: str
+    data: dict[str, Any]
+    noises: dict[str, dict[str, Any]]
+    joins: dict[str, dict[str, Any]]
+    blocks: list[dict[str, Any]]
+    training: dict[str, Any]
+    reported: list[dict[str, Any]]
+    scales: dict[str, dict[str, Any]]
+    pairs: bool
+    """Whether it verifies people, for which it needs pairs of photos."""
+
+    @property
+    def needs_folder(self) -> bool:
+        """Whether the user has to name the images."""
+        return bool(self.data["dataset"] == "folder")
+
+
+def recipe_names() -> list[str]:
+    """All that are shipped."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """Raises ``UsageError`` for a name that is none."""
+    if name not in recipe_names():
+        raise UsageError(f"There is no recipe '{name}'. --list-recipes names them: {', '.join(recipe_names())}.")
+    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return Recipe(
+        name=name,
+        title=content["title"],
+        source=content["source"],
+        about=content["about"].strip(),
+        data=content["data"],
+        noises=content.get("noises", {}),
+        joins=content.get("joins", {}),
+        blocks=content["cells"],
+        training=content.get("training", {}),
+        reported=content.get("reported", []),
+        scales=content.get("scales", {}),
+        pairs=content.get("pairs", False),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a user says about where a recipe's images are."""
+
+    folder: Path | None = None
+    data_dir: Path | None = None
+    download: bool = False
+    pairs: Path | None = None
+
+
+def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0,)) -> list[Planned]:
+    """The cells of a recipe, seed by seed, the clean baselines first. Raises ``UsageError`` for a missing folder."""
+    if recipe.needs_folder and source.folder is None:
+        raise UsageError(f"The recipe {recipe.name} needs --dataset folder:PATH: {recipe.data['what']}.")
+    if recipe.pairs and source.pairs is None:
+        raise UsageError(f"The recipe {recipe.name} needs --pairs FILE.csv, with columns first, second and same.")
+    found: dict[tuple[int, str], Planned] = {}
+    for seed in seeds:
+        for block in recipe.blocks:
+            for chosen in _product(block):
+                planned = _planned(recipe, scale, source, chosen, seed)
+                if planned is not None:
+                    found.setdefault((seed, str(planned.cell)), planned)
+    return sorted(found.values(), key=lambda planned: (planned.cell.training.seed, planned.cell.noise is not None))
+
+
+def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
+    """Those whose labels match ``key=value,key=value``, and their clean baselines; a value may be several, by ``|``.
+
+    No training is there twice. Raises ``UsageError`` for a key that there is not, and if none matches.
+    """
+    once = list({str((one.cell, one.labels)): one for one in planned}.values())
+    if not text:
+        return once
+    # A value may have commas: bird,cat. Only one that is followed by a key and = ends it.
+    pairs = [part.partition("=") for part in re.split(r",(?=[^,=]*=)", text)]
+    keys = sorted({key for one in once for key in one.labels})
+    for key, sign, _ in pairs:
+        if not sign or key.strip() not in keys:
+            raise UsageError(f"--cells takes key=value pairs; there is no '{key.strip()}'. Keys: {', '.join(keys)}.")
+    wanted = {key.strip(): value.strip().split("|") for key, _, value in pairs}
+    if len(wanted) < len(pairs):
+        raise UsageError("--cells has a key twice. Several values of one are separated by |.")
+    kept = [one for one in once if all(one.labels.get(key) in values for key, values in wanted.items())]
+    if not kept:
+        raise UsageError(f"No cell has {text}. There are: {'; '.join(sorted({_said(one) for one in once}))}.")
+    return [
+        one for one in once if one in kept or (one.cell.noise is None and any(_is_baseline(one, of) for of in kept))
+    ]
+
+
+def _is_baseline(clean: Planned, of: Planned) -> bool:
+    """Whether a clean cell trains the victim of another on the same images."""
+    one, other = clean.cell, of.cell
+    return (one.training, one.defence, one.images, one.joined) == (
+        other.training,
+        other.defence,
+        other.images,
+        other.joined,
+    )
+
+
+def _said(planned: Planned) -> str:
+    return ", ".join(f"{key}={value}" for key, value in planned.labels.items())
+
+
+def _product(block: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of a block's lists."""
+    if unknown := set(block) - set(AXES):
+        raise UsageError(f"A recipe's cells have no '{unknown.pop()}'.")
+    lists = [value if isinstance(value, list) else [value] for value in block.values()]
+    return [dict(zip(block, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any], seed: int) -> Planned | None:
+    model = scale.model(chosen.get("model", "resnet18"))
+    if model is None:
+        return None
+    images = images_at(recipe.data, scale, source, recipe.scales.get(scale.name, {}))
+    noise = chosen.get("noise", "clean")
+    training = TrainingSettings(
+        **{**recipe.training, "epochs": _epochs(recipe, scale), "model": model, "seed": seed}
+        | ({"augment": chosen["augment"]} if "augment" in chosen else {})
+    )
+    classes = chosen.get("protect_classes", "")
+    joined = chosen.get("joined")
+    cell = Cell(
+        images=images,
+        joined=_joined(recipe.joins[joined], scale, source) if joined else None,
+        noise=None if noise == "clean" else noise_plan(noise, recipe, scale, source, chosen.get("epsilon")),
+        # A baseline is the same for all that are compared with it.
+        poison_rate=chosen.get("poison_rate", 1.0) if noise != "clean" else 1.0,
+        protect_classes=tuple(part for part in classes.split(",") if part) if noise != "clean" else (),
+        keep=chosen.get("keep", "all") if noise != "clean" else "all",
+        training=training,
+        defence=chosen.get("defence", "none"),
+        trigger=chosen.get("trigger", False) and noise != "clean",
+        pairs=source.pairs if recipe.pairs else None,
+    )
+    told = chosen if noise != "clean" else {key: chosen[key] for key in chosen if key in OF_BASELINES}
+    labels = {"model": chosen.get("model", "resnet18"), "noise": noise} | {key: str(told[key]) for key in told}
+    if cell.noise is not None and cell.noise.settings is not None:
+        labels |= {"form": cell.noise.settings.form, "method": cell.noise.settings.method}
+    reported = [one["percent"] / 100 for one in recipe.reported if _matches(one, labels)]
+    return Planned(cell=cell, labels=labels, reported=reported[0] if reported else None)
+
+
+def _joined(data: dict[str, Any], scale: Scale, source: Source) -> Images:
+    """Images that join others: as many as the recipe says at this scale."""
+    return replace(images_at(data, scale, source, {}), **data.get("scales", {}).get(scale.name, {}))
+
+
+def _matches(reported: dict[str, Any], labels: dict[str, str]) -> bool:
+    return all(labels.get(key) == str(value) for key, value in reported.items() if key != "percent")
+
+
+def _epochs(recipe: Recipe, scale: Scale) -> int:
+    own = recipe.scales.get(scale.name, {}).get("epochs")
+    return int(own or scale.epochs or recipe.training.get("epochs", 60))
+
+
+def images_at(data: dict[str, Any], scale: Scale, source: Source, own: dict[str, Any]) -> Images:
+    """A recipe's images at a scale. ``own`` is what the recipe itself says of it."""
+    data = {**data, **{key: value for key, value in own.items() if key in ("image_size", "crop")}}
+    name, size = data["dataset"], data.get("image_size")
+    if size is not None and scale.image_size is not None and "image_size" not in own:
+        size = min(size, scale.image_size)
+    spec = DatasetSpec(
+        source=f"folder:{source.folder}" if name == "folder" else name,
+        data_dir=None if name == "folder" else source.data_dir,
+        download=source.download and name != "folder",
+        image_size=size,
+        crop=data.get("crop"),
+        classes=tuple(data.get("classes", "").split(",")) if data.get("classes") else (),
+        first_classes=data.get("first_classes"),
+        class_map=tuple(data.get("class_map", {}).items()),
+        least_classes=data.get("least_classes", 2),
+    )
+    return Images(
+        spec=spec, train_size=own.get("train_size", scale.train_size), test_size=own.get("test_size", scale.test_size)
+    )
+
+
+def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, epsilon: int | None) -> NoisePlan:
+    """The noise of this name in a recipe, at a scale."""
+    if name not in recipe.noises:
+        raise UsageError(f"The recipe {recipe.name} has no noise '{name}'.")
+    said = dict(recipe.noises[name])
+    if "mix" in said:
+        parts = tuple(noise_plan(part, recipe, scale, source, epsilon) for part in said["mix"])
+        return NoisePlan(parts=parts, uniform=said.get("uniform", 0))
+    on, family = said.pop("on", None), said.pop("family", None)
+    if "bank" in said:
+        return NoisePlan(bank=said["bank"], fitted=said.get("fitted", False))
+    known = {item.name for item in fields(NoiseSettings)}
+    if unknown := set(said) - known:
+        raise UsageError(f"The noise '{name}' has no setting '{unknown.pop()}'.")
+    settings = NoiseSettings(**{**scale.noise, **said})
+    if settings.form == "sample-wise" and settings.method == "error-min":
+        settings = replace(settings, **scale.sample_wise)
+    elif settings.form == "sample-wise" and "noise_steps" in scale.sample_wise:
+        settings = replace(settings, noise_steps=scale.sample_wise["noise_steps"])
+    if epsilon is not None:
+        settings = replace(settings, epsilon=epsilon)
+    own = recipe.scales.get(scale.name, {})
+    made_on = images_at({**recipe.data, **on}, scale, source, {**own, **on}) if on else None
+    return NoisePlan(settings=settings, made_on=made_on, family=family)

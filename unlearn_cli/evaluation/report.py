@@ -1,0 +1,240 @@
+"""The report: what the cells that are done come to, as one JSON document (docs/reference/report.md)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from unlearn_cli import __version__
+from unlearn_cli.evaluation.cell import hash_of
+from unlearn_cli.evaluation.metrics import Figure, figure
+from unlearn_cli.evaluation.recipe import Planned
+from unlearn_cli.evaluation.run import Result
+
+REPORT_SCHEMA = 2
+LABELS_NOT_SHOWN = ("form", "method")
+NAMES = {"poison_rate": "share", "protect_classes": "only", "keep": "train on", "augment": "", "defence": "against"}
+"""Of labels, as a reader sees them."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report is of."""
+
+    title: str
+    source: str
+    text: str
+    scale: str
+    command: str
+
+
+def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, Result]) -> dict[str, Any]:
+    """The report of those planned cells (by their index) that have a result; the worst for the user first.
+
+    Cells that differ by their seed alone are one row. The worst case is the protected row with the
+    highest clean accuracy at its peak: what a scraper can still get.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for index, one in enumerate(planned):
+        group = groups.setdefault(tuple(sorted(one.labels.items())), []) if index in results else []
+        if index in results and all(results[index]["hash"] != results[other]["hash"] for other in group):
+            group.append(index)
+    found = [[results[i] for i in group] for group in groups.values()]
+    rows = [_row([planned[i] for i in group], of) for group, of in zip(groups.values(), found, strict=True)]
+    for row in rows:
+        row["name"] = _name(row, rows)
+        if row["protected_images"] and (clean := baseline(rows, row)) is not None:
+            of = found[rows.index(clean)]
+            row["unprotected"] = _accuracies(of, row["protected_classes"] if row["protected"] else None)
+    rows.sort(key=lambda row: (row["protected_images"] == 0, -(row["protected"] or row)["peak"]["mean"]))
+    first = next(iter(results.values()), None)
+    return {
+        "schema": REPORT_SCHEMA,
+        "title": about.title,
+        "source": about.source,
+        "about": about.text,
+        "scale": about.scale,
+        "command": about.command,
+        "missing": len(planned) - len(results),
+        "dataset": first["dataset"] if first else None,
+        "chance": 1 / len(first["dataset"]["classes"]) if first else None,
+        "rows": rows,
+        "versions": first["versions"] if first else {"unlearn": __version__},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
+    """Several seeds of one cell."""
+    first, data = results[0], results[0]["dataset"]
+    protected = first["protected_classes"]
+    others = [label for label in range(len(data["classes"])) if label not in protected]
+    groups: dict[str, list[int] | None] = {"all": None}
+    if protected and others:
+        groups |= {"protected": protected, "others": others}
+    accuracies = {name: _accuracies(results, labels) for name, labels in groups.items()}
+    whole = accuracies["all"]
+    assert whole is not None  # A test set without any image is refused where it is loaded.
+    noise = first["noise"]
+    training = statistics.mean(result["seconds"] for result in results)
+    return {
+        "labels": {key: value for key, value in planned[0].labels.items() if key not in LABELS_NOT_SHOWN},
+        "reported": planned[0].reported,
+        "cells": [result["hash"] for result in results],
+        "seeds": len(results),
+        **whole,
+        "protected": accuracies.get("protected"),
+        "others": accuracies.get("others"),
+        "train_final": round(statistics.mean(result["epochs"][-1]["train"] for result in results), 4),
+        "protected_classes": protected,
+        "unprotected": None,
+        "train_images": data["train_images"],
+        "protected_images": first["protected_images"],
+        "noise": noise,
+        "seconds": {
+            "training": round(training, 1),
+            "noise": noise["seconds"] if noise else None,
+            "noise_share_of_training": round(noise["seconds"] / training, 3) if noise and noise["seconds"] else None,
+        },
+        "confusion": _summed([result["confusion"] for result in results]),
+        "trigger": _means([result["trigger"] for result in results]) if first["trigger"] else None,
+        "auc": _means([[result["verification"]["auc"]] for result in results])[0] if first["verification"] else None,
+        "verification": [result["verification"] for result in results] if first["verification"] else None,
+        "like": _like(first["cell"]),
+        "training": first["cell"]["training"],
+        "defence": first["cell"]["defence"],
+        "hardware": first["hardware"],
+    }
+
+
+def _like(cell: Mapping[str, Any]) -> str:
+    """The same for rows that differ in their protection and seed alone: these may be compared."""
+    training = {key: value for key, value in cell["training"].items() if key != "seed"}
+    return hash_of({**{key: cell.get(key) for key in ("images", "joined", "defence")}, "training": training})
+
+
+def _means(of: list[list[float | None]]) -> list[float | None]:
+    """Over the seeds; None where one has none."""
+    return [
+        None
+        if any(value is None for value in values)
+        else round(statistics.mean(v for v in values if v is not None), 4)
+        for values in zip(*of, strict=True)
+    ]
+
+
+def _accuracies(results: list[Result], labels: list[int] | None) -> dict[str, Any] | None:
+    """Final and peak accuracy on the test images of some classes (or all), and the mean curve; None without images."""
+    counts = results[0]["dataset"]["test_images_by_class"]
+    among = sum(counts[label] for label in labels) if labels is not None else sum(counts)
+    if among == 0:
+        return None
+    curves = [_curve(result, labels) for result in results]
+    return {
+        "final": _told(figure([curve[-1] for curve in curves], among)),
+        "peak": _told(figure([max(curve) for curve in curves], among)),
+        "curve": [round(statistics.mean(values), 4) for values in zip(*curves, strict=True)],
+        "test_images": among,
+    }
+
+
+def _curve(result: Result, labels: list[int] | None) -> list[float]:
+    if labels is None:
+        return [epoch["clean"] for epoch in result["epochs"]]
+    counts = result["dataset"]["test_images_by_class"]
+    among = sum(counts[label] for label in labels)
+    return [
+        sum((epoch["by_class"][label] or 0.0) * counts[label] for label in labels) / among for epoch in result["epochs"]
+    ]
+
+
+def _told(of: Figure) -> dict[str, Any]:
+    return {
+        "mean": round(of.mean, 4),
+        "low": round(of.low, 4),
+        "high": round(of.high, 4),
+        "per_seed": [round(value, 4) for value in of.per_seed],
+    }
+
+
+def _summed(tables: list[list[list[int]]]) -> list[list[int]]:
+    return [[sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*tables, strict=True)]
+
+
+def worst(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The protected row that a scraper gets most from; None without one."""
+    rows: list[dict[str, Any]] = [row for row in report["rows"] if row["protected_images"]]
+    return rows[0] if rows else None
+
+
+def baseline(rows: Sequence[dict[str, Any]], row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The clean row that a protected one is compared with: the same victim on the same images, none left out."""
+    for one in rows:
+        if one["like"] == row["like"] and one["protected_images"] == 0 and one["train_images"] == row["train_images"]:
+            return one
+    return None
+
+
+def _name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row in a few words: its noise, and what else tells it apart."""
+    parts = [str(row["labels"].get("noise", "clean"))]
+    for key in dict.fromkeys(key for one in rows for key in one["labels"]):
+        values = {one["labels"].get(key) for one in rows}
+        value = row["labels"].get(key)
+        if key == "model" and len({one["training"]["model"] for one in rows}) > 1:
+            parts.append(row["training"]["model"])
+        elif key not in ("noise", "model", "trigger") and value is not None and len(values) > 1:
+            parts.append(f"{NAMES.get(key, key)} {value}".strip())
+    return ", ".join(parts)
+
+
+def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a bank's card keeps of each protected row, with its figures in one sentence."""
+    found = []
+    for row in report["rows"]:
+        clean = row["unprotected"]
+        if clean is None:
+            continue
+        form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else row["noise"]["form"]
+        short = {
+            name: {key: of[key]["mean"] for key in ("final", "peak")}
+            for name, of in (("clean", clean), ("protected", row))
+        }
+        found.append(
+            {
+                "sentence": _sentence(report, row, clean, form),
+                "form": form,
+                **short,
+                "labels": row["labels"],
+                "seeds": row["seeds"],
+                "dataset": {key: value for key, value in report["dataset"].items() if key != "test_images_by_class"},
+                "training": row["training"],
+                "defence": row["defence"],
+                "cells": row["cells"],
+                "command": report["command"],
+                "hardware": row["hardware"],
+                "versions": report["versions"],
+                "date": report["date"],
+            }
+        )
+    return found
+
+
+def _sentence(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[str, Any], form: str) -> str:
+    training, classes = row["training"], len(report["dataset"]["classes"])
+    how = " (noise made for each image)" if form == "sample-wise" else ""
+    all_protected = row["protected_images"] == row["train_images"]
+    protected = row["protected"] or row
+    on = "" if row["protected"] is None else " on the protected classes"
+    against = f" against {row['defence']}" if row["defence"] != "none" else ""
+    share = "all images protected" if all_protected else f"{row['protected_images']} of them protected"
+    seeds = "One seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
+    return (
+        f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {row['train_images']} "
+        f"images{how} of {report['dataset']['name']}, {share}, ends at {protected['final']['mean']:.1%} clean accuracy"
+        f"{on} (peak {protected['peak']['mean']:.1%}); on the same images unprotected at {clean['final']['mean']:.1%}. "
+        f"{seeds}, {classes} classes."
+    )

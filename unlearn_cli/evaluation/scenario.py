@@ -1,0 +1,167 @@
+"""What a cell's victim is trained and tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.catalog import open_bank
+from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan
+from unlearn_cli.evaluation.defences.defence import Filter
+from unlearn_cli.evaluation.defences.registry import parse_defence
+from unlearn_cli.evaluation.protection import Form, check_bank, protect_set
+from unlearn_cli.evaluation.verification import last_layer
+from unlearn_cli.victims.augmentations import augmentation
+from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.models import build_model
+
+BankOf = Callable[[NoisePlan, Images], Bank]
+"""The bank of a plan, for a cell with these training images."""
+
+LEAST_CLASSES = 2
+NOTHING_LEFT = "Every training image is protected, and --keep clean leaves none to train on."
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """The images of one training, as the scraper has them after its defence."""
+
+    train: ImageSet
+    test: ImageSet
+    """Clean: no image of it was ever protected."""
+    protected: Tensor
+    """bool ``[N]``: which training images carry noise."""
+    protected_classes: tuple[int, ...]
+    """Their labels; empty for a clean baseline."""
+    bank: Bank | None
+    original: ImageSet
+    """The training images before protection and defence."""
+    laid: ImageSet
+    """The same after protection, before the defence."""
+    filter: Filter | None
+
+
+def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -> Scenario:
+    """Load, protect and filter the images of a cell.
+
+    Raises ``UsageError`` for classes that are not there or nothing to train on, and what loading,
+    banks and defences raise.
+    """
+    train, test = _train(library, cell), library_test(library, cell)
+    protects = cell.noise is not None or cell.protected_tree is not None
+    wanted = protected_labels(train.classes, cell.protect_classes)
+    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed)
+    bank, laid = None, train
+    if cell.keep == "clean":
+        if bool(mask.all()):
+            raise UsageError(NOTHING_LEFT)
+        original = laid = train.at(~mask)
+        mask = torch.zeros(len(laid), dtype=torch.bool)
+    else:
+        original = train
+        if not protects:
+            mask = torch.zeros(len(train), dtype=torch.bool)
+        elif cell.protected_tree is not None:
+            laid = _from_tree(cell, library, train, mask)
+        elif cell.noise is not None:
+            bank = bank_of(cell.noise, cell.images)
+            form: Form | None = "sample-wise" if cell.noise.fitted else None
+            laid = protect_set(train, bank, form, device, seed=cell.training.seed, only=mask)
+    defence = parse_defence(cell.defence)
+    filter_ = defence.fit(laid) if defence.fit is not None else None
+    seen, shown = laid, test
+    if filter_ is not None:
+        seen, shown = replace(laid, images=filter_(laid.images)), replace(test, images=filter_(test.images))
+    named = tuple(wanted) if protects else ()
+    return Scenario(seen, shown, mask, named, bank, original, laid, filter_)
+
+
+def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> list[int]:
+    """The labels whose names match; all without a pattern. Raises ``UsageError`` for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in classes):
+            raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
+    return [
+        label
+        for label, name in enumerate(classes)
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int) -> Tensor:
+    """A random share of the images of each of these classes: a mask, bool ``[N]``.
+
+    A smaller rate protects a part of what a larger one does.
+    """
+    if not 0 <= rate <= 1:
+        raise UsageError("--poison-rate is a share from 0 to 1.")
+    mask = torch.zeros(len(data), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(seed)
+    for label in labels:
+        mine = (data.labels == label).nonzero()[:, 0]
+        order = torch.randperm(len(mine), generator=generator)
+        mask[mine[order[: round(rate * len(mine))]]] = True
+    return mask
+
+
+def join(first: ImageSet, other: ImageSet) -> ImageSet:
+    """Both datasets' images, the other's classes after the first's. Raises ``UsageError`` if they do not fit."""
+    if first.size != other.size or set(first.classes) & set(other.classes):
+        raise UsageError(f"{first.name} and {other.name} do not go together: other sizes, or classes of one name.")
+    return ImageSet(
+        torch.cat([first.images, other.images]),
+        torch.cat([first.labels, other.labels + len(first.classes)]),
+        first.classes + other.classes,
+        f"{first.name} with {', '.join(other.classes)} of {other.name}",
+        f"{first.licence}; {other.licence}",
+    )
+
+
+def library_test(library: Library, cell: Cell) -> ImageSet:
+    """The clean test images of a cell, as no defence has seen them."""
+    test = library.test(cell.images)
+    return join(test, library.test(cell.joined)) if cell.joined is not None else test
+
+
+def _train(library: Library, cell: Cell) -> ImageSet:
+    train = library.train(cell.images)
+    return join(train, library.train(cell.joined)) if cell.joined is not None else train
+
+
+def check(cell: Cell, library: Library) -> None:
+    """Raise now what would be raised in the middle of an evaluation: ``UsageError``, ``WorkError``, ``BankError``."""
+    parse_defence(cell.defence)
+    augmentation(cell.training.augment)
+    train = _train(library, cell)
+    if len(train.classes) < LEAST_CLASSES:
+        raise UsageError(f"{train.name} has {len(train.classes)} classes, and at least {LEAST_CLASSES} are needed.")
+    model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
+    if cell.pairs is not None:
+        last_layer(model)
+    wanted = protected_labels(train.classes, cell.protect_classes)
+    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed)
+    protects = cell.noise is not None or cell.protected_tree is not None
+    if cell.keep == "clean" and bool(mask.all()):
+        raise UsageError(NOTHING_LEFT)
+    if protects and not bool(mask.any()):
+        raise UsageError("--poison-rate protects no image at all. Use a larger share.")
+    if cell.trigger and cell.protected_tree is not None:
+        raise UsageError("--trigger lays a bank's noise: it needs --bank.")
+    if cell.noise is not None and cell.noise.bank is not None:
+        bank = open_bank(cell.noise.bank)
+        if cell.trigger and (bank.provenance.form == "sample-wise" or cell.noise.fitted):
+            raise UsageError("--trigger needs class-wise noise: sample-wise noise belongs to the training images.")
+        check_bank(train, bank, mask, fitted=cell.noise.fitted)
+
+
+def _from_tree(cell: Cell, library: Library, train: ImageSet, mask: Tensor) -> ImageSet:
+    """The training images, those of the mask from the tree of protected photos."""
+    assert cell.protected_tree is not None
+    protected = library.counterpart(cell.images, cell.protected_tree)
+    return replace(train, images=torch.where(mask[:, None, None, None], protected.images, train.images))

@@ -1,0 +1,118 @@
+"""Several cells at once: in processes on this machine, or as Ray's tasks on many.
+
+Each runs cells that nobody else has, into the same folder; who finds a result there takes it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+import torch
+
+from unlearn_cli.errors import UnlearnError, UsageError, WorkError
+from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.run import Runner
+from unlearn_cli.victims.workers import usable_cores
+
+
+def spread(
+    cells: Sequence[Cell], output: Path, device: torch.device, command: str, *, jobs: int, engine: str = "local"
+) -> None:
+    """Run the cells in ``jobs`` processes, over the machine's GPUs in turn; or, by Ray, each as a task.
+
+    Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is not installed.
+    """
+    if engine == "ray":
+        _by_ray(cells, output, device, command, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    problems = context.SimpleQueue()
+    threads = max(1, usable_cores() // jobs)
+    processes = [
+        context.Process(
+            target=_work_and_tell, args=(problems, list(cells), output, str(_device(device, job)), command, threads)
+        )
+        for job in range(jobs)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        for process in processes:
+            process.join()
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
+    if not problems.empty():
+        raise WorkError(f"{problems.get()} The cells that are done stay.")
+    if any(process.exitcode for process in processes):
+        raise WorkError("A process of --jobs ended early, as for want of memory. The cells that are done stay.")
+
+
+def _work_and_tell(
+    problems: SimpleQueue[str], cells: list[Cell], output: Path, device: str, command: str, threads: int
+) -> None:
+    try:
+        _work(cells, output, device, command, threads)
+    except UnlearnError as error:
+        problems.put(str(error))
+    except KeyboardInterrupt:
+        pass  # Its parent tells.
+
+
+def _device(device: torch.device, job: int) -> torch.device:
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", job % torch.cuda.device_count())
+    return device
+
+
+def _work(cells: list[Cell], output: Path, device: str, command: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    for _ in Runner(output, torch.device(device), command=command).run(cells):
+        pass
+
+
+def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: str, jobs: int) -> None:
+    try:
+        import ray  # type: ignore[import-not-found, unused-ignore]
+    except ModuleNotFoundError as error:
+        raise UsageError("--engine ray needs Ray: pip install 'unlearn[ray]'.") from error
+    if not ray.is_initialized():
+        ray.init(num_cpus=jobs if device.type == "cpu" else None, log_to_driver=False, include_dashboard=False)
+    task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)
+    folder, cells = output.absolute(), [_absolute(cell) for cell in cells]
+    threads = max(1, usable_cores() // jobs)
+    try:
+        ray.get([task.remote([cell], folder, device.type, command, threads) for cell in cells])
+    except ray.exceptions.RayTaskError as error:
+        raise WorkError(f"A Ray task failed: {error.cause} The cells that are done stay.") from error
+    except ray.exceptions.RayError as error:
+        raise WorkError(f"Ray failed: {error}. The cells that are done stay.") from error
+
+
+def _absolute(cell: Cell) -> Cell:
+    """A cell whose files are found from another working folder."""
+
+    def images(of: Images) -> Images:
+        kind, _, path = of.spec.source.partition(":")
+        source = f"folder:{Path(path).absolute()}" if kind == "folder" else of.spec.source
+        data_dir = of.spec.data_dir.absolute() if of.spec.data_dir is not None else None
+        return replace(of, spec=replace(of.spec, source=source, data_dir=data_dir))
+
+    def noise(of: NoisePlan) -> NoisePlan:
+        bank = str(Path(of.bank).absolute()) if of.bank is not None and Path(of.bank).is_file() else of.bank
+        made_on = images(of.made_on) if of.made_on is not None else None
+        return replace(of, bank=bank, made_on=made_on, parts=tuple(noise(part) for part in of.parts))
+
+    return replace(
+        cell,
+        images=images(cell.images),
+        joined=images(cell.joined) if cell.joined is not None else None,
+        noise=noise(cell.noise) if cell.noise is not None else None,
+        pairs=cell.pairs.absolute() if cell.pairs is not None else None,
+        protected_tree=cell.protected_tree.absolute() if cell.protected_tree is not None else None,
+    )

@@ -1,0 +1,98 @@
+"""Do two photos show one person? What a victim's features say of people that it has never seen (figure 7)."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.evaluation.defences.defence import Filter
+from unlearn_cli.evaluation.metrics import roc
+from unlearn_cli.files import sha256_of
+from unlearn_cli.victims.folders import read_squares
+from unlearn_cli.victims.train import as_input
+
+COLUMNS = ("first", "second", "same")
+ROC_POINTS = 200
+
+
+def verify_people(
+    model: nn.Module, pairs: Path, crop: int | None, size: int, device: torch.device, filter_: Filter | None = None
+) -> dict[str, Any]:
+    """The ROC of the cosine of two photos' features, over the pairs of a CSV file.
+
+    Its columns are ``first``, ``second`` (photos beside it) and ``same`` (1 or 0). Raises
+    ``WorkError`` if it or a photo cannot be read.
+    """
+    rows = read_pairs(pairs)
+    names = sorted({name for first, second, _ in rows for name in (first, second)})
+    images = torch.from_numpy(read_squares([pairs.parent / name for name in names], crop, size))
+    if filter_ is not None:
+        images = filter_(images)
+    features = F.normalize(embed(model, images.to(device)).float(), dim=1).cpu()
+    at = {name: row for row, name in enumerate(names)}
+    first, second = [at[row[0]] for row in rows], [at[row[1]] for row in rows]
+    scores = (features[first] * features[second]).sum(1).double().numpy()
+    curve = roc(scores, np.array([same for *_, same in rows]))
+    thin = np.unique(np.linspace(0, len(curve.false_positive_rate) - 1, ROC_POINTS).round().astype(int))
+    return {
+        "pairs": len(rows),
+        "auc": round(curve.auc, 4),
+        "false_positive_rate": [round(curve.false_positive_rate[i], 4) for i in thin],
+        "true_positive_rate": [round(curve.true_positive_rate[i], 4) for i in thin],
+    }
+
+
+def pairs_digest(path: Path) -> str:
+    """SHA-256 of the pairs and their photos. Raises ``WorkError`` as ``read_pairs`` does, and for a missing photo."""
+    rows = read_pairs(path)
+    sha256 = hashlib.sha256(path.read_bytes())
+    for name in sorted({name for first, second, _ in rows for name in (first, second)}):
+        photo = sha256_of(path.parent / name)
+        if photo is None:
+            raise WorkError(f"The pairs {path} name {name}, which cannot be read beside them.")
+        sha256.update(photo.encode())
+    return sha256.hexdigest()
+
+
+def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
+    """The pairs of a CSV file. Raises ``WorkError`` if there are none, or only of one kind."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [(row["first"], row["second"], row["same"].strip()) for row in csv.DictReader(file)]
+            rows = [(str(Path(first)), str(Path(second)), same == "1") for first, second, same in found]
+    except (OSError, KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
+        raise WorkError(f"The pairs {path} cannot be read: a CSV file with {', '.join(COLUMNS)} is needed.") from error
+    if len({same for *_, same in rows}) < 2:
+        raise WorkError(f"{path} needs pairs of one person (same is 1) and of two (0).")
+    return rows
+
+
+def last_layer(model: nn.Module) -> nn.Linear:
+    """Raises ``UsageError`` for a network without a linear layer."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise UsageError("--pairs needs a network that ends in a linear layer, such as resnet18.")
+    return layers[-1]
+
+
+@torch.no_grad()
+def embed(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+    """What goes into the network's last linear layer, ``[N, D]``, in evaluation mode."""
+    last = last_layer(model)
+    found: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))
+    try:
+        model.eval()
+        for part in images.split(batch_size):
+            model(as_input(part))
+    finally:
+        handle.remove()
+    return torch.cat(found)
