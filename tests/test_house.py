@@ -17,14 +17,15 @@ PACKAGE = ROOT / "unlearn_cli"
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "faces": set(),
     "banks": {"errors", "files"},
-    "photos": {"errors", "files", "banks"},
-    "victims": {"errors", "files"},
+    "photos": {"errors", "files", "faces", "banks"},
+    "victims": {"errors", "files", "faces"},
     "noise": {"errors", "files", "banks", "victims"},
     "evaluation": {"errors", "files", "banks", "photos", "noise", "victims"},
     "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "victims"},
 }
-NO_TORCH = ("errors", "files", "banks", "photos")
+NO_TORCH = ("errors", "files", "faces", "banks", "photos")
 TERMINAL = ("typer", "rich")
 
 

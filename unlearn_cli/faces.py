@@ -1,0 +1,89 @@
+"""Finding faces on a CPU: where a person's noise goes, and what a scraper crops to.
+
+OpenCV's frontal Haar cascade, which its package brings along. It finds upright faces that look towards the
+camera; docs/results/trip.md says how many of them, and at what cost.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LONG_SIDE = 640
+"""Pixels that a photo is reduced to first."""
+LEAST_SHARE = 1 / 16
+"""Of the long side: smaller faces are not looked for."""
+LEAST_PIXELS = 24
+"""The cascade's own window."""
+STEP = 1.1
+NEIGHBOURS = 5
+"""Detections that have to agree. At 3 it sees faces in walls, at 8 it misses some."""
+
+CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
+
+_own = threading.local()
+
+
+@dataclass(frozen=True)
+class Box:
+    """A square around a face from the brows to the chin, in pixels of the upright photo."""
+
+    left: float
+    top: float
+    side: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Column and row."""
+        return self.left + self.side / 2, self.top + self.side / 2
+
+    def widened(self, factor: float) -> Box:
+        """The square of ``factor`` times the side about the same centre."""
+        more = self.side * (factor - 1) / 2
+        return Box(self.left - more, self.top - more, self.side * factor)
+
+
+def find_faces(pixels: NDArray[Any], mode: str = "RGB") -> list[Box]:
+    """The faces in the upright pixels ``[H, W]`` or ``[H, W, bands]`` of a photo, the largest first.
+
+    ``mode`` is Pillow's: RGB, RGBA, L, LA, CMYK (uint8) or I;16 (uint16). The same photo gives the same boxes. May be
+    called from several threads.
+    """
+    height, width = pixels.shape[:2]
+    shrink = max(1.0, max(height, width) / LONG_SIDE)
+    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+    small: Any = np.ascontiguousarray(pixels)
+    if shrink > 1:
+        small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
+    least = max(LEAST_PIXELS, round(max(size) * LEAST_SHARE))
+    found = _cascade().detectMultiScale(_grey(small, mode), STEP, NEIGHBOURS, minSize=(least, least))
+    across, down = width / size[0], height / size[1]
+    boxes = [Box(x * across, y * down, w * across) for x, y, w, _ in found]
+    return sorted(boxes, key=lambda box: (-box.side, box.top, box.left))
+
+
+def _grey(pixels: Any, mode: str) -> Any:
+    if pixels.dtype == np.uint16:
+        return (pixels >> 8).astype(np.uint8)
+    if mode == "CMYK":
+        return np.asarray(Image.fromarray(pixels, mode).convert("L"))
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] < 3:
+        return np.ascontiguousarray(pixels[..., 0])
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_RGB2GRAY)
+
+
+def _cascade() -> Any:
+    """A detector for each thread: one must not be used by two at once."""
+    if not hasattr(_own, "cascade"):
+        cv2.setNumThreads(1)  # Photos are done several at once already.
+        _own.cascade = cv2.CascadeClassifier(str(CASCADE))
+    return _own.cascade
