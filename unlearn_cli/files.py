@@ -26,12 +26,14 @@ def write_atomically(
     like: os.stat_result | None = None,
     times: bool = True,
     exclusive: bool = False,
+    private: bool = False,
 ) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
     Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
     ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is. The file gets the
-    permissions of the one that it is ``like``, and its ``times``, before it is seen. An ``exclusive`` file replaces
+    permissions of the one that it is ``like``, and its ``times``, before it is seen; a ``private`` one is for its
+    owner alone. An ``exclusive`` file replaces
     none, and is there for good when this returns. Raises ``OSError``, with the temporary file removed;
     ``FileExistsError`` where an exclusive one would replace another.
     """
@@ -42,7 +44,10 @@ def write_atomically(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask())
+        if not private:  # As it was made, it is its owner's alone.
+            os.chmod(
+                name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask()
+            )
         if like is not None and times:
             os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
         if exclusive:

@@ -21,6 +21,10 @@ MAX_BYTES = 1 << 30
 """No bank is near this; a file that is will not be read into memory to find out what it is."""
 
 
+LAYABLE = ("image", "face")
+"""The frames that ``protect`` knows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Bank:
     """A loaded noise bank."""
@@ -46,7 +50,7 @@ class Bank:
                 f"The noise bank {self.path} holds the noise of {len(self.noise)} images of {of.dataset.get('name')}, "
                 "and of no other photos. Only 'unlearn evaluate' lays it; use another bank."
             )
-        if not of.is_plain or of.frame != "image":
+        if not of.is_plain or of.frame not in LAYABLE:
             how = "a mixture" if of.variants > 1 or of.uniform else f"laid by frame '{of.frame}'"
             raise BankError(
                 f"The noise bank {self.path} is {how}, and this version lays only one pattern over a whole photo. "

@@ -53,6 +53,8 @@ class Choice:
 
     bank: Bank
     index: int
+    keyed: bool = False
+    """Whether the name was that of people, each of whom gets their own pattern from their key."""
 
 
 def shipped_folder() -> Path:
@@ -116,7 +118,8 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
     """Find the pattern for a class, in the bank of this name or over all shipped ones.
 
     Names match without regard to case, spaces, hyphens and underscores, and through ``ALIASES``.
-    Of a family (``person``) it is the first pattern, always the same. Raises ``UsageError`` for
+    Of a family (``person``) it is everybody's own, which their key decides, where its patterns go with faces, and
+    else the first. Raises ``UsageError`` for
     an unknown class, with the nearest name and all that there are, and ``BankError``.
     """
     if bank_name is not None:
@@ -128,14 +131,14 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
             elsewhere = [e.name for e in shipped_banks() if _find(class_name, e.classes, e.family) is not None]
             hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
             raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
-        return Choice(bank, index)
+        return Choice(bank, index, _is_keyed(class_name, bank))
     entries = shipped_banks()
     for entry in entries:
         index = _find(class_name, entry.classes, entry.family)
         if index is not None:
             bank = load_bank(entry.path, entry.sha256)
             bank.check_layable()
-            return Choice(bank, index)
+            return Choice(bank, index, _is_keyed(class_name, bank))
     raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
 
 
@@ -145,6 +148,12 @@ def _find(wanted: str, classes: tuple[str, ...], family: str | None) -> int | No
         names.setdefault(_plain(family), 0)
     plain = _plain(wanted)
     return names.get(plain, names.get(ALIASES.get(plain, "")))
+
+
+def _is_keyed(wanted: str, bank: Bank) -> bool:
+    """Whether a name is that of a family whose patterns go with faces: others were never measured with keys."""
+    of = bank.provenance
+    return of.family is not None and of.frame == "face" and _find(wanted, bank.classes, None) is None
 
 
 def _plain(name: str) -> str:

@@ -12,6 +12,11 @@ from unlearn_cli.errors import BankError
 SCHEMA = 2
 """The newest bank format that this version reads; it writes the oldest that can hold the noise."""
 
+SPAN = 1.6
+"""Of frame ``face``: a new bank's patterns cover squares of so many sides of the detector's box."""
+EDGE = 0.08
+"""Such a pattern comes in over this share of its square, from each side, so that no edge shows."""
+MOST_SPAN = 10
 FRAMES = ("image", "face", "texture", "patch")
 FORMS = ("class-wise", "sample-wise")
 
@@ -29,6 +34,8 @@ class Provenance:
     form: str = "class-wise"
     frame: str = "image"
     """How the noise is laid on a photo: over the whole picture, over each face, tiled, or a patch at a random place."""
+    span: float | None = None
+    """Of frame ``face``: the side of the square that a pattern covers, in sides of the detector's box."""
     variants: int = 1
     """Patterns of each class, one of which is chosen at random for each image; they follow one another."""
     uniform: int = 0
@@ -58,6 +65,8 @@ class Provenance:
         values = asdict(self) | {"schema": 1 if self.is_plain else SCHEMA}
         if self.is_plain:
             del values["variants"], values["uniform"]
+        if self.span is None:
+            del values["span"]
         return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
     @classmethod
@@ -102,6 +111,9 @@ class Provenance:
             raise BankError(f"its uniform noise is {self.uniform!r}, not a whole number from 0 to 127")
         if self.frame not in FRAMES:
             raise BankError(f"its frame is {self.frame!r}, not one of {', '.join(FRAMES)}")
+        is_span = isinstance(self.span, int | float) and 0 < self.span <= MOST_SPAN
+        if is_span != (self.frame == "face") or not (is_span or self.span is None):
+            raise BankError(f"its span is {self.span!r}: only frame 'face' has one, up to {MOST_SPAN}")
         if self.form not in FORMS:
             raise BankError(f"its form is {self.form!r}, not one of {', '.join(FORMS)}")
         for name in ("dataset", "hyperparameters", "versions"):

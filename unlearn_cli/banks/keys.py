@@ -1,0 +1,91 @@
+"""A person's secret key: it decides their pattern, and nothing else is kept of it than a fingerprint.
+
+A category's photos may all carry one pattern. A person is told apart by theirs, so everybody needs their own, always
+the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.files import write_atomically
+
+ENVIRONMENT = "UNLEARN_KEY"
+BYTES = 32
+FINGERPRINT_LETTERS = 16
+
+
+@dataclass(frozen=True)
+class Key:
+    """32 secret bytes."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Key:
+        """From 64 hexadecimal digits. Raises ``UsageError`` for anything else; the text itself is never told."""
+        try:
+            secret = bytes.fromhex(text.strip())
+        except ValueError:
+            secret = b""
+        if len(secret) != BYTES:
+            raise UsageError(f"{where} holds no key: a key is {2 * BYTES} hexadecimal digits, as unlearn writes them.")
+        return cls(secret)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells keys apart, and does not give them away."""
+        return hashlib.sha256(b"unlearn fingerprint\0" + self.secret).hexdigest()[:FINGERPRINT_LETTERS]
+
+    def stream(self, label: str, count: int) -> bytes:
+        """Bytes that only who has the key can know, the same for the same label."""
+        return hashlib.shake_256(label.encode() + b"\0" + self.secret).digest(count)
+
+
+def key_path() -> Path:
+    """Where a user's own key lies."""
+    return user_data_path("unlearn") / "key"
+
+
+def known_key(path: Path | None = None) -> Key | None:
+    """The key in a file, or in ``UNLEARN_KEY``, or the user's own; None where that was never made.
+
+    Raises ``UsageError`` for a file that is not there or holds none.
+    """
+    if path is not None:
+        return _read(path)
+    if text := os.environ.get(ENVIRONMENT):
+        return Key.parse(text, ENVIRONMENT)
+    own = key_path()
+    return _read(own) if own.exists() else None
+
+
+def make_key() -> Key:
+    """The user's own key, made now; of two runs that make one at once, both get the first one's.
+
+    Raises ``WorkError`` if it cannot be kept.
+    """
+    path, key = key_path(), Key(secrets.token_bytes(BYTES))
+    try:
+        write_atomically(path, key.secret.hex().encode() + b"\n", private=True, exclusive=True)
+    except FileExistsError:
+        return _read(path)
+    except OSError as error:
+        raise WorkError(
+            f"Your key cannot be kept in {path} ({error.strerror or error}). Name a file with one by --key-file."
+        ) from error
+    return key
+
+
+def _read(path: Path) -> Key:
+    try:
+        return Key.parse(path.read_text(encoding="ascii", errors="replace"), str(path))
+    except OSError as error:
+        raise UsageError(f"The key {path} cannot be read ({error.strerror or error}).") from error
