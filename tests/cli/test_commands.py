@@ -178,7 +178,7 @@ def test_ctrl_c_exits_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
     for i in range(200):
         make_photo(tmp_path / "in" / f"{i}.png")
     process = subprocess.Popen(
-        [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person"],
+        [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person", "-j", "1"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,13 @@ class Form(StrEnum):
     sample_wise = "sample-wise"
 
 
+class Faces(StrEnum):
+    """Which of a photo's faces carry a pattern that goes with faces."""
+
+    largest = "largest"
+    all = "all"
+
+
 class Strength(StrEnum):
     """Of the noise: how much of the bank's bound is used."""
 

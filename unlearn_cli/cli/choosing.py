@@ -7,12 +7,45 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn_cli.cli.choices import Form
+from unlearn_cli.cli.choices import Faces, Form
+from unlearn_cli.cli.console import plain
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
+    from unlearn_cli.banks.keys import Key
     from unlearn_cli.noise.surrogate import PhotoNoise
     from unlearn_cli.photos.protection import Protection
+
+
+@dataclass
+class Keyring:
+    """The user's key, looked for (and made) when a class first takes one."""
+
+    path: Path | None
+    make: bool
+    """Whether a key that is not there yet is made and kept; else it serves this run alone."""
+    made: bool = False
+    _key: Key | None = None
+
+    def key(self) -> Key:
+        """Raise ``UsageError`` for a file without a key, ``WorkError`` if a new one cannot be kept."""
+        from unlearn_cli.banks import keys
+
+        if self._key is None:
+            self._key = keys.known_key(self.path)
+            self.made = self._key is None and self.make
+        if self._key is None:
+            self._key = keys.make_key() if self.make else keys.Key(bytes(keys.BYTES))
+        return self._key
+
+    def told(self) -> str:
+        """Where a new key lies."""
+        from unlearn_cli.banks.keys import key_path
+
+        return (
+            f"Made your key, {plain(str(key_path()))}. It decides your pattern: keep it, copy it to your other "
+            "machines, and show it to nobody."
+        )
 
 
 @dataclass(frozen=True)
@@ -22,6 +55,8 @@ class Choosing:
     bank: str | None
     epsilon: int | None
     form: Form
+    faces: Faces
+    keys: Keyring
     makers: dict[Path, PhotoNoise] = field(default_factory=dict)
     """Of sample-wise noise: one for each bank, since it holds a network and works on several classes together."""
 
@@ -31,7 +66,8 @@ class Choosing:
         from unlearn_cli.photos.protection import PerPhoto, Protection
 
         choice = choose(class_name, self.bank)
-        protection = Protection.of(choice, class_name, self.epsilon)
+        key = self.keys.key() if choice.keyed and self.form is Form.class_wise else None
+        protection = replace(Protection.of(choice, class_name, self.epsilon, key), faces=self.faces.value)
         if self.form is Form.class_wise:
             return protection
         maker = self._maker(choice.bank, protection.pattern.epsilon)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.cli.banks import measured
-from unlearn_cli.cli.choices import Form, Format, KeepMetadata, Strength
-from unlearn_cli.cli.choosing import Choosing
+from unlearn_cli.cli.choices import Faces, Form, Format, KeepMetadata, Strength
+from unlearn_cli.cli.choosing import Choosing, Keyring
 from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
 from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
 
@@ -72,8 +72,11 @@ def protect(
         int | None, typer.Option(help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]")
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="A secret key that makes your pattern your own (not in this version).")
+        Path | None, typer.Option(help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]")
     ] = None,
+    faces: Annotated[
+        Faces, typer.Option(help="Which faces get a person's noise; a friend's who uses it too makes it weaker.")
+    ] = Faces.largest,
     format_: Annotated[
         Format, typer.Option("--format", help="Write copies in their own format, or all in this one.")
     ] = Format.keep,
@@ -166,13 +169,8 @@ def protect(
             "Use either --quiet or --verbose.": quiet and verbose,
             "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
             "Only --strength high is in this version. Use --epsilon for weaker noise.": strength is not Strength.high,
-            "No class takes a key in this version: everybody's pattern is the same. Leave out --key-file.": (
-                key_file is not None
-            ),
         }
     )
-    if os.environ.get("UNLEARN_KEY") and not quiet:
-        err().print("UNLEARN_KEY is set, but no class takes a key in this version: everybody's pattern is the same.")
     _set_limits(max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     where = Where(
@@ -194,12 +192,16 @@ def protect(
         jobs=jobs or os.cpu_count() or 1,
     )
     # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
-    choosing = Choosing(bank, epsilon, form)
+    choosing = Choosing(bank, epsilon, form, faces, Keyring(key_file, make=not dry_run))
     chosen = None if class_name is None else choosing.choose(class_name)
     listed = parse_list(_read_list(files_from)) if files_from is not None else None
     todo = plan(paths or [], where, listed=listed)
     protections = _choose_by_folder(todo, map_file, choosing) if chosen is None else {"": chosen}
+    if not any(protection.key_fingerprint for protection in protections.values()):
+        _tell_unused_key(key_file, talk)
     limits = _limits(protections)
+    if choosing.keys.made and not quiet:
+        err().print(choosing.keys.told())
     if dry_run:
         _tell_plan(todo, protections, options, talk)
         return
@@ -227,6 +229,19 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
     for sentence, holds in nonsense.items():
         if holds:
             raise UsageError(sentence)
+
+
+def _tell_unused_key(key_file: Path | None, talk: _Talk) -> None:
+    """Raise ``UsageError`` for a key that was named and is of no use; the environment's may be meant for other runs."""
+    import os
+
+    from unlearn_cli.banks.keys import ENVIRONMENT
+    from unlearn_cli.errors import UsageError
+
+    if key_file is not None:
+        raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
+    if os.environ.get(ENVIRONMENT) and not talk.quiet:
+        err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
 
 
 def _set_limits(megapixels: int | None) -> None:

@@ -31,7 +31,7 @@ class Totals:
         self.counts: Counter[str] = Counter()
         self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
         self.linf = 0.0
-        self.grey = 0
+        self.grey = self.no_face = 0
         self.bytes = [0, 0]
         self.measured: dict[str, list[float]] = {name: [] for name in FIGURES}
 
@@ -42,6 +42,7 @@ class Totals:
             self.reasons[photo.status][photo.reason] += 1
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
+        self.no_face += photo.faces == 0
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
         if photo.quality is not None:
             for name, values in self.measured.items():
@@ -66,6 +67,7 @@ class Totals:
             "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
             "linf": self.linf,
             "grey": self.grey,
+            "without_face": self.no_face,
             "input_bytes": self.bytes[0],
             "output_bytes": self.bytes[1],
             "measured": {
@@ -123,6 +125,9 @@ def protect_rows(totals: Totals, todo: Plan, seconds: float, epsilons: set[int],
     if totals.grey:
         how = "hardly protected: this noise is mostly colour" if chroma else "protected less"
         rows.append(("grey photos", f"{totals.grey}: they carry only the brightness of the noise, and are {how}"))
+    if totals.no_face:
+        whole = "the noise is over the whole photo, and would not survive a crop to a face"
+        rows.append(("no face found", f"in {totals.no_face}: {whole}"))
     return rows
 
 

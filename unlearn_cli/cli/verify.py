@@ -23,6 +23,9 @@ def verify(
     bank: Annotated[
         list[str] | None, typer.Option(help="Also look for the noise of this bank of your own, a .safetensors file.")
     ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Your key, with which your own pattern is found.  [default: as protect has it]")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
     ] = None,
@@ -39,6 +42,7 @@ def verify(
     from collections import Counter
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
+    from unlearn_cli.banks.keys import known_key
     from unlearn_cli.photos.verify import GOOD, pair_up
     from unlearn_cli.photos.verify import verify as check
 
@@ -47,7 +51,7 @@ def verify(
     pairs: list[Pair] = []
     with progress_bar() as bar:
         row = bar.add_task("Verifying", total=len(pair_up(originals, protected)), detail="")
-        for pair in check(originals, protected, banks, jobs=jobs or os.cpu_count() or 1):
+        for pair in check(originals, protected, banks, jobs=jobs or os.cpu_count() or 1, key=known_key(key_file)):
             pairs.append(pair)
             name = pair.original or pair.protected
             bar.update(row, advance=1, detail=plain(name.name if name else ""))

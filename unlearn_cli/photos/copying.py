@@ -7,16 +7,18 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
+from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.metrics import Quality
+from unlearn_cli.photos.noise import Noise
 from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import Workspace
@@ -26,7 +28,8 @@ DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--again lays noise on noise)"
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
-"""In the manifest, of a photo that is protected all the same."""
+NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
+"""In the manifest, of photos that are protected all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,8 @@ class PhotoDone:
     """The largest change before encoding, in pixel levels."""
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
+    faces: int | None = None
+    """How many faces carry the noise, where it goes with faces."""
     quality: Quality | None = None
     """What the written file holds, where that was measured."""
     class_name: str = ""
@@ -150,7 +155,7 @@ class One:
         self.target = expected_target(task, self.options.writing.format)
         self.last = self.manifest.last(task.source)
         self.settings = _digest(self.protection, self.options.writing)
-        self.pattern = self.protection.pattern
+        self.noise: Noise = self.protection.pattern
         self.sha256: str | None = None
         self.stat: os.stat_result | None = None
 
@@ -198,8 +203,8 @@ class One:
 
     def _made(self, photo: Photo) -> Protected:
         of = self.options
-        self.pattern = self.protection.pattern_for(photo)
-        made = protect_photo(photo, self.pattern, of.writing, of.measure, self.run.workspace)
+        self.noise = self.protection.noise_for(photo)
+        made = protect_photo(photo, self.noise, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
         self.target = self.task.target
         if made.format != made.source_format or not kept:
@@ -321,7 +326,7 @@ class One:
         assert output is not None
         done, _ = self.ended("protected", "")
         record = replace(self.last, status="protected", output_stat=_stat(output))
-        return replace(done, target=output, linf=record.linf or 0, grey=record.grey), record
+        return replace(done, target=output, linf=record.linf or 0, grey=record.grey, faces=record.faces), record
 
     def _ended(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self.ended("protected", "")
@@ -330,11 +335,13 @@ class One:
             target=self.target,
             linf=made.linf,
             grey=made.grey,
+            faces=self._faces(),
             quality=made.quality,
             sizes=(size, len(made.data)),
         ), replace(
             record,
-            reason=HARDLY_PROTECTED if made.grey and self.pattern.mostly_chroma else "",
+            reason="; ".join(self._doubts(made)),
+            faces=self._faces(),
             output=self.manifest.relative(self.target),
             output_sha256=digest,
             format=made.format,
@@ -342,6 +349,16 @@ class One:
             grey=made.grey,
             measured=_finite(asdict(made.quality)) if made.quality is not None else None,
         )
+
+    def _faces(self) -> int | None:
+        return len(self.noise.boxes) if isinstance(self.noise, Anchored) else None
+
+    def _doubts(self, made: Protected) -> Iterator[str]:
+        """Why a protected photo may be protected less."""
+        if made.grey and self.noise.mostly_chroma:
+            yield HARDLY_PROTECTED
+        if self._faces() == 0:
+            yield NO_FACE
 
     def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record]:
         """What became of the photo, for the caller and for the manifest."""
@@ -356,6 +373,7 @@ class One:
             class_name=name,
             epsilon=self.protection.pattern.epsilon,
             form=self.protection.form,
+            key_fingerprint=self.protection.key_fingerprint,
             settings=self.settings,
             input_stat=(self.stat.st_size, self.stat.st_mtime_ns) if self.stat is not None else None,
             backup=self.manifest.relative(backup) if backup is not None else None,

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.bank import LAYABLE, Bank
+from unlearn_cli.banks.identity import identity_pattern
+from unlearn_cli.banks.keys import Key
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.metrics import visible
-from unlearn_cli.photos.noise import GREY_MODES, Pattern
+from unlearn_cli.photos.noise import GREY_MODES, Noise, Pattern
+from unlearn_cli.photos.protection import anchored, face_squares
 
 CLOSER = 3
 """How many of the patterns that fit best are looked at more closely."""
@@ -40,32 +43,53 @@ class Fit:
 class Patterns:
     """All the patterns that a difference is compared with."""
 
-    def __init__(self, banks: Sequence[Bank]) -> None:
-        whole = [bank for bank in banks if bank.provenance.frame == "image"]
-        self._banks = [bank for bank in whole if bank.provenance.form == "class-wise"]
+    def __init__(self, banks: Sequence[Bank], key: Key | None = None) -> None:
+        """With a ``key``, also the patterns of whoever has it."""
+        laid = [bank for bank in banks if bank.provenance.frame in LAYABLE]
+        self._banks = [_with_own(bank, key) for bank in laid if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
         """The pattern that fits the difference of two photos of one size best; None where they do not differ."""
         difference = visible(after) - visible(before)
         if not difference.any():
             return None
-        grey = before.mode in GREY_MODES
-        if grey:
+        if before.mode in GREY_MODES:
             difference = difference[..., :1]
-        height, width = difference.shape[:2]
-        found: list[tuple[float, Bank, int]] = []
-        for bank in self._banks:
-            size = (min(bank.noise.shape[3], width), min(bank.noise.shape[2], height))
-            correlations = _correlations(_reduced(difference, size), self._candidates(bank, size, grey))
-            found += [(float(correlations[index]), bank, index) for index in correlations.argsort()[-CLOSER:]]
+        found = [candidate for bank in self._banks for candidate in _candidates(before, difference, bank)]
         found.sort(key=lambda candidate: candidate[0], reverse=True)
         fits = [_laid(before, difference, bank, index) for _, bank, index in found[:CLOSER]]
         return max(fits, key=lambda fit: fit.correlation, default=None)
 
-    def _candidates(self, bank: Bank, size: tuple[int, int], grey: bool) -> Floats:
-        """A bank's patterns at a size: ``[K, h, w, bands]``."""
-        mode = "L" if grey else "RGB"
-        return np.stack([_stretched(bank, index, mode, *size) for index in range(len(bank.noise))])
+
+def _with_own(bank: Bank, key: Key | None) -> Bank:
+    """A family's bank with the pattern of a key behind its own."""
+    if key is None or bank.provenance.family is None:
+        return bank
+    return replace(bank, noise=np.concatenate([bank.noise, identity_pattern(bank.noise, key)[None]]))
+
+
+def _candidates(before: Photo, difference: Floats, bank: Bank) -> list[tuple[float, Bank, int]]:
+    """The patterns of a bank that look likely, with their correlations."""
+    part = _square_of(before, difference, bank)
+    size = (min(bank.noise.shape[3], part.shape[1]), min(bank.noise.shape[2], part.shape[0]))
+    mode = "L" if before.mode in GREY_MODES else "RGB"
+    patterns = np.stack([_stretched(bank, index, mode, *size) for index in range(len(bank.noise))])
+    correlations = _correlations(_reduced(part, size), patterns)
+    return [(float(correlations[index]), bank, int(index)) for index in correlations.argsort()[-CLOSER:]]
+
+
+def _square_of(before: Photo, plane: Floats, bank: Bank) -> Floats:
+    """The part of a plane ``[H, W, bands]`` that a bank's pattern covers: all, or the square of the largest face."""
+    of = bank.provenance
+    boxes = face_squares(before, of.span) if of.span is not None else []
+    if not boxes:
+        return plane
+    side, left, top = max(1, round(boxes[-1].side)), round(boxes[-1].left), round(boxes[-1].top)
+    square = np.zeros((side, side, plane.shape[2]), np.float32)
+    rows = slice(max(top, 0), min(top + side, plane.shape[0]))
+    columns = slice(max(left, 0), min(left + side, plane.shape[1]))
+    square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = plane[rows, columns]
+    return square
 
 
 def _stretched(bank: Bank, index: int, mode: str, width: int, height: int) -> Floats:
@@ -77,8 +101,11 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
     """How well one pattern fits: it is laid on the original, so that what saturates there saturates here too."""
     of = bank.provenance
     again = replace(before, pixels=before.pixels.copy())
-    Pattern(bank.noise[index], of.epsilon).lay(again.pixels, again.mode)
+    pattern = Pattern(bank.noise[index], of.epsilon)
+    noise: Noise = pattern if of.span is None else anchored(pattern, before, of.span)
+    noise.lay(again.pixels, again.mode)
     expected = (visible(again) - visible(before))[..., : difference.shape[2]]
+    expected, difference = _square_of(before, expected, bank), _square_of(before, difference, bank)
     height, width = difference.shape[:2]
     size = (min(bank.noise.shape[3], width), min(bank.noise.shape[2], height))
     laid, seen = _reduced(expected, size), _reduced(difference, size)

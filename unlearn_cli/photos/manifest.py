@@ -63,6 +63,8 @@ class Record:
     """The largest change before encoding, in pixel levels."""
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
+    faces: int | None = None
+    """How many faces carry the pattern, where it goes with faces; at 0 it is over the whole photo alone."""
     measured: dict[str, float | None] | None = None
     """With ``--measure``: what the written file holds; the fields of ``metrics.Quality``."""
     settings: str | None = None

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,8 +118,11 @@ class Pattern:
         """The noise for each band of a mode: int8 ``[bands, H, W]``.
 
         RGB and RGBA get the noise, grey its luma, CMYK its complement in the three inks, since
-        more ink is less light. Alpha and black get none.
+        more ink is less light. Alpha and black get none. Raises ``UsageError`` for a mode that
+        is not in ``SUPPORTED_MODES``.
         """
+        if mode not in SUPPORTED_MODES:
+            raise UsageError(f"Noise cannot be added in mode {mode}. Convert the image to RGB or L first.")
         if mode == "RGB":
             return self.noise
         if mode in GREY_MODES:
@@ -145,28 +148,47 @@ class Pattern:
         ``I;16``. Alpha is never touched, nor the colour beneath full transparency. Raises
         ``UsageError`` for a mode that is not in ``SUPPORTED_MODES``.
         """
-        if mode not in SUPPORTED_MODES:
-            raise UsageError(f"Noise cannot be added in mode {mode}. Convert the image to RGB or L first.")
         height, width = pixels.shape[:2]
-        strips: Iterable[NDArray[Any]]
+        strips: Iterable[NDArray[np.int8]]
         if cache is None:
             strips = self.stretched(mode, width, height).strips()
         else:
             key = (self.fingerprint, mode, width, height)
             strips = cache.strips(key, pixels.size, lambda: self.stretched(mode, width, height))
-        if mode == DEEP:
-            strips = (strip.astype(np.int16) * UNIT for strip in strips)
-        first, strips = _peek(strips)
-        scratch = _Scratch(first.dtype, min(STRIP, first.size))
-        bound = self.epsilon * (UNIT if mode == DEEP else 1)
-        top = largest = 0
-        for strip in strips:
-            part = pixels[top : top + len(strip)]
-            top += len(strip)
-            if mode in ALPHA_MODES:
-                strip = strip * (part[..., -1:] > 0)
-            largest = _add(part, strip, scratch, largest, bound)
-        return largest / (UNIT if mode == DEEP else 1)
+        return lay_strips(pixels, mode, strips, self.epsilon)
+
+
+def lay_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8]], epsilon: int) -> float:
+    """Add noise that comes in strips of rows from top to bottom, ``[rows, W, bands]``, as ``Pattern.lay`` does."""
+    wide: Iterable[NDArray[Any]] = strips
+    if mode == DEEP:
+        wide = (strip.astype(np.int16) * UNIT for strip in strips)
+    first, wide = _peek(wide)
+    scratch = _Scratch(first.dtype, min(STRIP, first.size))
+    bound = epsilon * (UNIT if mode == DEEP else 1)
+    top = largest = 0
+    for strip in wide:
+        part = pixels[top : top + len(strip)]
+        top += len(strip)
+        if mode in ALPHA_MODES:
+            strip = strip * (part[..., -1:] > 0)
+        largest = _add(part, strip, scratch, largest, bound)
+    return largest / (UNIT if mode == DEEP else 1)
+
+
+class Noise(Protocol):
+    """What can be laid on a photo."""
+
+    @property
+    def epsilon(self) -> int:
+        """No value is moved by more, in pixel levels."""
+
+    @property
+    def mostly_chroma(self) -> bool:
+        """Whether a grey photo, which can carry only the luma, is hardly protected."""
+
+    def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
+        """Lay it on the pixels of an upright photo, in place; returns the largest change, in levels."""
 
 
 def _peek(strips: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], Iterable[NDArray[Any]]]:

@@ -15,7 +15,7 @@ from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
 from unlearn_cli.photos.metrics import Quality, compare
-from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Pattern
+from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Noise
 from unlearn_cli.photos.resample import Workspace
 
 
@@ -35,7 +35,7 @@ class Protected:
     """What the file holds, against the original, where that was measured."""
 
 
-def protect_image(image: Image.Image, pattern: Pattern) -> Image.Image:
+def protect_image(image: Image.Image, pattern: Noise) -> Image.Image:
     """A protected copy of an upright image, in the same mode.
 
     RGB and RGBA get the noise, grey its luma, CMYK its complement in the three inks, 16-bit grey
@@ -54,7 +54,7 @@ def protect_image(image: Image.Image, pattern: Pattern) -> Image.Image:
 
 def protect_bytes(
     data: bytes,
-    pattern: Pattern,
+    pattern: Noise,
     writing: Writing = WRITING,
     *,
     measure: bool = False,
@@ -70,7 +70,7 @@ def protect_bytes(
 
 
 def protect_photo(
-    photo: Photo, pattern: Pattern, writing: Writing, measure: bool, workspace: Workspace | None = None
+    photo: Photo, pattern: Noise, writing: Writing, measure: bool, workspace: Workspace | None = None
 ) -> Protected:
     """Protect a decoded photo, whose pixels are changed; otherwise as ``protect_bytes``, which need not be kept."""
     target = output_format(photo, writing.format)

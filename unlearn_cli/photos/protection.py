@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.banks.catalog import Choice
+from unlearn_cli.banks.identity import identity_pattern
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import to_image
-from unlearn_cli.photos.noise import DEEP, UNIT, Pattern
+from unlearn_cli.photos.noise import DEEP, UNIT, Noise, Pattern
+
+if TYPE_CHECKING:
+    from unlearn_cli.faces import Box
+
+Faces = Literal["largest", "all"]
 
 OVERSAMPLED = 4
 """A large photo is averaged down to about so many pixels for each that is wanted, before it is resized."""
@@ -44,13 +53,32 @@ class Protection:
     bank_path: Path = Path()
     per_photo: PerPhoto | None = None
     """Instead of the pattern, of which only the bound holds then."""
+    span: float | None = None
+    """Set where the pattern goes with faces: the side of its square, in sides of a face's box."""
+    faces: Faces = "largest"
+    """Which of them, where a photo has several."""
+    key_fingerprint: str | None = None
+    """Of the key that decided the pattern."""
 
     @classmethod
-    def of(cls, choice: Choice, class_name: str, epsilon: int | None = None) -> Protection:
-        """With a bank's pattern, scaled down to ``epsilon``. Raises ``UsageError`` for one above the bank's."""
+    def of(cls, choice: Choice, class_name: str, epsilon: int | None = None, key: Key | None = None) -> Protection:
+        """With a bank's pattern, or the key's own of a family, scaled down to ``epsilon``.
+
+        Raises ``UsageError`` for an epsilon above the bank's.
+        """
         bank, bound = choice.bank, choice.bank.provenance.epsilon
-        pattern = Pattern(bank.noise[choice.index], bound).scaled(bound if epsilon is None else epsilon)
-        return cls(pattern, class_name, bank.name, bank.sha256, bound, bank.path)
+        own = key if choice.keyed else None
+        noise = bank.noise[choice.index] if own is None else identity_pattern(bank.noise, own)
+        return cls(
+            Pattern(noise, bound).scaled(bound if epsilon is None else epsilon),
+            class_name,
+            bank.name,
+            bank.sha256,
+            bound,
+            bank.path,
+            span=bank.provenance.span,
+            key_fingerprint=own.fingerprint if own is not None else None,
+        )
 
     @property
     def form(self) -> str:
@@ -60,13 +88,30 @@ class Protection:
     @property
     def fingerprint(self) -> str:
         """Of all that decides the noise besides the photo."""
-        return self.pattern.fingerprint if self.per_photo is None else self.per_photo.fingerprint
+        if self.per_photo is not None:
+            return self.per_photo.fingerprint
+        return self.pattern.fingerprint + (f" {self.faces} faces, {self.span}" if self.span is not None else "")
 
-    def pattern_for(self, photo: Photo) -> Pattern:
-        """The pattern to lay on a photo."""
-        if self.per_photo is None:
+    def noise_for(self, photo: Photo) -> Noise:
+        """What to lay on a photo."""
+        if self.per_photo is not None:
+            return Pattern(self.per_photo.make(reduced(photo, self.per_photo.size)), self.pattern.epsilon)
+        if self.span is None:
             return self.pattern
-        return Pattern(self.per_photo.make(reduced(photo, self.per_photo.size)), self.pattern.epsilon)
+        return anchored(self.pattern, photo, self.span, self.faces)
+
+
+def anchored(pattern: Pattern, photo: Photo, span: float, faces: Faces = "largest") -> Anchored:
+    """A pattern on the faces of a photo, and beneath them over the whole of it."""
+    return Anchored(pattern, tuple(face_squares(photo, span, faces)), pattern)
+
+
+def face_squares(photo: Photo, span: float, faces: Faces = "largest") -> list[Box]:
+    """The squares that a pattern covers on a photo's faces; that of the largest is the last, over the others."""
+    from unlearn_cli.faces import find_faces  # OpenCV takes a moment to load.
+
+    found = find_faces(photo.pixels, photo.mode)[: 1 if faces == "largest" else None]
+    return [box.widened(span) for box in reversed(found)]
 
 
 def reduced(photo: Photo, size: int) -> NDArray[np.uint8]:

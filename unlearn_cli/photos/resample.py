@@ -46,9 +46,10 @@ class Stretched:
     def strips(self) -> Iterator[NDArray[np.int8]]:
         """The noise from top to bottom: int8 ``[rows, width, C]``, never outside the bound."""
         for top in range(0, self.height, self.rows):
-            yield self._strip(top, min(top + self.rows, self.height))
+            yield self.strip(top, min(top + self.rows, self.height))
 
-    def _strip(self, top: int, bottom: int) -> NDArray[np.int8]:
+    def strip(self, top: int, bottom: int) -> NDArray[np.int8]:
+        """The noise of some rows: int8 ``[bottom - top, width, C]``."""
         if self._same:
             return np.ascontiguousarray(self._planes[:, top:bottom].transpose(1, 2, 0))
         weights = self._down[top:bottom]

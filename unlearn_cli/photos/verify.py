@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
@@ -53,15 +54,18 @@ class Pair:
     """Whether the manifest tells that the noise was made for this photo, so that it fits no bank's pattern."""
 
 
-def verify(originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1) -> Generator[Pair, None, None]:
+def verify(
+    originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1, key: Key | None = None
+) -> Generator[Pair, None, None]:
     """Pair two folders (or two files), and yield what is found out about each pair, in order.
 
     A manifest beside ``protected`` is used where there is one: it knows what was left alone and
-    why, and whether a copy is still the file that was written. Raises ``UsageError`` for a path
-    that is not there and ``WorkError`` for no photo.
+    why, and whether a copy is still the file that was written. A person's own pattern is found
+    with their ``key``. Raises ``UsageError`` for a path that is not there and ``WorkError`` for no
+    photo.
     """
     paired = pair_up(originals, protected)
-    check = _Check(Patterns(banks), _known(protected))
+    check = _Check(Patterns(banks, key), _known(protected))
     with ThreadPoolExecutor(jobs) as pool:
         waiting: deque[Future[Pair]] = deque()
         try:

@@ -1,0 +1,94 @@
+"""Keys at the command line: made once, named, shared, never told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import RunUnlearn
+from unlearn_cli.banks.bank import save_bank
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.banks.provenance import Provenance
+
+MINE, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
+PROTECT = ("protect", "in", "--class", "person", "--bank", "faces.safetensors", "--format", "png")
+
+
+@pytest.fixture
+def home(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A photo of a person, a bank that goes with faces, and nobody's key."""
+    draw = np.random.default_rng(0)
+    small = draw.normal(size=(20, 3, 6, 6))
+    noise = np.clip(np.rint(np.kron(small, np.ones((4, 4))) * 6), -8, 8).astype(np.int8)
+    names = tuple(f"piece{i}" for i in range(20))
+    of = Provenance(classes=names, epsilon=8, scale=24, frame="face", span=1.6, family="person")
+    save_bank(tmp_path / "faces.safetensors", noise, of)
+    (tmp_path / "in").mkdir()
+    source = sorted((shared / "datasets" / "faces" / "identities" / "id000").iterdir())[0]
+    Image.open(source).convert("RGB").save(tmp_path / "in" / "me.png")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+def copy_of(home: Path, folder: str = "in-protected") -> bytes:
+    return (home / folder / "me.png").read_bytes()
+
+
+def test_a_key_is_made_on_first_use_and_told_once(home: Path, unlearn: RunUnlearn) -> None:
+    plan = unlearn(*PROTECT, "-n")
+    assert plan.returncode == 0, plan.stderr
+    assert not (home / "data").exists(), "a dry run makes no key"
+    first = unlearn(*PROTECT)
+    assert first.returncode == 0, first.stderr
+    path = home / "data" / "unlearn" / "key"
+    assert f"Made your key, {path}" in first.stderr.replace("\n", "")
+    again = unlearn(*PROTECT)
+    assert "Made your key" not in again.stderr
+    record = json.loads((home / "in-protected.jsonl").read_text().splitlines()[0])
+    key = Key.parse(path.read_text(), "the file")
+    assert record["key_fingerprint"] == key.fingerprint
+    assert record["faces"] == 1
+    written = (home / "in-protected.jsonl").read_text() + first.stdout + first.stderr
+    assert key.secret.hex() not in written
+
+
+def test_another_key_is_another_pattern_and_the_same_key_the_same(
+    home: Path, unlearn: RunUnlearn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "mine").write_text(MINE.secret.hex() + "\n")
+    assert unlearn(*PROTECT, "--key-file", "mine", "-o", "a").returncode == 0
+    monkeypatch.setenv("UNLEARN_KEY", OTHER.secret.hex())
+    assert unlearn(*PROTECT, "-o", "b").returncode == 0
+    monkeypatch.setenv("UNLEARN_KEY", MINE.secret.hex())
+    assert unlearn(*PROTECT, "-o", "c").returncode == 0
+    assert copy_of(home, "a") == copy_of(home, "c") != copy_of(home, "b")
+    # A copy that was made with another key is made again.
+    assert unlearn(*PROTECT, "-o", "b").returncode == 0
+    assert copy_of(home, "b") == copy_of(home, "a")
+    assert not (home / "data").exists(), "nobody's own key was needed"
+
+
+def test_verify_finds_a_pattern_with_its_key_alone(home: Path, unlearn: RunUnlearn) -> None:
+    (home / "mine").write_text(MINE.secret.hex())
+    assert unlearn(*PROTECT, "--key-file", "mine").returncode == 0
+    (home / "in-protected.jsonl").unlink()
+    verify = ("verify", "in", "in-protected", "--bank", "faces.safetensors", "--json")
+    with_key = json.loads(unlearn(*verify, "--key-file", "mine").stdout)
+    assert with_key["counts"] == {"protected": 1}
+    without = json.loads(unlearn(*verify).stdout)
+    assert without["counts"] == {"not protected": 1}
+    assert not (home / "data").exists(), "verify makes no key"
+
+
+@pytest.mark.parametrize("text", ["", "my password", "00" * 31])
+def test_a_file_without_a_key_is_one_sentence(home: Path, unlearn: RunUnlearn, text: str) -> None:
+    (home / "mine").write_text(text)
+    run = unlearn(*PROTECT, "--key-file", "mine")
+    assert run.returncode == 2
+    assert "64 hexadecimal digits" in " ".join(run.stderr.split())
+    assert not text or text not in run.stderr
+    assert not (home / "in-protected").exists()
