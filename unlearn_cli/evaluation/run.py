@@ -136,9 +136,7 @@ class Runner:
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
         verification = None
         if cell.pairs is not None:
-            verification = verify_people(
-                model, cell.pairs, cell.images.spec.crop, test.size, self.device, scenario.filter
-            )
+            verification = verify_people(model, cell.pairs, cell.images.spec, test.size, self.device, scenario.filter)
         return {
             "dataset": {
                 "name": scenario.train.name,

@@ -16,7 +16,7 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.metrics import roc
 from unlearn_cli.files import sha256_of
-from unlearn_cli.victims.folders import read_squares
+from unlearn_cli.victims.datasets import DatasetSpec, read_photos
 from unlearn_cli.victims.train import as_input
 
 COLUMNS = ("first", "second", "same")
@@ -24,7 +24,7 @@ ROC_POINTS = 200
 
 
 def verify_people(
-    model: nn.Module, pairs: Path, crop: int | None, size: int, device: torch.device, filter_: Filter | None = None
+    model: nn.Module, pairs: Path, spec: DatasetSpec, size: int, device: torch.device, filter_: Filter | None = None
 ) -> dict[str, Any]:
     """The ROC of the cosine of two photos' features, over the pairs of a CSV file.
 
@@ -33,7 +33,7 @@ def verify_people(
     """
     rows = read_pairs(pairs)
     names = sorted({name for first, second, _ in rows for name in (first, second)})
-    images = torch.from_numpy(read_squares([pairs.parent / name for name in names], crop, size))
+    images = torch.from_numpy(read_photos([(pairs.parent / name, name) for name in names], spec, size))
     if filter_ is not None:
         images = filter_(images)
     features = F.normalize(embed(model, images.to(device)).float(), dim=1).cpu()

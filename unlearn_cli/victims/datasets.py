@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,11 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.victims.folders import TEST_EVERY, Split, counterparts, list_classes, read_squares, split_files
+from unlearn_cli.victims.folders import (
+    TEST_EVERY,
+    Split,
+    counterparts,
+    list_classes,
+    middle_square,
+    read_squares,
+    split_files,
+)
+from unlearn_cli.victims.trip import Trip, arrive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,10 @@ class DatasetSpec:
     """Width and height in pixels; folders need it, ImageNet has 224 when None, the others have 32."""
     crop: int | None = None
     """The middle square of this many pixels is cut out first; the largest one when None."""
+    trip: Trip | None = None
+    """What becomes of a folder's photos on their way to the victim, instead of a plain crop."""
+    views: int = 1
+    """So many crops of each training photo, each with a jitter of its own; only a trip makes them differ."""
     classes: tuple[str, ...] = ()
     """Glob patterns of class names; empty means all."""
     first_classes: int | None = None
@@ -110,6 +124,8 @@ NAMED = {
     "svhn": Named("SVHN", "non-commercial use only (Netzer et al., 2011)"),
 }
 IMAGENET_SIZE = 224
+FACE_PIXELS = 40
+"""Of the square around a face, where nothing else is said."""
 
 
 def load_dataset(spec: DatasetSpec, split: Split) -> ImageSet:
@@ -193,13 +209,20 @@ def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
     return _read_tree(list_classes(root), spec, split, root)
 
 
-def load_counterpart(spec: DatasetSpec, other: Path, split: Split) -> ImageSet:
-    """A folder's images of a split as another tree has them, in the folder's order.
+def load_counterpart(spec: DatasetSpec, split: Split, data: ImageSet, other: Path, labels: Set[int]) -> ImageSet:
+    """A folder's images of a split, ``data``, of which those with these labels are as another tree has them.
 
-    Raises ``WorkError`` unless both trees have the same photos.
+    Raises ``WorkError`` unless both trees have the same photos of these classes.
     """
     root = Path(spec.source.removeprefix("folder:"))
-    return _read_tree(counterparts(list_classes(root), root, other), spec, split, root)
+    files = list_classes(root)
+    _, label_of = select_classes(list(files), spec)
+    wanted = {name: files[name] for name, label in label_of.items() if label in labels}
+    photos = _photos(counterparts(wanted, root, other), label_of, split, spec.views)
+    images = data.images.clone()
+    mask = torch.tensor([int(label) in labels for label in data.labels])
+    images[mask] = _read(photos, spec)
+    return replace(data, images=images)
 
 
 def listing(spec: DatasetSpec) -> str:
@@ -212,24 +235,68 @@ def listing(spec: DatasetSpec) -> str:
 
 
 def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, root: Path) -> ImageSet:
-    assert spec.image_size is not None
     classes, label_of = select_classes(list(files), spec)
     if not classes:
         raise UsageError(f"No class of {root} matches. It has: {_some(list(files)) or 'no folders'}.")
-    chosen = [(path, label) for name, label in label_of.items() for path in split_files(files[name], split)]
-    if len(classes) < spec.least_classes or len({label for _, label in chosen}) < len(classes):
+    photos = _photos(files, label_of, split, spec.views)
+    if len(classes) < spec.least_classes or len({photo.label for photo in photos}) < len(classes):
         raise WorkError(
             f"{root} has {len(classes)} matching classes, or one of them too few images: at least 2 classes with "
             f"{TEST_EVERY} images each are needed."
         )
-    images = read_squares([path for path, _ in chosen], spec.crop, spec.image_size)
     return ImageSet(
-        torch.from_numpy(images),
-        torch.tensor([label for _, label in chosen]),
+        _read(photos, spec),
+        torch.tensor([photo.label for photo in photos]),
         classes,
         spec.name or f"folder {root.name}",
         spec.licence or "not stated",
     )
+
+
+@dataclass(frozen=True)
+class _Photo:
+    path: Path
+    label: int
+    key: str
+    """Its place in its class, which is the same in a tree of protected copies, whatever their suffixes."""
+
+
+def _photos(files: dict[str, list[Path]], label_of: dict[str, int], split: Split, views: int) -> list[_Photo]:
+    """Those of a split in order, each as often as a victim crops it: for testing once."""
+    return [
+        _Photo(path, label, f"{split} {name} {place} {view}")
+        for view in range(views if split == "train" else 1)
+        for name, label in label_of.items()
+        if name in files
+        for place, path in enumerate(split_files(files[name], split))
+    ]
+
+
+def _read(photos: list[_Photo], spec: DatasetSpec) -> Tensor:
+    assert spec.image_size is not None
+    return torch.from_numpy(read_photos([(photo.path, photo.key) for photo in photos], spec, spec.image_size))
+
+
+def read_photos(photos: Sequence[tuple[Path, str]], spec: DatasetSpec, size: int) -> NDArray[np.uint8]:
+    """Photos as a folder's spec has them, by their names on a trip: ``[N, 3, size, size]``. Raises ``WorkError``."""
+    trip = spec.trip
+
+    def read(path: Path, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
+        if trip is None:
+            return [middle_square(path, spec.crop, size)] * len(keys)
+        return arrive(path, trip, size, keys)
+
+    return read_squares(photos, read, size)
+
+
+def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
+    """The same photos, but of each the square of ``span`` boxes around its face.
+
+    Raises ``UsageError`` unless they are a folder's, and have no crop of their own.
+    """
+    if not spec.source.startswith("folder:") or spec.crop is not None:
+        raise UsageError("Noise for faces is made on a folder of people, without --crop: --dataset folder:PEOPLE.")
+    return replace(spec, trip=Trip(name="square", crop="face", margin=span), image_size=spec.image_size or FACE_PIXELS)
 
 
 def select_classes(names: Sequence[str], spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,10 @@ def list_classes(root: Path) -> dict[str, list[Path]]:
 
 def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[str, list[Path]]:
     """For each photo of a tree the one of the same place and name in another, where another format may have given it
-    another suffix, behind the old one or in its place. Raises ``WorkError`` unless they are one to one.
+    another suffix, behind the old one or in its place. Raises ``WorkError`` unless they are one to one, in the classes
+    that are asked for.
     """
-    there = {path.relative_to(other) for paths in list_classes(other).values() for path in paths}
+    there = {path.relative_to(other) for name, paths in list_classes(other).items() if name in files for path in paths}
     by_stem: dict[Path, list[Path]] = {}
     for path in sorted(there):
         by_stem.setdefault(path.with_suffix(""), []).append(path)
@@ -73,31 +74,40 @@ def split_files(files: Sequence[Path], split: Split) -> list[Path]:
     return list(files)
 
 
-def read_squares(paths: Sequence[Path], crop: int | None, size: int) -> NDArray[np.uint8]:
-    """The middle squares of images, ``[N, 3, size, size]``.
+Read = Callable[[Path, Sequence[str]], Sequence[NDArray[np.uint8]]]
+"""Of a photo and the names of its views: each of them, ``[size, size, 3]``."""
 
-    ``crop`` is the square's side in pixels, the largest one when None. Raises ``WorkError`` that
-    names the images which cannot be read.
+
+def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> NDArray[np.uint8]:
+    """Views of photos as ``read`` gives them, in one array ``[N, 3, size, size]``; each photo is read once.
+
+    Raises ``WorkError`` that names the images which cannot be read.
     """
-    images = np.empty((len(paths), 3, size, size), np.uint8)
+    images = np.empty((len(photos), 3, size, size), np.uint8)
 
-    def read(item: tuple[int, Path]) -> Path | None:
+    places: dict[Path, list[int]] = {}
+    for place, (path, _) in enumerate(photos):
+        places.setdefault(path, []).append(place)
+
+    def fill(path: Path) -> Path | None:
         try:
-            images[item[0]] = _read_square(item[1], crop, size).transpose(2, 0, 1)
+            views = read(path, [photos[place][1] for place in places[path]])
+            images[places[path]] = np.stack(views).transpose(0, 3, 1, 2)
         except Exception:  # Pillow's decoders raise nearly everything on damaged files.
-            return item[1]
+            return path
         return None
 
     # Decoding runs outside the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        bad = [path for path in pool.map(read, enumerate(paths)) if path is not None]
+        bad = [path for path in pool.map(fill, places) if path is not None]
     if bad:
         named = ", ".join(map(str, bad[:BAD_NAMED])) + (f" and {len(bad) - BAD_NAMED} more" if bad[BAD_NAMED:] else "")
         raise WorkError(f"Not to be read as images: {named}. Remove them from the dataset.")
     return images
 
 
-def _read_square(path: Path, crop: int | None, size: int) -> NDArray[Any]:
+def middle_square(path: Path, crop: int | None, size: int) -> NDArray[np.uint8]:
+    """The middle square of an upright image, ``[size, size, 3]``; of side ``crop`` pixels, the largest when None."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     side = min(crop or min(image.size), *image.size)

@@ -1,0 +1,117 @@
+"""The trip: what becomes of a photo between its owner's disk and a victim's training set.
+
+A platform encodes it again, a scraper cuts out what it is after, with its detector's jitter, and resizes it to what
+a network takes. Everything starts from the file, as it lies on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from unlearn_cli.errors import UsageError
+
+SUBSAMPLING = 2
+"""4:2:0 in Pillow's count, which platforms use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trip:
+    """Its parameters; each photo's jitter is drawn from its name, so that a copy of it meets the same."""
+
+    name: str
+    quality: int | None = None
+    """Of the platform's JPEG; None where the file arrives as it is."""
+    long_side: int | None = None
+    """Pixels that the platform reduces a longer photo to."""
+    crop: Literal["centre", "face"] = "centre"
+    """The middle square, or one around the largest face that is found in what arrived; the middle without one."""
+    margin: float = 1.2
+    """The face's square is so many times as wide as the detector's box."""
+    jitter: float = 0.0
+    """The crop's centre moves by up to this share of its side, in each direction."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """The crop's side is multiplied by something between."""
+    seed: int = 0
+
+
+TRIPS = {
+    trip.name: trip
+    for trip in (
+        Trip(name="none"),
+        Trip(name="social", quality=80, long_side=1080),
+        Trip(name="thumbnail", quality=70, long_side=320),
+        Trip(name="face", quality=75, long_side=2048, crop="face", jitter=0.1, zoom=(0.85, 1.2)),
+        Trip(name="hard", quality=50, long_side=1080, crop="face", jitter=0.15, zoom=(0.75, 1.3)),
+    )
+}
+"""``face`` is that of DESIGN's first measurements; ``hard`` is a poor platform and a poor detector."""
+
+
+def parse_trip(text: str) -> Trip:
+    """A trip by its name, with another quality behind a colon: ``face``, ``face:50``. Raises ``UsageError``."""
+    name, _, quality = text.partition(":")
+    if name not in TRIPS:
+        raise UsageError(f"There is no trip '{name}'. There are: {', '.join(TRIPS)}; face:50 has another JPEG quality.")
+    if not quality:
+        return TRIPS[name]
+    if not quality.isdecimal() or not 1 <= int(quality) <= 95:
+        raise UsageError(f"--trip {text}: a JPEG quality is 1 to 95.")
+    return replace(TRIPS[name], name=text, quality=int(quality))
+
+
+def arrive(path: Path, trip: Trip, size: int, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """What a victim gets of a photo, a view for each key: uint8 ``[size, size, 3]``, pixel levels.
+
+    A key is the same for the photo's protected copy, and decides the jitter. Raises what Pillow raises for a file that
+    it cannot read.
+    """
+    with Image.open(path) as opened:
+        photo = ImageOps.exif_transpose(opened).convert("RGB")
+    photo = _platform(photo, trip)
+    square = _square(photo, trip)
+    return [_view(photo, square, trip, size, key) for key in keys]
+
+
+def _view(photo: Image.Image, square: tuple[float, float, float], trip: Trip, size: int, key: str) -> NDArray[np.uint8]:
+    draw = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{trip.seed} {key}".encode()).digest()[:8], "big"))
+    x, y, side = square
+    side *= draw.uniform(*trip.zoom)
+    x += side * draw.uniform(-trip.jitter, trip.jitter)
+    y += side * draw.uniform(-trip.jitter, trip.jitter)
+    side = min(side, *photo.size)
+    left, top = (min(max(0.0, at - side / 2), whole - side) for at, whole in zip((x, y), photo.size, strict=True))
+    box = (left, top, left + side, top + side)
+    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def _platform(photo: Image.Image, trip: Trip) -> Image.Image:
+    if trip.long_side is not None and max(photo.size) > trip.long_side:
+        share = trip.long_side / max(photo.size)
+        width, height = (max(1, round(side * share)) for side in photo.size)
+        photo = photo.resize((width, height), Image.Resampling.LANCZOS)
+    if trip.quality is None:
+        return photo
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=trip.quality, subsampling=SUBSAMPLING)
+    with Image.open(file) as again:
+        again.load()
+        return again
+
+
+def _square(photo: Image.Image, trip: Trip) -> tuple[float, float, float]:
+    """What the scraper is after: the column and row of its centre, and its side."""
+    if trip.crop == "face":
+        from unlearn_cli.faces import find_faces
+
+        if faces := find_faces(np.asarray(photo)):
+            return (*faces[0].centre, faces[0].side * trip.margin)
+    return photo.width / 2, photo.height / 2, float(min(photo.size))
