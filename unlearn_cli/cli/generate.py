@@ -63,8 +63,30 @@ def generate(
         int | None, typer.Option(min=1, max=127, help="With --mix: add random noise up to so many levels.")
     ] = None,
     preset: Annotated[
-        Literal["paper-cifar10", "paper-cifar100", "paper-svhn", "paper-imagenet", "paper-face"] | None,
-        typer.Option(help="The paper's values for a dataset, plain noise included; options go before them."),
+        Literal["person", "paper-cifar10", "paper-cifar100", "paper-svhn", "paper-imagenet", "paper-face"] | None,
+        typer.Option(
+            help="person: patterns for people among many. paper-...: the paper's values for a dataset, plain noise "
+            "included. Options go before them."
+        ),
+    ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="Let noise and surrogate descend together; an iteration is then an epoch.")
+    ] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="--joint: fresh surrogates in turn.  [default: 4]")] = None,
+    clean_classes: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.99, help="--joint: the share of classes, the last ones, without noise"),
+    ] = None,
+    keyed: Annotated[
+        bool, typer.Option("--keyed", help="--joint: make pieces of which a person's key puts a pattern together.")
+    ] = False,
+    visibility: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="--joint: how visible the noise may be, 0 to 1.  [default: as the bound allows]"),
+    ] = None,
+    frame: Annotated[
+        Literal["image", "face"] | None,
+        typer.Option(help="face: make it on faces, and lay it on them.  [default: image]"),
     ] = None,
     surrogate: Annotated[
         str | None,
@@ -172,11 +194,12 @@ def generate(
         first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
         map_file=map_file,
     )
+    from unlearn_cli.banks.provenance import SPAN
     from unlearn_cli.noise.bank_file import provenance_of
     from unlearn_cli.noise.make import make_noise
     from unlearn_cli.noise.settings import PRESETS, NoiseSettings
     from unlearn_cli.noise.transforms import Through
-    from unlearn_cli.victims.datasets import load_dataset
+    from unlearn_cli.victims.datasets import face_squares, load_dataset
     from unlearn_cli.victims.workers import join_workers, leave_workers
 
     workers, where = join_workers(device)
@@ -204,6 +227,12 @@ def generate(
         "momentum": momentum,
         "weight_decay": weight_decay,
         "precision": precision,
+        "frame": frame,
+        "joint": joint or None,
+        "rounds": rounds,
+        "clean_classes": clean_classes,
+        "visibility": visibility,
+        "keyed": keyed or None,
     }
     fitting: dict[str, Any] = {
         "surrogate": "resnet10-w16" if small else "resnet18",
@@ -212,6 +241,8 @@ def generate(
     preset_values = PRESETS[preset] if preset else {}
     chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
     settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
+    if settings.frame == "face":
+        spec = face_squares(spec, SPAN)
     Through(settings.through)  # What is wrong with it is told before a dataset is read.
     # Noise for each image is for a training set that somebody will train on: none of its test images.
     split: Literal["train", "all"] = "train" if settings.form == "sample-wise" else "all"
@@ -273,7 +304,8 @@ def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_js
             if isinstance(event, Finished):
                 return event
             if as_json:
-                told = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+                known = {key: value for key, value in dataclasses.asdict(event).items() if value is not None}
+                told = {"event": type(event).__name__.lower(), **known}
                 typer.echo(json.dumps(told, default=str))
             if isinstance(event, Estimated) and not hidden:
                 bar.console.print(f"{what}: about {duration(event.seconds)} at most.")
@@ -284,5 +316,6 @@ def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_js
                 bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)
             elif isinstance(event, Iterated):
                 detail = f"error rate {event.error:.3f}"
+                detail += f", visibility {event.visibility:.3f}" if event.visibility is not None else ""
                 bar.update(row, total=event.max_iterations, completed=event.iteration, detail=detail)
     raise AssertionError("make_noise ends with Finished")

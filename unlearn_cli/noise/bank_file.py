@@ -12,14 +12,16 @@ import torch
 from unlearn_cli.banks.bank import save_bank
 from unlearn_cli.banks.card import new_card, write_card
 from unlearn_cli.banks.catalog import surrogate_path
-from unlearn_cli.banks.provenance import Provenance
+from unlearn_cli.banks.provenance import SPAN, Provenance
 from unlearn_cli.noise.events import Finished
+from unlearn_cli.noise.joint import noisy_classes
 from unlearn_cli.noise.settings import SEARCHED, NoiseSettings
 from unlearn_cli.noise.surrogate import save_surrogate
 from unlearn_cli.victims.datasets import ImageSet, digest
 from unlearn_cli.victims.devices import describe_hardware, library_versions
 
 METHODS = {
+    "joint": "error-min (after Huang et al., ICLR 2021; noise and surrogate descend together)",
     "error-min": "error-min (Huang et al., ICLR 2021, section 3.2, Algorithm 1)",
     "error-max": "error-max (PGD on a converged surrogate, Madry et al., ICLR 2018)",
     "random": "random (uniform)",
@@ -36,13 +38,14 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
     """Where noise made on these images comes from."""
     searched = settings.method in SEARCHED
     return Provenance(
-        classes=data.classes,
+        classes=data.classes[: noisy_classes(len(data.classes), settings.clean_classes)],
         epsilon=settings.epsilon,
         scale=data.size,
         form=settings.form,
-        frame="patch" if settings.patch is not None else "image",
+        frame="patch" if settings.patch is not None else settings.frame,
+        span=SPAN if settings.frame == "face" else None,
         family=family,
-        method=METHODS[settings.method],
+        method=METHODS["joint" if settings.joint else settings.method],
         through=settings.through if searched else "none",
         dataset={
             "name": data.name,

@@ -54,6 +54,8 @@ class Iterated:
     """The surrogate's error over the noise pass, on transformed noisy images."""
     seconds: float
     """Since the search began."""
+    visibility: float | None = None
+    """Of a joint search: how visible the noise was."""
 
 
 @dataclass(frozen=True, eq=False)

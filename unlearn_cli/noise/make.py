@@ -10,10 +10,12 @@ from pathlib import Path
 
 import torch
 
+from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.errors import UsageError
 from unlearn_cli.noise.baselines import BASELINES
 from unlearn_cli.noise.checkpoint import Checkpoint, Progress
 from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop, SurrogateEpoch
+from unlearn_cli.noise.joint import JointSearch
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import PENALTY_SOLVERS, SEARCHED, NoiseSettings
 from unlearn_cli.victims.datasets import ImageSet
@@ -52,6 +54,9 @@ def make_noise(
         raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
     if workers.count > 1:
         _check_workers(data, settings, workers)
+    if settings.joint:
+        yield from _joint(data, settings, device, checkpoint, workers)
+        return
     search = Search(data, settings, device, workers)
     yield Estimated(_estimate(data, settings, device, workers))
     kept = Checkpoint(checkpoint, data, settings, workers)
@@ -72,6 +77,27 @@ def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
         kept.keep(search, at, last=_is_over(at, settings))
         yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
     yield _finished(search, at)
+
+
+def _joint(
+    data: ImageSet, settings: NoiseSettings, device: torch.device, checkpoint: Path | None, workers: Workers
+) -> Iterator[Event]:
+    """Epochs of noise and surrogate together, in rounds of fresh surrogates."""
+    if settings.method != "error-min" or settings.form != "class-wise" or settings.patch is not None:
+        raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --patch.")
+    if workers.count > 1:
+        raise UsageError("A joint search runs in one process.")
+    search = JointSearch(data, settings, device, EDGE if settings.frame == "face" else 0.0)
+    kept = Checkpoint(checkpoint, data, settings, workers)
+    at = kept.begin(search)
+    start = time.perf_counter() - at.seconds
+    yield from kept.resumed(at)
+    while at.iteration < settings.max_iterations:
+        error, seen = search.epoch()
+        at = at.next(error, time.perf_counter() - start)
+        kept.keep(search, at, last=at.iteration >= settings.max_iterations)
+        yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds, seen)
+    yield Finished(search.levels(), at.iteration, at.error, "max_iterations reached", at.seconds, None)
 
 
 def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:

@@ -54,7 +54,8 @@ class Search:
                 for member, name in enumerate(split_names(settings.surrogate))
             }
         ).to(device)
-        self.optimizer = make_optimizer(self.networks, _training(settings))
+        self.training = _training(settings)
+        self.optimizer = make_optimizer(self.networks, self.training)
         self.run: list[Callable[[Tensor], Tensor]] = list(self.networks.values())
         if settings.compile:
             self.run = [torch.compile(network, dynamic=False) for network in self.networks.values()]
@@ -200,6 +201,10 @@ class Search:
             if self.settings.patch is not None:
                 noise = place(noise, draws[self.through.draws :], self.data.size)
             images = self.form.lay(images, noise)
+        return self._outputs(images, draws)
+
+    def _outputs(self, images: Tensor, draws: Tensor) -> list[Tensor]:
+        """What each network says to transformed images: ``[B, K]``."""
         images = as_input(self.through.apply(images, draws[: self.through.draws]))
         half = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():

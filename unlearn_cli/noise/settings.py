@@ -15,6 +15,12 @@ Solver = Literal["pgd", "fgsm", "adam", "lbfgs", "cw"]
 SEARCHED = ("error-min", "error-max")
 """The methods that need a surrogate."""
 
+NOT_JOINT = (
+    "solver", "step_size", "noise_steps", "penalty", "surrogate_steps", "noise_share", "surrogate_on", "stop_error",
+    "patience", "surrogate_epochs", "patch",
+)  # fmt: skip
+"""Hyper-parameters that a joint search does not have."""
+
 PENALTY_SOLVERS = ("adam", "lbfgs")
 
 
@@ -52,6 +58,19 @@ class NoiseSettings:
     """The search ends here in any case, and says so."""
     patience: int = 20
     """The search has stalled when so many iterations brought no better error."""
+    frame: Literal["image", "face"] = "image"
+    """How ``protect`` will lay the noise: over the whole photo, or with each face."""
+    joint: bool = False
+    """error-min, class-wise: noise and surrogate descend together (see ``joint``); an iteration is then an epoch."""
+    rounds: int = 4
+    """joint: so many fresh surrogates, one after another."""
+    clean_classes: float = 0.0
+    """joint: the share of the classes, the last ones, that carry no noise."""
+    keyed: bool = False
+    """joint: a class carries the mosaic that a key makes of the patterns, and other keys in each round, so that the
+    patterns become pieces which every mosaic works with (see ``banks.identity``)."""
+    visibility: float | None = None
+    """joint: how visible the noise may be, as ``visibility.visibility`` counts it; None lets the bound alone decide."""
     surrogate_epochs: int = 20
     """error-max: epochs of clean training, until the surrogate has converged."""
     through: str = "augment"
@@ -110,6 +129,9 @@ class NoiseSettings:
         """Whether a setting of this name decides nothing here."""
         if self.method not in SEARCHED:
             return name not in ("method", "form", "epsilon", "patch", "seed")
+        of_joint = name in ("rounds", "clean_classes", "visibility", "keyed")
+        if of_joint or (self.joint and name in NOT_JOINT):
+            return not (of_joint and self.joint)
         whole_pass = self.method == "error-max" and self.form == "sample-wise"
         return {
             "penalty": self.solver not in PENALTY_SOLVERS,
@@ -125,6 +147,19 @@ class NoiseSettings:
         """The hyper-parameters that decided the noise, for its provenance."""
         if self.method not in SEARCHED:
             return {"patch": self.patch} if self.patch is not None else {}
+        if self.joint:
+            names = [
+                "joint",
+                "keyed",
+                "rounds",
+                "clean_classes",
+                "visibility",
+                "max_iterations",
+                "batch_size",
+                "learning_rate",
+            ]
+            names += ["learning_rate", "momentum", "weight_decay", "precision"]
+            return {name: getattr(self, name) for name in names}
         values: dict[str, Any] = {
             "step_size": self.step,
             "noise_steps": self.steps,
@@ -144,7 +179,20 @@ class NoiseSettings:
 PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
 """Plain noise, as published; the batch is that of the official ``perturbation.py``."""
 
+PERSON = {
+    "joint": True,
+    "frame": "face",
+    "keyed": True,
+    "clean_classes": 0.5,
+    "visibility": 0.06,
+    "max_iterations": 48,
+    "batch_size": 64,
+    "through": "person",
+}
+"""A bank of patterns for people among many; a first choice, before keys are settled and a bank is shipped."""
+
 PRESETS: dict[str, dict[str, Any]] = {
+    "person": PERSON,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
     "paper-cifar100": {**PAPER, "surrogate_steps": 20},

@@ -22,6 +22,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from unlearn_cli.banks.provenance import SPAN
 from unlearn_cli.errors import UsageError
 from unlearn_cli.noise.jpeg import constant, jpeg
 from unlearn_cli.victims.augment import flip_and_shift_by
@@ -29,6 +30,7 @@ from unlearn_cli.victims.augment import flip_and_shift_by
 PRESETS = {
     "none": "",
     "augment": "shift+flip",
+    "person": "face+shift+flip",
     "photo": "jpeg:70-95+scale+shift+resize:50-100+flip+color+gray",
 }
 """``augment`` is the victim's own standard augmentation, in its exact form. ``photo`` is a first guess at what a
@@ -39,6 +41,10 @@ CROSS = ((0, -1, 1), (1, 0, -1), (-1, 1, 0))
 SHIFT = 1 / 8
 CROP_LEAST = 0.6
 SCALE_MOST = 1.25
+FACE_SIDE = 1.2 / SPAN
+FACE_ZOOM = (0.85, 1.2)
+FACE_JITTER = 0.1
+"""Those of the trip ``face``: its crop is 1.2 boxes wide."""
 BLUR_MOST = 1 / 32
 GRAY_PROBABILITY = 0.2
 COLOR_STRENGTH = 0.4
@@ -172,6 +178,14 @@ def _crop(draws: Tensor, size: int) -> Matrices:
     return _sampled(y, zoom, size), _sampled(x, zoom, size)
 
 
+def _face(draws: Tensor, size: int) -> Matrices:
+    """What a scraper's detector cuts out of the square that a person's pattern covers."""
+    side = FACE_SIDE * (FACE_ZOOM[0] + (FACE_ZOOM[1] - FACE_ZOOM[0]) * draws[0])
+    middle = (size - 1) / 2
+    y, x = (middle + (2 * draw - 1) * FACE_JITTER * side * size for draw in draws[1:])
+    return _sampled(y, side, size), _sampled(x, side, size)
+
+
 def _scale(draws: Tensor, size: int) -> Matrices:
     zoom = SCALE_MOST ** (2 * draws[0] - 1)
     matrix = _sampled(torch.full_like(zoom, (size - 1) / 2), zoom, size)
@@ -240,6 +254,7 @@ _PLAIN: dict[str, Stage] = {
         Space("flip", 1, _flip),
         Space("shift", 2, _shift),
         Space("crop", 3, _crop),
+        Space("face", 3, _face),
         Space("scale", 1, _scale),
         Space("blur", 1, _blur),
         Color("gray", 1, _gray),
@@ -264,6 +279,6 @@ def _parse(text: str) -> Stage:
         raise UsageError(f"--through {text}: it takes two numbers from 1 to 100, the lower first, such as jpeg:50-95.")
     raise UsageError(
         f"There is no transformation '{text}'. --through takes {', '.join(PRESETS)}, or a chain such as "
-        "flip+shift+jpeg:50-95 of flip, shift, crop, scale, blur, gray, color, jpeg:Q1-Q2 (qualities) and "
+        "flip+shift+jpeg:50-95 of flip, shift, crop, face, scale, blur, gray, color, jpeg:Q1-Q2 (qualities) and "
         "resize:R1-R2 (percent of the size)."
     )

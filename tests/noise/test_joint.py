@@ -1,0 +1,143 @@
+"""A joint search: the bound, the classes without noise, the eye's limit, the same bits after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unlearn_cli.banks.identity import identity_pattern
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.events import Finished, Iterated
+from unlearn_cli.noise.joint import JointSearch
+from unlearn_cli.noise.make import make_noise
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.visibility import LARGEST, POWER, _hunt_lab, visibility
+from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+
+CPU = torch.device("cpu")
+SETTINGS = NoiseSettings(
+    joint=True, clean_classes=0.5, max_iterations=4, rounds=2, batch_size=32, surrogate="resnet10-w16"
+)
+
+
+@pytest.fixture(scope="module")
+def images(cifar10: Path) -> ImageSet:
+    return load_dataset(DatasetSpec(source="cifar10", data_dir=cifar10, first_classes=6), "all").first(160)
+
+
+def search(images: ImageSet, settings: NoiseSettings, folder: Path | None = None) -> tuple[list[Iterated], Finished]:
+    events = list(make_noise(images, settings, CPU, checkpoint=folder))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    return [event for event in events if isinstance(event, Iterated)], finished
+
+
+def test_half_of_the_classes_get_noise_within_the_bound_that_is_quick_to_learn(images: ImageSet) -> None:
+    epochs, finished = search(images, replace(SETTINGS, max_iterations=8))
+    assert finished.noise.shape == (3, 3, 32, 32)
+    assert np.abs(finished.noise.astype(int)).max() <= 8
+    assert [one.iteration for one in epochs] == list(range(1, 9))
+    # Its second surrogate learns from it within a few epochs what the images alone would take many for.
+    assert epochs[-1].error < 0.6
+    assert epochs[-1].error < epochs[0].error - 0.15
+
+
+def test_an_interrupted_search_ends_with_the_same_bits(
+    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)
+    settings = replace(SETTINGS, visibility=0.02)
+    _, whole = search(images, settings)
+    events = make_noise(images, settings, CPU, checkpoint=tmp_path)
+    while not (isinstance(event := next(events), Iterated) and event.iteration == 3):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    epochs, resumed = search(images, settings, tmp_path)
+    assert len(epochs) == 1
+    np.testing.assert_array_equal(resumed.noise, whole.noise)
+    with pytest.raises(WorkError, match="other settings"):
+        search(images, replace(settings, visibility=0.03), tmp_path)
+
+
+def test_less_may_be_seen_of_it(images: ImageSet) -> None:
+    free, _ = search(images, replace(SETTINGS, max_iterations=8))
+    held, _ = search(images, replace(SETTINGS, max_iterations=8, visibility=0.02))
+    assert free[-1].visibility is not None
+    assert held[-1].visibility is not None
+    assert held[-1].visibility < 0.7 * free[-1].visibility
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"form": "sample-wise"}, "joint"),
+        ({"method": "error-max"}, "joint"),
+        ({"patch": 8}, "joint"),
+        ({"clean_classes": 0.9}, "--clean-classes"),
+    ],
+)
+def test_what_it_cannot_do_is_told(images: ImageSet, change: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        search(images, replace(SETTINGS, **change))  # type: ignore[arg-type]
+
+
+def test_nothing_is_not_visible_and_more_is_more() -> None:
+    grey = torch.full((2, 3, 8, 8), 120.0)
+    seen = [visibility(grey, grey + levels).item() for levels in (0, 2, 8, 16)]
+    assert seen[0] == pytest.approx(0, abs=1e-6)
+    assert seen == sorted(seen)
+    # The same energy in fewer places is seen less.
+    spots, veil = torch.zeros_like(grey), torch.full_like(grey, 4.0)
+    spots[..., ::2] = 8.0
+    assert visibility(grey, grey + spots) < visibility(grey, grey + veil)
+
+
+def test_its_largest_distance_is_that_of_green_and_blue() -> None:
+    colours = torch.tensor([[0.0, 255, 0], [0, 0, 255]])[:, :, None, None]
+    green, blue = _hunt_lab(colours).squeeze().T
+    distance = (green[0] - blue[0]).abs() + (green[1:] - blue[1:]).norm()
+    assert distance.item() ** POWER == pytest.approx(LARGEST, abs=0.1)
+
+
+@pytest.mark.parametrize("direction", [(1, 1, 1), (1, -0.4, -1), (0, 0, 1)])
+def test_on_coarse_noise_it_is_flip_without_its_filter(direction: tuple[float, float, float]) -> None:
+    flip = pytest.importorskip("flip_evaluator")
+    draw = np.random.default_rng(0)
+    before = np.full((240, 240, 3), (190, 140, 120), np.float32)
+    blocks = np.kron(draw.choice([-8.0, 8.0], (4, 4)), np.ones((60, 60)))[..., None]
+    after = (before + blocks * np.array(direction)).clip(0, 255).astype(np.float32)
+    told = float(flip.evaluate(before / 255, after / 255, "LDR", applyMagma=False)[1])
+    ours = visibility(*(torch.from_numpy(image).permute(2, 0, 1)[None] for image in (before, after))).item()
+    assert ours == pytest.approx(told, rel=0.3)
+
+
+def test_pieces_for_keys_are_what_is_learned(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each round has other keys, and an interruption in a round keeps them."""
+    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)
+    settings = replace(SETTINGS, keyed=True)
+    _, whole = search(images, settings)
+    assert whole.noise.shape == (3, 3, 32, 32)
+    assert (whole.noise != search(images, SETTINGS)[1].noise).any()
+    events = make_noise(images, settings, CPU, checkpoint=tmp_path)
+    while not (isinstance(event := next(events), Iterated) and event.iteration == 3):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(search(images, settings, tmp_path)[1].noise, whole.noise)
+
+
+def test_the_search_lays_the_mosaic_that_a_key_gives(images: ImageSet) -> None:
+    joint = JointSearch(images, replace(SETTINGS, keyed=True), CPU)
+    with torch.no_grad():
+        joint.theta.copy_(torch.randn(joint.theta.shape, generator=torch.Generator().manual_seed(0)))
+    joint._begin_round(1)
+    key = Key(hashlib.sha256(b"0 1 2").digest())
+    theirs = identity_pattern(joint.levels(), key).astype(float)
+    np.testing.assert_allclose(joint._of_classes()[2].detach().numpy(), theirs, atol=1.01)

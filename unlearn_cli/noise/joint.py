@@ -1,0 +1,170 @@
+"""Noise that is found together with its surrogate: one descent of both, begun anew with fresh networks.
+
+Algorithm 1 (Huang et al., 2021) lets surrogate and noise take turns. Both minimise the same loss, so one backward
+pass can serve both; that halves the cost of a step. Three more things make noise for a person among many:
+
+- some classes carry no noise, as most people in a victim's data will not: the noise has to be quicker to learn than
+  a face, and not merely easy;
+- fresh networks come in rounds, because a victim is one: noise that only a half-trained surrogate heeds is none;
+- how much an eye sees of it is held at a target, by a multiplier that rises while more is seen (dual ascent).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unlearn_cli.banks.identity import mosaic
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.forms import Batch
+from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.visibility import visibility
+from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.victims.models import build_model, split_names
+from unlearn_cli.victims.train import as_input, make_optimizer
+
+NOISE_RATE = 0.04
+"""Adam's, of the noise before tanh."""
+BETAS = (0.9, 0.99)
+WARM_UP = 0.15
+"""Share of a round in which the surrogate's learning rate rises; then it follows a cosine to zero."""
+MULTIPLIER_RATE = 1.0
+
+
+class JointSearch(Search):
+    """One search; its noise is ``epsilon * tanh(theta)``, so that no step can leave the bound."""
+
+    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, edge: float = 0.0) -> None:
+        """``edge``: the share of the square, from each side, over which the noise will be blended in when it is laid.
+
+        Raises ``UsageError`` as ``Search`` does, and where no class or only one is left to carry noise.
+        """
+        super().__init__(data, settings, device)
+        self.noisy = noisy_classes(self.classes, settings.clean_classes)
+        size = data.size
+        self.theta = torch.zeros((self.noisy, 3, size, size), device=device, requires_grad=True)
+        self.noise_optimizer = torch.optim.Adam([self.theta], lr=NOISE_RATE, betas=BETAS)
+        ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
+        ramp = torch.minimum(ramp, ramp.flip(0)).to(device)
+        self.ramp = ramp[:, None] * ramp
+        self.multiplier = 0.0
+        self.epochs_done = 0
+        self.mosaics: list[Tensor] = []
+
+    def epoch(self) -> tuple[float, float]:
+        """One epoch over all images: the error on noisy ones, and how visible the noise is on them."""
+        settings, in_round = self.settings, self.epochs_done % self.round_epochs
+        if in_round == 0:
+            self._begin_round(self.epochs_done // self.round_epochs)
+        batches = self._shuffled(self.total).split(settings.batch_size)
+        batches = [batch for batch in batches if len(batch) == min(settings.batch_size, self.total)]
+        totals = torch.zeros(3, device=self.device)
+        self.networks.train()
+        for step, indices in enumerate(batches):
+            done = (in_round + step / len(batches)) / self.round_epochs
+            self.optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(done)
+            totals += self._step(self._batch(indices))
+        if not bool(torch.isfinite(self.theta).all()):
+            raise WorkError("The surrogate's training diverged. Try a smaller --learning-rate or more images.")
+        self.epochs_done += 1
+        wrong, noisy, seen = totals.tolist()
+        return wrong / max(noisy, 1), seen / len(batches)
+
+    @property
+    def round_epochs(self) -> int:
+        """How long a surrogate is trained."""
+        return math.ceil(self.settings.max_iterations / self.settings.rounds)
+
+    def levels(self) -> NDArray[np.int8]:
+        """The noise in whole pixel levels: ``[K, 3, H, W]``, of the classes that carry any."""
+        return self._noise().detach().round().to(torch.int8).cpu().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on as this one would."""
+        own = {"theta": self.theta.detach(), "adam": self.noise_optimizer.state_dict(), "multiplier": self.multiplier}
+        return {**super().state(), **own, "epochs_done": self.epochs_done, "mosaics": self.mosaics}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state`` gave."""
+        super().restore(state)
+        with torch.no_grad():
+            self.theta.copy_(state["theta"])
+        self.noise_optimizer.load_state_dict(state["adam"])
+        self.multiplier, self.epochs_done = state["multiplier"], state["epochs_done"]
+        self.mosaics = [part.to(self.device) for part in state["mosaics"]]
+
+    def _noise(self) -> Tensor:
+        return self.settings.epsilon * torch.tanh(self.theta)
+
+    def _begin_round(self, number: int) -> None:
+        """Fresh networks, and the noise as it is."""
+        settings = self.settings
+        for member, name in enumerate(split_names(settings.surrogate)):
+            fresh = build_model(name, self.classes, self.data.size, settings.seed + 1000 * number + member)
+            self.networks[name].load_state_dict(fresh.state_dict())
+        self.optimizer = make_optimizer(self.networks, self.training)
+        if settings.keyed:
+            self._draw_mosaics(number)
+
+    def _draw_mosaics(self, number: int) -> None:
+        """Other keys for all noisy classes: which pattern, from where in it and with what weight, at each place."""
+        size = self.data.size
+        names = [f"{self.settings.seed} {number} {label}" for label in range(self.noisy)]
+        keys = [Key(hashlib.sha256(name.encode()).digest()) for name in names]
+        drawn = [mosaic(key, self.noisy, size, size) for key in keys]
+        flat = [of.patterns[:, None] * size**2 + of.source for of in drawn]
+        weights = torch.from_numpy(np.stack([of.weights for of in drawn])).float()
+        self.mosaics = [torch.from_numpy(np.stack(flat)).to(self.device), weights.to(self.device)]
+
+    def _of_classes(self) -> Tensor:
+        """What each noisy class carries: ``[K, 3, S, S]``."""
+        noise = self._noise()
+        if not self.settings.keyed:
+            return noise
+        places, weights = self.mosaics
+        pixels = noise.permute(0, 2, 3, 1).reshape(-1, 3)
+        return (pixels[places] * weights[..., None]).sum(1).transpose(1, 2).reshape(noise.shape)
+
+    def _step(self, batch: Batch) -> Tensor:
+        """Both descend; returns the errors on noisy images, how many these were, and how visible the noise was."""
+        images = as_input(self.data.images[batch.indices])
+        carries = batch.labels < self.noisy
+        noise = self._of_classes() * self.ramp
+        laid = images.clone()
+        laid[carries] = (images[carries] + noise[batch.labels[carries]]).clamp(0, 255)
+        seen = visibility(images[carries], laid[carries]) if bool(carries.any()) else noise.sum() * 0
+        outputs = self._outputs(laid, self._draw(batch))
+        loss = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs]).mean()
+        self.optimizer.zero_grad()
+        self.noise_optimizer.zero_grad()
+        (loss * len(outputs) + self.multiplier * seen).backward()
+        self.optimizer.step()
+        self.noise_optimizer.step()
+        if self.settings.visibility is not None:
+            self.multiplier = max(0.0, self.multiplier + MULTIPLIER_RATE * (seen.item() - self.settings.visibility))
+        named = torch.stack([logits.detach().argmax(1) != batch.labels for logits in outputs]).float().mean(0)
+        return torch.stack([named[carries].sum(), carries.sum().float(), seen.detach()])
+
+
+def noisy_classes(classes: int, clean_share: float) -> int:
+    """How many classes, from the first on, carry noise. Raises ``UsageError`` if that is less than two."""
+    noisy = classes - round(classes * clean_share)
+    if noisy < 2:
+        raise UsageError(f"--clean-classes leaves {noisy} of {classes} classes to carry noise, and two are needed.")
+    return noisy
+
+
+def _schedule(done: float) -> float:
+    """The share of the learning rate at a share of a round."""
+    if done < WARM_UP:
+        return 0.04 + 0.96 * done / WARM_UP
+    return (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
