@@ -27,11 +27,16 @@ def planned(noise: str, reported: float | None = None, **labels: str) -> Planned
 
 
 def result(
-    curve: list[list[float]], protected: list[int], images: int = 100, defence: str = "none", **more: Any
+    curve: list[list[float]],
+    protected: list[int],
+    images: int = 100,
+    defence: str = "none",
+    seed: int = 0,
+    **more: Any,
 ) -> dict[str, Any]:
     """A cell of two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
     epochs = [{"train": 0.9, "clean": round((30 * a + 10 * b) / 40, 4), "by_class": [a, b]} for a, b in curve]
-    training = {"model": "resnet10-w16", "epochs": len(curve), "momentum": 0.9, "weight_decay": 5e-4}
+    training = {"model": "resnet10-w16", "epochs": len(curve), "momentum": 0.9, "weight_decay": 5e-4, "seed": seed}
     return {
         "hash": f"{curve}",
         "cell": {"training": {**training, "epochs": 2, "learning_rate": 0.1}, "defence": defence},
@@ -70,7 +75,7 @@ def test_seeds_are_one_row_and_the_worst_stands_first() -> None:
             0: CLEAN,
             1: result([[0.6, 0.6], [0.5, 0.5]], [0, 1]),
             2: result([[0.3, 0.3], [0.1, 0.1]], [0, 1]),
-            3: result([[0.2, 0.2], [0.2, 0.2]], [0, 1]),
+            3: result([[0.2, 0.2], [0.2, 0.2]], [0, 1], seed=1),
         },
     )
     assert [row["name"] for row in report["rows"]] == ["weak", "strong", "clean"]
@@ -144,3 +149,26 @@ def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
             loaded = tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 100 && !!i.alt)")
             assert loaded == [True] * 4
         browser.close()
+
+
+def test_turns_are_pooled_image_by_image() -> None:
+    """Of two classes, 30 and 10 images: each protected in its turn, with two seeds."""
+    cells = [planned("clean")] + [planned("person", protect_classes="2 people, 1 at a time")] * 4
+    results = {
+        0: CLEAN,
+        1: result([[0.4, 0.5], [0.1, 0.6]], [0]),
+        2: result([[0.9, 0.8], [0.8, 0.5]], [1]),
+        3: result([[0.4, 0.5], [0.3, 0.6]], [0], seed=1),
+        4: result([[0.7, 0.8], [0.7, 0.5]], [1], seed=1),
+    }
+    report = make_report(ABOUT, cells, results)
+    row = report["rows"][0]
+    assert row["seeds"] == 2
+    assert row["protected_classes"] == [0, 1]
+    assert row["protected"]["final"]["per_seed"] == [(0.1 * 30 + 0.5 * 10) / 40, (0.3 * 30 + 0.5 * 10) / 40]
+    assert row["protected"]["test_images"] == 40
+    assert row["others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40, (0.6 * 10 + 0.7 * 30) / 40]
+    assert row["protected"]["peak"]["per_seed"] == [(0.4 * 30 + 0.8 * 10) / 40] * 2
+    assert row["unprotected"]["final"]["per_seed"] == [(0.8 * 30 + 0.6 * 10) / 40]
+    (card,) = recorded(report)
+    assert "on the protected classes" in card["sentence"]

@@ -17,9 +17,9 @@ from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.protection import protect_set
-from unlearn_cli.evaluation.scenario import Scenario, build, check, choose_protected, join, protected_labels
+from unlearn_cli.evaluation.scenario import Scenario, build, check, choose_protected, join
 from unlearn_cli.victims.datasets import DatasetSpec, ImageSet
 from unlearn_cli.victims.train import TrainingSettings
 

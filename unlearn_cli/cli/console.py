@@ -122,10 +122,15 @@ def duration(seconds: float) -> str:
 
 def refuse_given(context: typer.Context, why: str, *, allowed: tuple[str, ...]) -> None:
     """Raise ``UsageError`` for an option on the command line that is not among those which are heeded."""
-    for param in context.command.params:
-        source = context.get_parameter_source(param.name or "")
-        if source is not None and source.name == "COMMANDLINE" and param.name not in allowed:
-            raise UsageError(f"{why}: it takes no {param.opts[0]}.")
+    names = {param.name: param.opts[0] for param in context.command.params}
+    for name in given_of(context, tuple(name for name in names if name and name not in allowed)):
+        raise UsageError(f"{why}: it takes no {names[name]}.")
+
+
+def given_of(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Those of these parameters that are on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def command_line() -> str:

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import command_line, exits, out, refuse_given
+from unlearn_cli.cli.console import exits, given_of, out, refuse_given
 
 if TYPE_CHECKING:
     from unlearn_cli.evaluation.cell import Cell
-    from unlearn_cli.evaluation.recipe import Planned, Recipe, Scale
-    from unlearn_cli.evaluation.report import About
-    from unlearn_cli.victims.datasets import DatasetSpec
 
 
 RUNNING = (
     "recipe", "output", "data_dir", "download", "cells", "scale", "train_size", "epochs", "seeds", "seed", "device",
     "precision", "compile_", "jobs", "engine",
 )  # fmt: skip
+ON_PEOPLE = (
+    "identities", "people", "class_name", "trip", "views", "together", "key_seed", "one_key", "bank", "epsilon",
+    "image_size", "pairs", "record", "poison_rate", "model", "batch_size", "learning_rate", "augment", "defence",
+    "classes",
+)  # fmt: skip
 ON_FOLDERS = (
     "image_size", "crop", "classes", "first_classes", "map_file", "pairs", "protect_classes", "poison_rate", "keep",
-    "model", "batch_size", "learning_rate", "augment", "defence",
+    "model", "batch_size", "learning_rate", "augment", "defence", "trip", "views",
 )  # fmt: skip
 
 
@@ -39,6 +41,33 @@ def evaluate(
     ] = None,
     protected: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The same photos as 'unlearn protect' wrote them.")
+    ] = None,
+    identities: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder of photos for each person, some of whom are protected.")
+    ] = None,
+    people: Annotated[
+        str | None, typer.Option("--protect", help="Whom: comma-separated names or patterns of their folders.")
+    ] = None,
+    class_name: Annotated[
+        str, typer.Option("--class", help="What 'unlearn protect' is told that their photos show.")
+    ] = "person",
+    epsilon: Annotated[int | None, typer.Option(min=1, max=127, help="Protect with weaker noise.")] = None,
+    together: Annotated[
+        int | None,
+        typer.Option("--groups-of", min=1, help="Protect so many at a time, all of them in turn.  [default: all]"),
+    ] = None,
+    key_seed: Annotated[int, typer.Option(help="Of the keys that decide the protected people's patterns.")] = 0,
+    one_key: Annotated[bool, typer.Option("--one-key", help="Let them all share one, as nobody should.")] = False,
+    trip: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens to photos before a victim has them: none, social, thumbnail, face, hard; face:50 for "
+            "another JPEG quality.  [default: face with --identities]"
+        ),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many jittered crops of each training photo.  [default: 1; with --identities 3]"),
     ] = None,
     dataset: options.Dataset = "cifar10",
     output: Annotated[
@@ -81,7 +110,9 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="The victims, by commas.  [default: the scale's]")] = None,
     train_size: Annotated[int | None, typer.Option(min=1, help="Training images.  [default: the scale's]")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training.  [default: the scale's]")] = None,
-    batch_size: Annotated[int, typer.Option(min=2)] = 128,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="[default: 128; with --identities 32]", show_default=False)
+    ] = None,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="At the start; it follows a cosine to zero.")] = 0.1,
     augment: Annotated[
         str, typer.Option(help="none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment; by commas.")
@@ -92,7 +123,9 @@ def evaluate(
             help="none, jpeg:Q, gray, blur, bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like; by commas."
         ),
     ] = "none",
-    seeds: Annotated[int, typer.Option(min=1, help="So many trainings of each.")] = 1,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="So many trainings of each.  [default: 1; with --identities 3]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the first.")] = 0,
     device: options.Device = None,
     precision: Annotated[
@@ -105,17 +138,25 @@ def evaluate(
 ) -> None:
     """Measure a protection: train victims on clean and on protected images, test them on clean ones.
 
-    With --bank: a bank on a dataset. With --clean and --protected: photos that were protected already. With --recipe:
-    an experiment of the paper. SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as the paper has it. Run
-    the same command again after an interruption and it goes on at its last finished epoch.
+    With --bank: a bank on a dataset. With --clean and --protected: photos that were protected already. With
+    --identities: some people among many, protected now. With --recipe: an experiment of the paper. SGD with momentum
+    0.9, weight decay 5e-4 and a cosine schedule, as the paper has it. Run the same command again after an interruption
+    and it goes on at its last finished epoch.
     """
     from unlearn_cli.errors import UsageError
 
     if list_recipes:
         _list_recipes()
         return
-    if sum(given is not None for given in (bank, recipe, protected)) != 1 or (clean is None) != (protected is None):
-        raise UsageError("Say what to measure: --bank NAME, --recipe NAME, or --clean DIR and --protected DIR.")
+    kinds = (recipe, protected, identities) if identities is not None else (recipe, protected, bank)
+    if sum(given is not None for given in kinds) != 1 or (clean is None) != (protected is None):
+        raise UsageError(
+            "Say what to measure: --bank NAME, --recipe NAME, --clean DIR and --protected DIR, or --identities DIR."
+        )
+    if identities is None and given_of(context, ("people", "class_name", "epsilon", "together", "key_seed", "one_key")):
+        raise UsageError("--protect, --class, --epsilon, --groups-of and keys belong to --identities DIR.")
+    if identities is not None and people is None:
+        raise UsageError("Say who is protected: --protect id003,id017.")
     if bank is not None:
         from unlearn_cli.banks.catalog import open_bank
 
@@ -126,38 +167,74 @@ def evaluate(
             raise UsageError("A recipe names its dataset; only --dataset folder:PATH may be said beside it.")
     if protected is not None:
         refuse_given(context, "--protected brings its photos", allowed=(*RUNNING, *ON_FOLDERS, "clean", "protected"))
+    if identities is not None:
+        refuse_given(context, "--identities brings its photos", allowed=(*RUNNING, *ON_PEOPLE))
+    if record and bank is None:
+        raise UsageError("--record writes into the card beside a bank: name the --bank.")
+    from unlearn_cli.cli import planning
     from unlearn_cli.evaluation.recipe import SCALES
+    from unlearn_cli.victims.trip import parse_trip
     from unlearn_cli.victims.workers import join_workers, leave_workers
+
+    journey = parse_trip(trip or "face") if trip is not None or identities is not None else None
 
     workers, where = join_workers(device)
     if workers.count > 1 and (jobs > 1 or engine == "ray"):
         raise UsageError("torchrun shares each training; --jobs and --engine ray run several: choose one of them.")
     size = SCALES[scale or ("cpu" if where.type == "cpu" else "paper")]
+    own = clean or identities
     spec = options.dataset_spec(
-        dataset if clean is None else f"folder:{clean}",
+        dataset if own is None else f"folder:{own}",
         data_dir,
         download,
-        image_size,
+        image_size or (size.face_size if identities is not None else None),
         crop,
         classes,
         first_classes=first_classes,
         map_file=map_file,
     )
-    training: dict[str, Any] = {
-        "precision": precision or ("bf16" if where.type == "cuda" else "fp32"),
-        "compile": compile_,
-    }
-    if epochs is not None:
-        training["epochs"] = epochs
+    spec = replace(spec, trip=journey, views=views or (1 if identities is None else 3))
+    if views is not None and journey is None:
+        raise UsageError("--views are crops that differ by a trip's jitter: name a --trip.")
+    if journey is not None and not spec.source.startswith("folder:"):
+        raise UsageError("--trip begins with files on the disk: it needs a folder of photos.")
+    training: dict[str, Any] = {"seed": seed, "precision": precision or ("bf16" if where.type == "cuda" else "fp32")}
+    training |= {"compile": compile_} | ({"epochs": epochs} if epochs is not None else {})
+    if recipe is None:
+        training |= {"batch_size": batch_size or (128 if identities is None else 32), "learning_rate": learning_rate}
+    victims = planning.Victims(
+        scale=size,
+        model=model,
+        augment=augment,
+        defence=defence,
+        seeds=seeds or (1 if identities is None else 3),
+        training=training,
+    )
+    changes: dict[str, Any] = {"poison_rate": poison_rate, "keep": keep, "trigger": trigger, "pairs": pairs}
+    if protect_classes is not None:
+        changes["protect_classes"] = tuple(planning.split("--protect-classes", protect_classes))
+
+    def change(cell: Cell) -> Cell:
+        return replace(cell, **changes)
+
     if recipe is not None:
-        planned, about = _plan_recipe(recipe, size, spec, pairs, range(seed, seed + seeds), train_size, training)
-    else:
-        training |= {"batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-        cell = _cell(
-            spec, size, train_size, training, bank=bank, form=form, protected=protected, protect_classes=protect_classes
+        planned, about = planning.plan_recipe(recipe, victims, spec, pairs, train_size)
+    elif identities is not None:
+        whom = planning.People(
+            root=identities,
+            patterns=people or "",
+            class_name=class_name,
+            bank=bank,
+            epsilon=epsilon,
+            together=together,
+            key_seed=key_seed,
+            one_key=one_key,
         )
-        cell = replace(cell, poison_rate=poison_rate, keep=keep, trigger=trigger, pairs=pairs)
-        planned, about = _plan_ad_hoc(cell, size, bank, form, protected, model, augment, defence, seeds)
+        planned, about = planning.plan_people(whom, victims, spec, output, workers, change)
+    elif bank is not None:
+        planned, about = planning.plan_bank(bank, form, victims, spec, train_size, change)
+    else:
+        planned, about = planning.plan_tree(Path(str(protected)), victims, spec, train_size, change)
     from unlearn_cli.cli import evaluation
     from unlearn_cli.evaluation.recipe import chosen_cells
 
@@ -176,98 +253,3 @@ def _list_recipes() -> None:
     for name in recipe_names():
         recipe = load_recipe(name)
         out().print(f"[bold]{name}[/]: {recipe.title} ({recipe.source})")
-
-
-def _plan_recipe(
-    name: str,
-    scale: Scale,
-    spec: DatasetSpec,
-    pairs: Path | None,
-    seeds: range,
-    train_size: int | None,
-    training: dict[str, Any],
-) -> tuple[list[Planned], About]:
-    from unlearn_cli.evaluation.recipe import Source, load_recipe, plan
-    from unlearn_cli.evaluation.report import About
-
-    recipe: Recipe = load_recipe(name)
-    folder = Path(spec.source.removeprefix("folder:")) if spec.source.startswith("folder:") else None
-    planned = plan(
-        recipe, scale, Source(folder=folder, data_dir=spec.data_dir, download=spec.download, pairs=pairs), seeds
-    )
-    sized = [replace(one, cell=_with(one.cell, train_size, training)) for one in planned]
-    return sized, About(recipe.title, recipe.source, recipe.about, scale.name, command_line())
-
-
-def _with(cell: Cell, train_size: int | None, training: dict[str, Any]) -> Cell:
-    images = replace(cell.images, train_size=train_size) if train_size is not None else cell.images
-    return replace(cell, images=images, training=replace(cell.training, **training))
-
-
-def _cell(
-    spec: DatasetSpec,
-    scale: Scale,
-    train_size: int | None,
-    training: dict[str, Any],
-    *,
-    bank: str | None,
-    form: str | None,
-    protected: Path | None,
-    protect_classes: str | None,
-) -> Cell:
-    from unlearn_cli.banks.catalog import open_bank
-    from unlearn_cli.errors import UsageError
-    from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
-    from unlearn_cli.victims.train import TrainingSettings
-
-    noise = None
-    if bank is not None:
-        of = open_bank(bank).provenance.form
-        if (of, form) == ("sample-wise", "class-wise"):
-            raise UsageError(f"The bank '{bank}' is sample-wise: leave out --form.")
-        noise = NoisePlan(bank=bank, fitted=of == "class-wise" and form == "sample-wise")
-    return Cell(
-        images=Images(spec=spec, train_size=train_size or scale.train_size, test_size=scale.test_size),
-        noise=noise,
-        protected_tree=protected,
-        protect_classes=tuple(_split("--protect-classes", protect_classes)) if protect_classes is not None else (),
-        training=TrainingSettings(**{"epochs": scale.epochs or 60, **training}),
-    )
-
-
-def _split(option: str, text: str) -> list[str]:
-    from unlearn_cli.errors import UsageError
-
-    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parts:
-        raise UsageError(f"{option} names nothing.")
-    return parts
-
-
-def _plan_ad_hoc(
-    cell: Cell,
-    scale: Scale,
-    bank: str | None,
-    form: str | None,
-    protected: Path | None,
-    model: str | None,
-    augment: str,
-    defence: str,
-    seeds: int,
-) -> tuple[list[Planned], About]:
-    from unlearn_cli.evaluation.ad_hoc import ad_hoc
-    from unlearn_cli.evaluation.report import About
-
-    noise = Path(str(protected)).name if bank is None else Path(bank).stem + (f" ({form})" if form else "")
-    models = _split("--model", model) if model is not None else [scale.model("resnet18") or "resnet18"]
-    planned = ad_hoc(
-        cell,
-        noise=noise,
-        models=models,
-        augments=_split("--augment", augment),
-        defences=_split("--defence", defence),
-        seeds=seeds,
-    )
-    what = f"the bank {noise}" if bank is not None else f"the photos in {protected}"
-    text = "Victims trained on protected images and tested on clean ones, beside the same trained on clean images."
-    return planned, About(f"What a victim learns from images protected by {what}", "", text, scale.name, command_line())

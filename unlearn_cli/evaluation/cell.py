@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from unlearn_cli.banks.catalog import open_bank, surrogate_path
+from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.verification import pairs_digest
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.settings import NoiseSettings
@@ -82,7 +84,7 @@ class Library:
     def __init__(self) -> None:
         self._sets: dict[tuple[DatasetSpec, Split], ImageSet] = {}
         self._digests: dict[DatasetSpec, str] = {}
-        self._counterparts: dict[tuple[DatasetSpec, Path], ImageSet] = {}
+        self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...]], ImageSet] = {}
 
     def train(self, images: Images) -> ImageSet:
         """The training images. Raises what ``load_dataset`` does."""
@@ -102,17 +104,36 @@ class Library:
             self._digests[spec] = digest(self._load(spec, "train"), self._load(spec, "test"))
         return self._digests.get(spec, "")
 
-    def counterpart(self, images: Images, other: Path) -> ImageSet:
-        """The training images as another tree has them. Raises ``WorkError`` unless both have the same photos."""
-        key = (images.spec, other)
+    def counterpart(self, cell: Cell) -> ImageSet:
+        """The training images of a cell, those of its protected classes as its other tree has them.
+
+        Raises ``WorkError`` unless both trees have the same photos of these classes, ``UsageError`` for no such class.
+        """
+        assert cell.protected_tree is not None
+        spec, tree = cell.images.spec, cell.protected_tree
+        key = (spec, tree, cell.protect_classes)
         if key not in self._counterparts:
-            self._counterparts[key] = load_counterpart(images.spec, other, "train")
-        return self._counterparts[key].first(images.train_size)
+            data = self._load(spec, "train")
+            labels = set(protected_labels(data.classes, cell.protect_classes))
+            self._counterparts[key] = load_counterpart(spec, "train", data, tree, labels)
+        return self._counterparts[key].first(cell.images.train_size)
 
     def _load(self, spec: DatasetSpec, split: Split) -> ImageSet:
         if (spec, split) not in self._sets:
             self._sets[spec, split] = load_dataset(spec, split)
         return self._sets[spec, split]
+
+
+def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> list[int]:
+    """The labels whose names match; all without a pattern. Raises ``UsageError`` for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in classes):
+            raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
+    return [
+        label
+        for label, name in enumerate(classes)
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
 
 
 def identity(cell: Cell, library: Library) -> dict[str, Any]:
@@ -130,9 +151,7 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
         "defence": cell.defence,
         "trigger": cell.trigger,
         "pairs": pairs_digest(cell.pairs) if cell.pairs else None,
-        "protected_tree": digest(library.counterpart(cell.images, cell.protected_tree))
-        if cell.protected_tree
-        else None,
+        "protected_tree": digest(library.counterpart(cell)) if cell.protected_tree else None,
     }
 
 
@@ -154,6 +173,10 @@ def _of_images(images: Images, library: Library) -> dict[str, Any]:
         del spec[name]
     if contents := library.contents(images.spec):
         spec["source"] = f"{images.spec.source.partition(':')[0]}:{contents}"
+    if spec["trip"] is None:
+        del spec["trip"], spec["views"]  # As cells had it before there were trips.
+    else:
+        spec["trip"]["zoom"] = list(spec["trip"]["zoom"])
     # As it would come back from JSON, so that a kept identity equals a new one.
     spec["classes"], spec["class_map"] = list(spec["classes"]), [list(pair) for pair in spec["class_map"]]
     return {**spec, "train_size": images.train_size, "test_size": images.test_size}

@@ -56,7 +56,7 @@ def protect_set(
         noise = _made_noise(part, bank, device or torch.device("cpu"))
     else:
         if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
-            bank.check_layable()
+            _check_whole(bank)
         noise = _class_noise(part, bank, assign(part, bank) if patterns is None else patterns, draw)
     pixels = part.images.numpy().copy()
     add_noise(pixels, np.ascontiguousarray(noise))
@@ -72,10 +72,18 @@ def check_bank(data: ImageSet, bank: Bank, only: Tensor, *, fitted: bool = False
         _check_own(data, bank)
         return
     if fitted or (of.frame != "patch" and of.variants == 1 and of.uniform == 0):
-        bank.check_layable()
+        _check_whole(bank)
     if fitted:
         load_surrogate(bank, torch.device("cpu"))
     assign(data.at(only.nonzero()[:, 0]), bank)
+
+
+def _check_whole(bank: Bank) -> None:
+    bank.check_layable()
+    if bank.provenance.frame != "image":
+        raise UsageError(
+            f"The bank '{bank.name}' goes with faces in whole photos: measure it with --identities DIR --protect NAMES."
+        )
 
 
 def _class_noise(data: ImageSet, bank: Bank, patterns: NDArray[np.int64], draw: np.random.Generator) -> Noise:
@@ -132,7 +140,7 @@ def _check_own(data: ImageSet, bank: Bank) -> None:
 
 def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
     """Noise for each image from the bank's surrogate, stretched where the images have another size than it."""
-    bank.check_layable()
+    _check_whole(bank)
     of = bank.provenance
     maker = PhotoNoise(bank, of.epsilon, device)
     wanted = torch.from_numpy(assign(data, bank))[data.labels]

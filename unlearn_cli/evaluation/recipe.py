@@ -38,6 +38,10 @@ class Scale:
     """In place of the recipe's."""
     image_size: int | None = None
     """At most, of images that have no size of their own."""
+    faces: int = 20
+    """Epochs of a victim that tells people apart, each with three crops of every photo."""
+    face_size: int = 112
+    """Pixels."""
     models: Mapping[str, str | None] = field(default_factory=dict)
     """Smaller networks in place of the paper's; None leaves a cell out."""
     noise: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +60,7 @@ SCALES = {
         train_size=10_000,
         epochs=12,
         image_size=64,
+        face_size=40,
         models=SMALL,
         noise={"surrogate": "resnet10-w16"},
         # Few long rounds: a pass over all images with 20 steps is nearly all of the time.
@@ -67,6 +72,8 @@ SCALES = {
         test_size=200,
         epochs=1,
         image_size=32,
+        faces=1,
+        face_size=16,
         models={**SMALL, "resnet50": "resnet10-w16", "densenet121": "resnet10-w16"},
         noise={"surrogate": "resnet10-w16", "max_iterations": 1, "surrogate_epochs": 1},
         sample_wise={"noise_steps": 2},

@@ -48,7 +48,8 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
         row["name"] = _name(row, rows)
         if row["protected_images"] and (clean := baseline(rows, row)) is not None:
             of = found[rows.index(clean)]
-            row["unprotected"] = _accuracies(of, row["protected_classes"] if row["protected"] else None)
+            named = set(row["protected_classes"]) if row["protected"] else None
+            row["unprotected"] = _accuracies(of, [named] * len(of))
     rows.sort(key=lambda row: (row["protected_images"] == 0, -(row["protected"] or row)["peak"]["mean"]))
     first = next(iter(results.values()), None)
     return {
@@ -68,13 +69,13 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
 
 
 def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
-    """Several seeds of one cell."""
+    """Several seeds of one cell, or of several that protect other classes of the same images in turn."""
     first, data = results[0], results[0]["dataset"]
-    protected = first["protected_classes"]
-    others = [label for label in range(len(data["classes"])) if label not in protected]
-    groups: dict[str, list[int] | None] = {"all": None}
-    if protected and others:
-        groups |= {"protected": protected, "others": others}
+    own = [set(result["protected_classes"]) for result in results]
+    every = set(range(len(data["classes"])))
+    groups: dict[str, list[set[int] | None]] = {"all": [None] * len(results)}
+    if all(own) and own[0] != every:
+        groups |= {"protected": [*own], "others": [every - of for of in own]}
     accuracies = {name: _accuracies(results, labels) for name, labels in groups.items()}
     whole = accuracies["all"]
     assert whole is not None  # A test set without any image is refused where it is loaded.
@@ -84,12 +85,12 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         "labels": {key: value for key, value in planned[0].labels.items() if key not in LABELS_NOT_SHOWN},
         "reported": planned[0].reported,
         "cells": [result["hash"] for result in results],
-        "seeds": len(results),
+        "seeds": len({_seed(result) for result in results}),
         **whole,
         "protected": accuracies.get("protected"),
         "others": accuracies.get("others"),
         "train_final": round(statistics.mean(result["epochs"][-1]["train"] for result in results), 4),
-        "protected_classes": protected,
+        "protected_classes": sorted(set().union(*own)),
         "unprotected": None,
         "train_images": data["train_images"],
         "protected_images": first["protected_images"],
@@ -103,6 +104,7 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         "trigger": _means([result["trigger"] for result in results]) if first["trigger"] else None,
         "auc": _means([[result["verification"]["auc"]] for result in results])[0] if first["verification"] else None,
         "verification": [result["verification"] for result in results] if first["verification"] else None,
+        "trip": first["cell"].get("images", {}).get("trip"),
         "like": _like(first["cell"]),
         "training": first["cell"]["training"],
         "defence": first["cell"]["defence"],
@@ -126,13 +128,20 @@ def _means(of: list[list[float | None]]) -> list[float | None]:
     ]
 
 
-def _accuracies(results: list[Result], labels: list[int] | None) -> dict[str, Any] | None:
-    """Final and peak accuracy on the test images of some classes (or all), and the mean curve; None without images."""
+def _accuracies(results: list[Result], labels: list[set[int] | None]) -> dict[str, Any] | None:
+    """Final and peak accuracy on the test images of each result's classes (or all), and the mean curve.
+
+    The results of one seed are pooled, image by image. None without images.
+    """
     counts = results[0]["dataset"]["test_images_by_class"]
-    among = sum(counts[label] for label in labels) if labels is not None else sum(counts)
+    named: set[int] = set().union(*(range(len(counts)) if of is None else of for of in labels))
+    among = sum(counts[label] for label in named)
     if among == 0:
         return None
-    curves = [_curve(result, labels) for result in results]
+    seeds: dict[int, list[tuple[Result, set[int] | None]]] = {}
+    for result, of in zip(results, labels, strict=True):
+        seeds.setdefault(_seed(result), []).append((result, of))
+    curves = [_curve(pooled) for pooled in seeds.values()]
     return {
         "final": _told(figure([curve[-1] for curve in curves], among)),
         "peak": _told(figure([max(curve) for curve in curves], among)),
@@ -141,14 +150,24 @@ def _accuracies(results: list[Result], labels: list[int] | None) -> dict[str, An
     }
 
 
-def _curve(result: Result, labels: list[int] | None) -> list[float]:
-    if labels is None:
-        return [epoch["clean"] for epoch in result["epochs"]]
-    counts = result["dataset"]["test_images_by_class"]
-    among = sum(counts[label] for label in labels)
-    return [
-        sum((epoch["by_class"][label] or 0.0) * counts[label] for label in labels) / among for epoch in result["epochs"]
-    ]
+def _seed(result: Result) -> int:
+    seed: int = result["cell"]["training"]["seed"]
+    return seed
+
+
+def _curve(pooled: list[tuple[Result, set[int] | None]]) -> list[float]:
+    """The share of test images that are named rightly after each epoch, over all results and their classes."""
+    counts = pooled[0][0]["dataset"]["test_images_by_class"]
+    right, among = [0.0] * len(pooled[0][0]["epochs"]), 0
+    for result, labels in pooled:
+        images = sum(counts) if labels is None else sum(counts[label] for label in labels)
+        among += images
+        for index, epoch in enumerate(result["epochs"]):
+            if labels is None:
+                right[index] += epoch["clean"] * images
+            else:
+                right[index] += sum((epoch["by_class"][label] or 0.0) * counts[label] for label in labels)
+    return [share / among for share in right]
 
 
 def _told(of: Figure) -> dict[str, Any]:
@@ -198,7 +217,8 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         clean = row["unprotected"]
         if clean is None:
             continue
-        form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else row["noise"]["form"]
+        of_noise = (row["noise"] or {}).get("form", "class-wise")
+        form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else of_noise
         short = {
             name: {key: of[key]["mean"] for key in ("final", "peak")}
             for name, of in (("clean", clean), ("protected", row))
@@ -211,6 +231,7 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "labels": row["labels"],
                 "seeds": row["seeds"],
                 "dataset": {key: value for key, value in report["dataset"].items() if key != "test_images_by_class"},
+                "trip": row["trip"],
                 "training": row["training"],
                 "defence": row["defence"],
                 "cells": row["cells"],
@@ -231,10 +252,12 @@ def _sentence(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[
     on = "" if row["protected"] is None else " on the protected classes"
     against = f" against {row['defence']}" if row["defence"] != "none" else ""
     share = "all images protected" if all_protected else f"{row['protected_images']} of them protected"
+    trip = row["trip"]
+    after = f" after the trip '{trip['name']}' (JPEG {trip['quality']}, crop to the {trip['crop']})" if trip else ""
     seeds = "One seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
     return (
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {row['train_images']} "
-        f"images{how} of {report['dataset']['name']}, {share}, ends at {protected['final']['mean']:.1%} clean accuracy"
-        f"{on} (peak {protected['peak']['mean']:.1%}); on the same images unprotected at {clean['final']['mean']:.1%}. "
-        f"{seeds}, {classes} classes."
+        f"images{how} of {report['dataset']['name']}, {share}{after}, ends at {protected['final']['mean']:.1%} clean "
+        f"accuracy{on} (peak {protected['peak']['mean']:.1%}); on the same images unprotected at "
+        f"{clean['final']['mean']:.1%}. {seeds}, {classes} classes."
     )

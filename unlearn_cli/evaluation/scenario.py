@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import UsageError
-from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.defences.registry import parse_defence
 from unlearn_cli.evaluation.protection import Form, check_bank, protect_set
@@ -56,7 +55,7 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
     train, test = _train(library, cell), library_test(library, cell)
     protects = cell.noise is not None or cell.protected_tree is not None
     wanted = protected_labels(train.classes, cell.protect_classes)
-    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed)
+    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
     bank, laid = None, train
     if cell.keep == "clean":
         if bool(mask.all()):
@@ -82,32 +81,22 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
     return Scenario(seen, shown, mask, named, bank, original, laid, filter_)
 
 
-def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> list[int]:
-    """The labels whose names match; all without a pattern. Raises ``UsageError`` for a pattern that matches none."""
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in classes):
-            raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
-    return [
-        label
-        for label, name in enumerate(classes)
-        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
-
-
-def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int) -> Tensor:
+def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, views: int = 1) -> Tensor:
     """A random share of the images of each of these classes: a mask, bool ``[N]``.
 
-    A smaller rate protects a part of what a larger one does.
+    A smaller rate protects a part of what a larger one does. Of several ``views`` of each photo, which follow one
+    another as whole sets, all carry noise or none.
     """
     if not 0 <= rate <= 1:
         raise UsageError("--poison-rate is a share from 0 to 1.")
-    mask = torch.zeros(len(data), dtype=torch.bool)
+    photos = len(data) // views
+    mask = torch.zeros(photos, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     for label in labels:
-        mine = (data.labels == label).nonzero()[:, 0]
+        mine = (data.labels[:photos] == label).nonzero()[:, 0]
         order = torch.randperm(len(mine), generator=generator)
         mask[mine[order[: round(rate * len(mine))]]] = True
-    return mask
+    return mask.repeat(views)
 
 
 def join(first: ImageSet, other: ImageSet) -> ImageSet:
@@ -141,11 +130,14 @@ def check(cell: Cell, library: Library) -> None:
     train = _train(library, cell)
     if len(train.classes) < LEAST_CLASSES:
         raise UsageError(f"{train.name} has {len(train.classes)} classes, and at least {LEAST_CLASSES} are needed.")
+    spec, size = cell.images.spec, cell.images.train_size
+    if spec.views > 1 and (cell.joined is not None or (size is not None and size <= len(train))):
+        raise UsageError("--views needs the whole of one folder: leave out --train-size.")
     model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
     if cell.pairs is not None:
         last_layer(model)
     wanted = protected_labels(train.classes, cell.protect_classes)
-    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed)
+    mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
     protects = cell.noise is not None or cell.protected_tree is not None
     if cell.keep == "clean" and bool(mask.all()):
         raise UsageError(NOTHING_LEFT)
@@ -163,5 +155,5 @@ def check(cell: Cell, library: Library) -> None:
 def _from_tree(cell: Cell, library: Library, train: ImageSet, mask: Tensor) -> ImageSet:
     """The training images, those of the mask from the tree of protected photos."""
     assert cell.protected_tree is not None
-    protected = library.counterpart(cell.images, cell.protected_tree)
+    protected = library.counterpart(cell)
     return replace(train, images=torch.where(mask[:, None, None, None], protected.images, train.images))

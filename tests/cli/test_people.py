@@ -1,0 +1,56 @@
+"""``evaluate --identities`` at the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def crowd(shared: Path, tmp_path: Path) -> Path:
+    """Four people with five photos each."""
+    for person in sorted((shared / "datasets" / "faces" / "identities").iterdir())[:4]:
+        (tmp_path / "crowd" / person.name).mkdir(parents=True)
+        for photo in sorted(person.iterdir())[:5]:
+            shutil.copy(photo, tmp_path / "crowd" / person.name)
+    return tmp_path / "crowd"
+
+
+def test_the_command_tells_the_story(crowd: Path, tmp_path: Path, run: Run) -> None:
+    done = run(
+        "evaluate", "--identities", str(crowd), "--protect", "id000,id003", "--groups-of", "1", "--scale", "tiny",
+        "--seeds", "1", "-o", "ev",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    report = json.loads((tmp_path / "ev" / "report.json").read_text())
+    (row, clean) = report["rows"]
+    assert row["labels"]["protect_classes"] == "2 people, 1 at a time"
+    assert (len(row["cells"]), len(clean["cells"])) == (2, 1)
+    assert row["trip"]["name"] == "face"
+    assert (tmp_path / "ev" / "report.html").is_file()
+    protected = next((tmp_path / "ev" / "protected").iterdir())
+    with Image.open(next((protected / "id003").glob("*.jpg"))) as photo:
+        assert photo.size == (250, 250)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--identities", "crowd"], "--protect"),
+        (["--identities", "crowd", "--protect", "nobody"], "Nobody"),
+        (["--identities", "crowd", "--protect", "id000", "--trip", "moon"], "moon"),
+        (["--identities", "crowd", "--protect", "id000", "--recipe", "table2"], "Say what to measure"),
+        (["--bank", "cifar10", "--trip", "face"], "folder of photos"),
+        (["--bank", "cifar10", "--one-key"], "--identities"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(crowd: Path, arguments: list[str], says: str, run: Run) -> None:
+    done = run("evaluate", *arguments)
+    assert done.exit_code == 2
+    assert says in done.stderr

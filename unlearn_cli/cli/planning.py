@@ -1,0 +1,159 @@
+"""From ``evaluate``'s options to the cells that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unlearn_cli.banks.catalog import choose, open_bank
+from unlearn_cli.cli.console import command_line
+from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.ad_hoc import ad_hoc
+from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_people
+from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
+from unlearn_cli.evaluation.report import About
+from unlearn_cli.photos.protection import Protection
+from unlearn_cli.victims.datasets import DatasetSpec
+from unlearn_cli.victims.train import TrainingSettings
+from unlearn_cli.victims.workers import Workers
+
+ABOUT = "Victims trained on protected images and tested on clean ones, beside the same trained on clean images."
+
+Plan = tuple[list[Planned], About]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Victims:
+    """What is trained, and how, whatever the images."""
+
+    scale: Scale
+    model: str | None
+    augment: str
+    defence: str
+    seeds: int
+    training: dict[str, Any]
+    """Fields of ``TrainingSettings``, with its first seed."""
+
+    def settings(self, epochs: int) -> TrainingSettings:
+        """Those of the first; ``epochs`` unless they were named."""
+        return TrainingSettings(**{"epochs": epochs, **self.training})
+
+    def cells(self, cell: Cell, noise: str) -> list[Planned]:
+        """A cell for each of them, and its baseline."""
+        models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
+        augments, defences = split("--augment", self.augment), split("--defence", self.defence)
+        return ad_hoc(cell, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds)
+
+    def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
+        """The report's head."""
+        return About(what, source, text, self.scale.name, command_line())
+
+
+def plan_recipe(name: str, victims: Victims, spec: DatasetSpec, pairs: Path | None, train_size: int | None) -> Plan:
+    """The paper's, with what of it was asked for otherwise."""
+    recipe, first = load_recipe(name), victims.training.get("seed", 0)
+    folder = Path(spec.source.removeprefix("folder:")) if spec.source.startswith("folder:") else None
+    source = Source(folder=folder, data_dir=spec.data_dir, download=spec.download, pairs=pairs)
+
+    def sized(cell: Cell) -> Cell:
+        images = replace(cell.images, train_size=train_size) if train_size is not None else cell.images
+        own = {key: value for key, value in victims.training.items() if key != "seed"}
+        return replace(cell, images=images, training=replace(cell.training, **own))
+
+    planned = plan(recipe, victims.scale, source, range(first, first + victims.seeds))
+    cells = [replace(one, cell=sized(one.cell)) for one in planned]
+    return cells, victims.about(recipe.title, recipe.source, recipe.about)
+
+
+def plan_bank(
+    bank: str,
+    form: str | None,
+    victims: Victims,
+    spec: DatasetSpec,
+    train_size: int | None,
+    change: Callable[[Cell], Cell],
+) -> Plan:
+    """A bank on a dataset; ``change`` brings in what else was asked for."""
+    of = open_bank(bank).provenance.form
+    if (of, form) == ("sample-wise", "class-wise"):
+        raise UsageError(f"The bank '{bank}' is sample-wise: leave out --form.")
+    noise = NoisePlan(bank=bank, fitted=of == "class-wise" and form == "sample-wise")
+    name = Path(bank).stem + (f" ({form})" if form else "")
+    cell = change(
+        Cell(
+            images=_images(spec, victims.scale, train_size),
+            noise=noise,
+            training=victims.settings(victims.scale.epochs or 60),
+        )
+    )
+    what = f"What a victim learns from images protected by the bank {name}"
+    return victims.cells(cell, name), victims.about(what)
+
+
+def plan_tree(
+    protected: Path, victims: Victims, spec: DatasetSpec, train_size: int | None, change: Callable[[Cell], Cell]
+) -> Plan:
+    """A folder of photos that were protected already."""
+    images = _images(spec, victims.scale, train_size)
+    cell = change(Cell(images=images, protected_tree=protected, training=victims.settings(victims.scale.epochs or 60)))
+    what = f"What a victim learns from images protected by the photos in {protected}"
+    return victims.cells(cell, protected.name), victims.about(what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Who is protected among whom, and with what."""
+
+    root: Path
+    patterns: str
+    class_name: str
+    bank: str | None
+    epsilon: int | None
+    together: int | None
+    """How many at a time; all of them when None."""
+    key_seed: int
+    """Of the keys that they get."""
+    one_key: bool
+    """Whether all of them share one, as nobody should."""
+
+
+def plan_people(
+    of: People, victims: Victims, spec: DatasetSpec, output: Path, workers: Workers, change: Callable[[Cell], Cell]
+) -> Plan:
+    """Some people among many, whose photos are protected now if they are not yet."""
+    names = find_people(of.root, split("--protect", of.patterns))
+    choice = choose(of.class_name, of.bank)
+    if of.one_key and not choice.keyed:
+        raise UsageError(f"The bank '{choice.bank.name}' takes no keys: leave out --one-key.")
+    protections = {}
+    for turn, name in enumerate(names):
+        key = person_key("" if of.one_key else name, of.key_seed)
+        protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
+    if workers.rank == 0:
+        tree = protect_people(of.root, protections, output)
+    workers.wait()
+    if workers.rank > 0:
+        tree = protect_people(of.root, protections, output)
+    images = Images(spec=spec)
+    cell = Cell(
+        images=images, protected_tree=tree, protect_classes=tuple(names), training=victims.settings(victims.scale.faces)
+    )
+    noise = of.class_name + (f", epsilon {of.epsilon}" if of.epsilon is not None else "")
+    noise += ", one key for all" if of.one_key else ""
+    planned = in_turns(victims.cells(change(cell), noise), names, of.together or len(names))
+    return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
+
+
+def _images(spec: DatasetSpec, scale: Scale, train_size: int | None) -> Images:
+    return Images(spec=spec, train_size=train_size or scale.train_size, test_size=scale.test_size)
+
+
+def split(option: str, text: str) -> list[str]:
+    """A list by commas. Raises ``UsageError`` for an empty one."""
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise UsageError(f"{option} names nothing.")
+    return parts

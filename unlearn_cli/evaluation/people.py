@@ -1,0 +1,75 @@
+"""Some people among many, protected as they would do it themselves: real files, each person with their own pattern."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from unlearn_cli.banks.catalog import Choice
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.evaluation.recipe import Planned
+from unlearn_cli.photos.copying import DONE, Options
+from unlearn_cli.photos.folder import protect_photos
+from unlearn_cli.photos.protection import Protection
+from unlearn_cli.photos.scan import Where, plan
+from unlearn_cli.victims.folders import list_classes
+
+HASH_LETTERS = 16
+
+
+def find_people(root: Path, patterns: Sequence[str]) -> list[str]:
+    """The folders of a tree that match, in order. Raises ``UsageError`` for a pattern that matches none."""
+    names = list(list_classes(root))
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError(f"Nobody in {root} matches '{pattern}'. There are: {', '.join(names[:12])}.")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def person_key(name: str, seed: int) -> Key:
+    """A key that a person of an evaluation gets, always the same."""
+    return Key(hashlib.sha256(f"unlearn evaluation\0{seed}\0{name}".encode()).digest())
+
+
+def own_choice(choice: Choice, turn: int) -> Choice:
+    """A pattern of their own for the next person, of a family that takes no keys; else the choice as it is."""
+    if choice.keyed or choice.bank.provenance.family is None:
+        return choice
+    return replace(choice, index=turn % len(choice.bank.noise))
+
+
+def protect_people(root: Path, protections: Mapping[str, Protection], output: Path) -> Path:
+    """Protect each person's folder below ``root``; returns the tree of the copies, which is made only once.
+
+    Raises ``WorkError`` where a photo could not be protected.
+    """
+    what = "\n".join(f"{name} {of.fingerprint} {of.pattern.epsilon}" for name, of in sorted(protections.items()))
+    tree = output / "protected" / hashlib.sha256(what.encode()).hexdigest()[:HASH_LETTERS]
+    for name, protection in protections.items():
+        todo = plan([root / name], Where(output=tree / name))
+        for photo in protect_photos(todo, {"": protection}, Options(jobs=os.cpu_count() or 1)):
+            if photo.status == "failed" or (photo.status == "skipped" and photo.reason != DONE):
+                raise WorkError(f"{photo.source} was not protected: {photo.reason}. Take it out of the folder.")
+    return tree
+
+
+def in_turns(planned: Sequence[Planned], people: Sequence[str], together: int) -> list[Planned]:
+    """Of each cell that protects all these people, one for every few of them, the rest of them clean meanwhile.
+
+    A few among many is what a person meets; taking turns lets everybody's test photos count.
+    """
+    turns = [tuple(people[start : start + together]) for start in range(0, len(people), together)]
+    label = {"protect_classes": f"{len(people)} people, {together} at a time"} if len(turns) > 1 else {}
+    found = [
+        [replace(one, cell=replace(one.cell, protect_classes=turn), labels={**one.labels, **label}) for turn in turns]
+        if one.cell.protected_tree is not None
+        else [one]
+        for one in planned
+    ]
+    return list(itertools.chain.from_iterable(found))
