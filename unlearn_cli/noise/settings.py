@@ -182,7 +182,6 @@ PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patienc
 PERSON = {
     "joint": True,
     "frame": "face",
-    "keyed": True,
     "clean_classes": 0.5,
     "visibility": 0.06,
     "max_iterations": 48,
