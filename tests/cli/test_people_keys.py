@@ -11,8 +11,11 @@ from PIL import Image
 
 from tests.conftest import RunUnlearn
 from unlearn_cli.banks.bank import save_bank
+from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.banks.provenance import Provenance
+from unlearn_cli.errors import UsageError
+from unlearn_cli.photos.protection import Protection
 
 MINE, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
 PROTECT = ("protect", "in", "--class", "person", "--bank", "faces.safetensors", "--format", "png")
@@ -92,3 +95,12 @@ def test_a_file_without_a_key_is_one_sentence(home: Path, unlearn: RunUnlearn, t
     assert "64 hexadecimal digits" in " ".join(run.stderr.split())
     assert not text or text not in run.stderr
     assert not (home / "in-protected").exists()
+
+
+def test_noise_for_each_photo_is_refused_where_patterns_go_with_faces(home: Path, unlearn: RunUnlearn) -> None:
+    run = unlearn(*PROTECT, "--form", "sample-wise")
+    assert run.returncode == 2
+    assert "goes with faces" in run.stderr
+    assert not (home / "data").exists()
+    with pytest.raises(UsageError, match="key"):
+        Protection.of(choose("person", str(home / "faces.safetensors")), "person")

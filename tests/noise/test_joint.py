@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn_cli.banks.identity import identity_pattern
-from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.events import Finished, Iterated
-from unlearn_cli.noise.joint import JointSearch
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.visibility import LARGEST, POWER, _hunt_lab, visibility
@@ -116,28 +112,3 @@ def test_on_coarse_noise_it_is_flip_without_its_filter(direction: tuple[float, f
     told = float(flip.evaluate(before / 255, after / 255, "LDR", applyMagma=False)[1])
     ours = visibility(*(torch.from_numpy(image).permute(2, 0, 1)[None] for image in (before, after))).item()
     assert ours == pytest.approx(told, rel=0.3)
-
-
-def test_pieces_for_keys_are_what_is_learned(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each round has other keys, and an interruption in a round keeps them."""
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)
-    settings = replace(SETTINGS, keyed=True)
-    _, whole = search(images, settings)
-    assert whole.noise.shape == (3, 3, 32, 32)
-    assert (whole.noise != search(images, SETTINGS)[1].noise).any()
-    events = make_noise(images, settings, CPU, checkpoint=tmp_path)
-    while not (isinstance(event := next(events), Iterated) and event.iteration == 3):
-        pass
-    events.close()  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(search(images, settings, tmp_path)[1].noise, whole.noise)
-
-
-def test_the_search_lays_the_mosaic_that_a_key_gives(images: ImageSet) -> None:
-    joint = JointSearch(images, replace(SETTINGS, keyed=True), CPU)
-    with torch.no_grad():
-        joint.theta.copy_(torch.randn(joint.theta.shape, generator=torch.Generator().manual_seed(0)))
-    joint._begin_round(1)
-    key = Key(hashlib.sha256(b"0 1 2").digest())
-    theirs = identity_pattern(joint.levels(), key).astype(float)
-    np.testing.assert_allclose(joint._of_classes()[2].detach().numpy(), theirs, atol=1.01)

@@ -8,8 +8,6 @@ measure of a face, and edges are sharp, for a mean of two patterns is weaker tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,47 +24,26 @@ LABEL = "identity"
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Mosaic:
-    """How a key puts a pattern together."""
-
-    patterns: NDArray[np.int64]
-    """``[PIECES]``: which of the bank's."""
-    source: NDArray[np.int64]
-    """``[PIECES, H * W]``: the place in that pattern which each place takes, row by row."""
-    weights: Floats
-    """``[PIECES, H * W]``: each piece's share there; they add up to 1."""
-
-
-def mosaic(key: Key, count: int, height: int, width: int) -> Mosaic:
-    """The mosaic of a key, of ``count`` patterns of this size: always the same."""
-    draws = np.frombuffer(key.stream(LABEL, 4 * PIECES * (2 + 3 * GRID**2)), "<u4").reshape(PIECES, -1)
-    bits = np.ascontiguousarray(draws[:, 2:]).view(np.uint8).reshape(PIECES, 3, GRID, GRID, 4)
-    values: Floats = (bits.astype(np.float64).sum(axis=4) - 510) / 148  # Four bytes together are about normal.
-    fields = _curve(height) @ values @ _curve(width).T  # [PIECES, 3, H, W]
-    rows = np.rint(np.arange(height)[:, None] + WARP * height * fields[:, 1]).clip(0, height - 1)
-    columns = np.rint(np.arange(width) + WARP * width * fields[:, 2]).clip(0, width - 1)
-    mirrored = (draws[:, 1] % 2 == 1)[:, None, None]
-    source = rows * width + np.where(mirrored, width - 1 - columns, columns)
-    highest = fields[:, 0].reshape(PIECES, -1)
-    weights = np.exp(SHARPNESS * (highest - highest.max(axis=0)))
-    return Mosaic(
-        draws[:, 0].astype(np.int64) % count,
-        source.astype(np.int64).reshape(PIECES, -1),
-        weights / weights.sum(axis=0),
-    )
-
-
 def identity_pattern(noise: NDArray[np.int8], key: Key) -> NDArray[np.int8]:
     """A pattern ``[3, H, W]`` in pixel levels, within the bound of the bank's ``[K, 3, H, W]``.
 
     The same key and bank give the same pattern.
     """
-    count, bands, height, width = noise.shape
-    of = mosaic(key, count, height, width)
-    pieces = noise.reshape(count, bands, -1)[of.patterns[:, None], :, of.source]  # [PIECES, H * W, bands]
-    levels: Floats = (of.weights[..., None] * pieces).sum(axis=0)
-    return np.rint(levels.T.reshape(bands, height, width)).astype(np.int8)
+    count, _, height, width = noise.shape
+    draws = np.frombuffer(key.stream(LABEL, 4 * PIECES * (2 + 3 * GRID**2)), "<u4").reshape(PIECES, -1)
+    bits = np.ascontiguousarray(draws[:, 2:]).view(np.uint8).reshape(PIECES, 3, GRID, GRID, 4)
+    values: Floats = (bits.astype(np.float64).sum(axis=4) - 510) / 148  # Four bytes together are about normal.
+    fields = _curve(height) @ values @ _curve(width).T  # [PIECES, 3, H, W]
+    rows = np.rint(np.arange(height)[:, None] + WARP * height * fields[:, 1]).clip(0, height - 1).astype(int)
+    columns = np.rint(np.arange(width) + WARP * width * fields[:, 2]).clip(0, width - 1).astype(int)
+    mirrored = (draws[:, 1] % 2 == 1)[:, None, None]
+    columns = np.where(mirrored, width - 1 - columns, columns)
+    weights = np.exp(SHARPNESS * (fields[:, 0] - fields[:, 0].max(axis=0)))
+    weights /= weights.sum(axis=0)
+    which = (draws[:, 0] % count).astype(int)[:, None, None]
+    # Indices about a slice put the channels last.
+    levels: Floats = (weights[..., None] * noise[which, :, rows, columns]).sum(axis=0)
+    return np.rint(levels.transpose(2, 0, 1)).astype(np.int8)
 
 
 def _curve(size: int) -> Floats:

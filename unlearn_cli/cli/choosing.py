@@ -63,10 +63,13 @@ class Choosing:
     def choose(self, class_name: str) -> Protection:
         """Raise ``UsageError`` and ``BankError`` for what is not there, as the catalog does."""
         from unlearn_cli.banks.catalog import choose
+        from unlearn_cli.errors import UsageError
         from unlearn_cli.photos.protection import PerPhoto, Protection
 
         choice = choose(class_name, self.bank)
-        key = self.keys.key() if choice.keyed and self.form is Form.class_wise else None
+        if self.form is not Form.class_wise and choice.bank.provenance.frame == "face":
+            raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
+        key = self.keys.key() if choice.keyed else None
         protection = replace(Protection.of(choice, class_name, self.epsilon, key), faces=self.faces.value)
         if self.form is Form.class_wise:
             return protection

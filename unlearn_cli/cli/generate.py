@@ -77,9 +77,6 @@ def generate(
         float | None,
         typer.Option(min=0, max=0.99, help="--joint: the share of classes, the last ones, without noise"),
     ] = None,
-    keyed: Annotated[
-        bool, typer.Option("--keyed", help="--joint: make pieces of which a person's key puts a pattern together.")
-    ] = False,
     visibility: Annotated[
         float | None,
         typer.Option(min=0.0, help="--joint: how visible the noise may be, 0 to 1.  [default: as the bound allows]"),
@@ -232,7 +229,6 @@ def generate(
         "rounds": rounds,
         "clean_classes": clean_classes,
         "visibility": visibility,
-        "keyed": keyed or None,
     }
     fitting: dict[str, Any] = {
         "surrogate": "resnet10-w16" if small else "resnet18",

@@ -11,7 +11,6 @@ pass can serve both; that halves the cost of a step. Three more things make nois
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -21,8 +20,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unlearn_cli.banks.identity import mosaic
-from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.forms import Batch
 from unlearn_cli.noise.search import Search
@@ -58,7 +55,6 @@ class JointSearch(Search):
         self.ramp = ramp[:, None] * ramp
         self.multiplier = 0.0
         self.epochs_done = 0
-        self.mosaics: list[Tensor] = []
 
     def epoch(self) -> tuple[float, float]:
         """One epoch over all images: the error on noisy ones, and how visible the noise is on them."""
@@ -91,7 +87,7 @@ class JointSearch(Search):
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on as this one would."""
         own = {"theta": self.theta.detach(), "adam": self.noise_optimizer.state_dict(), "multiplier": self.multiplier}
-        return {**super().state(), **own, "epochs_done": self.epochs_done, "mosaics": self.mosaics}
+        return {**super().state(), **own, "epochs_done": self.epochs_done}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what ``state`` gave."""
@@ -100,7 +96,6 @@ class JointSearch(Search):
             self.theta.copy_(state["theta"])
         self.noise_optimizer.load_state_dict(state["adam"])
         self.multiplier, self.epochs_done = state["multiplier"], state["epochs_done"]
-        self.mosaics = [part.to(self.device) for part in state["mosaics"]]
 
     def _noise(self) -> Tensor:
         return self.settings.epsilon * torch.tanh(self.theta)
@@ -112,33 +107,12 @@ class JointSearch(Search):
             fresh = build_model(name, self.classes, self.data.size, settings.seed + 1000 * number + member)
             self.networks[name].load_state_dict(fresh.state_dict())
         self.optimizer = make_optimizer(self.networks, self.training)
-        if settings.keyed:
-            self._draw_mosaics(number)
-
-    def _draw_mosaics(self, number: int) -> None:
-        """Other keys for all noisy classes: which pattern, from where in it and with what weight, at each place."""
-        size = self.data.size
-        names = [f"{self.settings.seed} {number} {label}" for label in range(self.noisy)]
-        keys = [Key(hashlib.sha256(name.encode()).digest()) for name in names]
-        drawn = [mosaic(key, self.noisy, size, size) for key in keys]
-        flat = [of.patterns[:, None] * size**2 + of.source for of in drawn]
-        weights = torch.from_numpy(np.stack([of.weights for of in drawn])).float()
-        self.mosaics = [torch.from_numpy(np.stack(flat)).to(self.device), weights.to(self.device)]
-
-    def _of_classes(self) -> Tensor:
-        """What each noisy class carries: ``[K, 3, S, S]``."""
-        noise = self._noise()
-        if not self.settings.keyed:
-            return noise
-        places, weights = self.mosaics
-        pixels = noise.permute(0, 2, 3, 1).reshape(-1, 3)
-        return (pixels[places] * weights[..., None]).sum(1).transpose(1, 2).reshape(noise.shape)
 
     def _step(self, batch: Batch) -> Tensor:
         """Both descend; returns the errors on noisy images, how many these were, and how visible the noise was."""
         images = as_input(self.data.images[batch.indices])
         carries = batch.labels < self.noisy
-        noise = self._of_classes() * self.ramp
+        noise = self._noise() * self.ramp
         laid = images.clone()
         laid[carries] = (images[carries] + noise[batch.labels[carries]]).clamp(0, 255)
         seen = visibility(images[carries], laid[carries]) if bool(carries.any()) else noise.sum() * 0

@@ -66,9 +66,6 @@ class NoiseSettings:
     """joint: so many fresh surrogates, one after another."""
     clean_classes: float = 0.0
     """joint: the share of the classes, the last ones, that carry no noise."""
-    keyed: bool = False
-    """joint: a class carries the mosaic that a key makes of the patterns, and other keys in each round, so that the
-    patterns become pieces which every mosaic works with (see ``banks.identity``)."""
     visibility: float | None = None
     """joint: how visible the noise may be, as ``visibility.visibility`` counts it; None lets the bound alone decide."""
     surrogate_epochs: int = 20
@@ -129,7 +126,7 @@ class NoiseSettings:
         """Whether a setting of this name decides nothing here."""
         if self.method not in SEARCHED:
             return name not in ("method", "form", "epsilon", "patch", "seed")
-        of_joint = name in ("rounds", "clean_classes", "visibility", "keyed")
+        of_joint = name in ("rounds", "clean_classes", "visibility")
         if of_joint or (self.joint and name in NOT_JOINT):
             return not (of_joint and self.joint)
         whole_pass = self.method == "error-max" and self.form == "sample-wise"
@@ -150,7 +147,6 @@ class NoiseSettings:
         if self.joint:
             names = [
                 "joint",
-                "keyed",
                 "rounds",
                 "clean_classes",
                 "visibility",

@@ -14,6 +14,7 @@ from PIL import Image
 from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.banks.identity import identity_pattern
 from unlearn_cli.banks.keys import Key
+from unlearn_cli.errors import UsageError
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import to_image
@@ -64,9 +65,11 @@ class Protection:
     def of(cls, choice: Choice, class_name: str, epsilon: int | None = None, key: Key | None = None) -> Protection:
         """With a bank's pattern, or the key's own of a family, scaled down to ``epsilon``.
 
-        Raises ``UsageError`` for an epsilon above the bank's.
+        Raises ``UsageError`` for an epsilon above the bank's, and for a family that needs a key and got none.
         """
         bank, bound = choice.bank, choice.bank.provenance.epsilon
+        if choice.keyed and key is None:
+            raise UsageError(f"'{class_name}' of the bank '{bank.name}' is everybody's own: it needs a key.")
         own = key if choice.keyed else None
         noise = bank.noise[choice.index] if own is None else identity_pattern(bank.noise, own)
         return cls(
