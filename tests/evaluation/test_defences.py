@@ -107,6 +107,20 @@ def test_ueraser_takes_the_worst_of_its_choices(data: ImageSet) -> None:
     assert (hardened != images).flatten(1).any(1).all()
 
 
+def test_color_jitter_turns_colours_and_keeps_what_is_grey_grey(data: ImageSet) -> None:
+    harden = parse_defence("color-jitter").harden
+    assert harden is not None
+    images = data.images[:32].float()
+    model = build_model("resnet10-w16", 3, 16, 0)
+    jittered = harden(model, images, data.labels[:32], torch.Generator().manual_seed(0))
+    assert 0 <= jittered.min() <= jittered.max() <= 255
+    shifts = (jittered - images).mean((2, 3))  # Each image by amounts of its own, and each channel.
+    assert shifts.std(0).min() > 5
+    assert (shifts - shifts.mean(1, keepdim=True)).abs().mean() > 1
+    grey = harden(model, images[:, :1].expand(-1, 3, -1, -1), data.labels[:32], torch.Generator().manual_seed(0))
+    assert (grey - grey[:, :1]).abs().max() < 0.01
+
+
 @pytest.mark.parametrize(
     ("text", "because"),
     [

@@ -120,7 +120,8 @@ def evaluate(
     defence: Annotated[
         str,
         typer.Option(
-            help="none, jpeg:Q, gray, blur, bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like; by commas."
+            help="none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, adversarial:E, orthogonal-projection, "
+            "ueraser-like; by commas."
         ),
     ] = "none",
     seeds: Annotated[

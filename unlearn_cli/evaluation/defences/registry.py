@@ -8,6 +8,7 @@ from collections.abc import Callable
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.defences.adversarial import adversarial
 from unlearn_cli.evaluation.defences.defence import Defence
+from unlearn_cli.evaluation.defences.jitter import color_jitter
 from unlearn_cli.evaluation.defences.jpeg import jpeg
 from unlearn_cli.evaluation.defences.orthogonal_projection import orthogonal_projection
 from unlearn_cli.evaluation.defences.squeeze import bit_depth, blur, gray
@@ -17,6 +18,7 @@ PLAIN: dict[str, Callable[[], Defence]] = {
     "none": lambda: Defence(name="none"),
     "gray": gray,
     "blur": blur,
+    "color-jitter": color_jitter,
     "orthogonal-projection": orthogonal_projection,
     "ueraser-like": ueraser_like,
 }
@@ -27,7 +29,7 @@ NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
 }
 """What makes it, the number where none is given, and the least and the largest."""
 
-NAMES = "none, jpeg:QUALITY, gray, blur, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, ueraser-like"
+NAMES = "none, jpeg:QUALITY, gray, blur, color-jitter, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, ueraser-like"
 
 
 def parse_defence(text: str) -> Defence:
