@@ -182,7 +182,7 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "cat", "--in-place", "--backup", "b", "-o", "c"], "either --output or --in-place"),
         (["in", "--class", "cat", "--overwrite", "--skip-existing"], "either --overwrite or"),
         (["in", "--class", "cat", "-q", "-v"], "either --quiet or"),
-        (["in", "--class", "cat", "--strength", "low"], "Use --epsilon"),
+        (["in", "--class", "cat", "--strength", "low"], "has one strength"),
         (["in", "--class", "person", "--key-file", "k"], "No class takes a key"),
         (["in", "--class", "cat", "--shard", "3/2"], "I/N"),
         (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),

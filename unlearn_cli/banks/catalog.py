@@ -22,6 +22,8 @@ ALIASES = {
 """What people call things that banks call by another name. A bank's own name always wins."""
 
 
+USUAL_STRENGTH = "medium"
+
 SURROGATE_SUFFIX = ".surrogate.safetensors"
 """Of the file beside a bank that holds the network which its noise was made on."""
 
@@ -40,6 +42,7 @@ class Entry:
     sha256: str
     classes: tuple[str, ...]
     family: str | None
+    strength: str | None = None
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -71,7 +74,14 @@ def shipped_banks() -> list[Entry]:
     try:
         banks = parse_finite_json(path.read_bytes())["banks"]
         return [
-            Entry(name, folder / f"{name}.safetensors", item["sha256"], tuple(item["classes"]), item["family"])
+            Entry(
+                name,
+                folder / f"{name}.safetensors",
+                item["sha256"],
+                tuple(item["classes"]),
+                item["family"],
+                item.get("strength"),
+            )
             for name, item in banks.items()
         ]
     except (OSError, BankError, KeyError, TypeError, AttributeError) as error:
@@ -89,7 +99,7 @@ def write_index(folder: Path) -> None:
             "sha256": bank.sha256,
             "family": bank.provenance.family,
             "classes": list(bank.classes),
-        }
+        } | ({"strength": bank.provenance.strength} if bank.provenance.strength is not None else {})
     text = json.dumps({"schema": 1, "banks": banks}, indent=1, ensure_ascii=False)
     write_atomically(folder / "index.json", text.encode() + b"\n")
 
@@ -114,13 +124,14 @@ def open_bank(name: str) -> Bank:
     )
 
 
-def choose(class_name: str, bank_name: str | None = None) -> Choice:
+def choose(class_name: str, bank_name: str | None = None, strength: str | None = None) -> Choice:
     """Find the pattern for a class, in the bank of this name or over all shipped ones.
 
     Names match without regard to case, spaces, hyphens and underscores, and through ``ALIASES``.
     Of a family (``person``) it is everybody's own, which their key decides, where its patterns go with faces, and
-    else the first. Raises ``UsageError`` for
-    an unknown class, with the nearest name and all that there are, and ``BankError``.
+    else the first. Of banks in several strengths it is the one of this strength, or else the medium one. Raises
+    ``UsageError`` for an unknown class, with the nearest name and all that there are, and for a strength that there is
+    not; and ``BankError``.
     """
     if bank_name is not None:
         bank = open_bank(bank_name)
@@ -131,15 +142,22 @@ def choose(class_name: str, bank_name: str | None = None) -> Choice:
             elsewhere = [e.name for e in shipped_banks() if _find(class_name, e.classes, e.family) is not None]
             hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
             raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
+        if strength not in (None, bank.provenance.strength):
+            raise UsageError(f"The bank '{bank.name}' has one strength: leave out either --bank or --strength.")
         return Choice(bank, index, _is_keyed(class_name, bank))
     entries = shipped_banks()
-    for entry in entries:
-        index = _find(class_name, entry.classes, entry.family)
-        if index is not None:
-            bank = load_bank(entry.path, entry.sha256)
-            bank.check_layable()
-            return Choice(bank, index, _is_keyed(class_name, bank))
-    raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
+    found = [
+        (entry, index) for entry in entries if (index := _find(class_name, entry.classes, entry.family)) is not None
+    ]
+    if not found:
+        raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
+    fitting = [(entry, index) for entry, index in found if entry.strength == (strength or USUAL_STRENGTH)]
+    if not fitting and strength is not None:
+        raise UsageError(f"The bank '{found[0][0].name}' has one strength: leave out --strength.")
+    entry, index = (fitting or found)[0]
+    bank = load_bank(entry.path, entry.sha256)
+    bank.check_layable()
+    return Choice(bank, index, _is_keyed(class_name, bank))
 
 
 def _find(wanted: str, classes: tuple[str, ...], family: str | None) -> int | None:

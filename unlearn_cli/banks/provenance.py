@@ -19,6 +19,7 @@ EDGE = 0.08
 MOST_SPAN = 10
 FRAMES = ("image", "face", "texture", "patch")
 FORMS = ("class-wise", "sample-wise")
+STRENGTHS = ("low", "medium", "high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Provenance:
     """Patterns of each class, one of which is chosen at random for each image; they follow one another."""
     uniform: int = 0
     """Uniform random noise up to so many levels is added for each image; the sum keeps to epsilon."""
+    strength: str | None = None
+    """Among banks of the same classes: how much of it an eye sees, one of ``STRENGTHS``; None where there is one."""
     family: str | None = None
     """Set when all patterns are interchangeable ones of a single category, such as ``person``."""
     method: str = ""
@@ -65,8 +68,9 @@ class Provenance:
         values = asdict(self) | {"schema": 1 if self.is_plain else SCHEMA}
         if self.is_plain:
             del values["variants"], values["uniform"]
-        if self.span is None:
-            del values["span"]
+        for name in ("span", "strength"):
+            if values[name] is None:
+                del values[name]
         return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
     @classmethod
@@ -116,6 +120,8 @@ class Provenance:
             raise BankError(f"its span is {self.span!r}: only frame 'face' has one, up to {MOST_SPAN}")
         if self.form not in FORMS:
             raise BankError(f"its form is {self.form!r}, not one of {', '.join(FORMS)}")
+        if self.strength not in (None, *STRENGTHS):
+            raise BankError(f"its strength is {self.strength!r}, not one of {', '.join(STRENGTHS)}")
         for name in ("dataset", "hyperparameters", "versions"):
             if not isinstance(getattr(self, name), dict):
                 raise BankError(f"its {name} is no JSON object")

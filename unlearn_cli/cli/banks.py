@@ -28,16 +28,26 @@ def list_banks(as_json: AsJson = False) -> None:
     entries = [(entry, open_bank(entry.name)) for entry in shipped_banks()]
     if as_json:
         listing = {
-            entry.name: {"classes": entry.offered, "patterns": len(bank.noise), "sha256": bank.sha256}
+            entry.name: {
+                "classes": entry.offered,
+                "strength": entry.strength,
+                "patterns": len(bank.noise),
+                "sha256": bank.sha256,
+            }
             for entry, bank in entries
         }
         print_json(listing)
         return
-    table = Table("bank", "classes", "patterns", "epsilon", "made at")
+    table = Table("bank", "classes", "strength", "patterns", "epsilon", "made at")
     for entry, bank in entries:
         of = bank.provenance
         table.add_row(
-            entry.name, ", ".join(entry.offered), str(len(bank.noise)), f"{of.epsilon} of 255", f"{of.scale} px"
+            entry.name,
+            ", ".join(entry.offered),
+            entry.strength or "",
+            str(len(bank.noise)),
+            f"{of.epsilon} of 255",
+            f"{of.scale} px",
         )
     out().print(table)
 

@@ -24,7 +24,7 @@ class Faces(StrEnum):
 
 
 class Strength(StrEnum):
-    """Of the noise: how much of the bank's bound is used."""
+    """Of the noise: how much of it an eye may see."""
 
     low = "low"
     medium = "medium"

@@ -53,6 +53,7 @@ class Choosing:
     """The options that decide it besides the class."""
 
     bank: str | None
+    strength: str | None
     epsilon: int | None
     form: Form
     faces: Faces
@@ -66,7 +67,7 @@ class Choosing:
         from unlearn_cli.errors import UsageError
         from unlearn_cli.photos.protection import PerPhoto, Protection
 
-        choice = choose(class_name, self.bank)
+        choice = choose(class_name, self.bank, self.strength)
         if self.form is not Form.class_wise and choice.bank.provenance.frame == "face":
             raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
         key = self.keys.key() if choice.keyed else None

@@ -63,10 +63,20 @@ def generate(
         int | None, typer.Option(min=1, max=127, help="With --mix: add random noise up to so many levels.")
     ] = None,
     preset: Annotated[
-        Literal["person", "paper-cifar10", "paper-cifar100", "paper-svhn", "paper-imagenet", "paper-face"] | None,
+        Literal[
+            "person",
+            "person-low",
+            "person-high",
+            "paper-cifar10",
+            "paper-cifar100",
+            "paper-svhn",
+            "paper-imagenet",
+            "paper-face",
+        ]
+        | None,
         typer.Option(
-            help="person: patterns for people among many. paper-...: the paper's values for a dataset, plain noise "
-            "included. Options go before them."
+            help="person: patterns for people among many; -low and -high are less and more visible. paper-...: the "
+            "paper's values for a dataset, plain noise included. Options go before them."
         ),
     ] = None,
     joint: Annotated[
@@ -234,7 +244,9 @@ def generate(
         "surrogate": "resnet10-w16" if small else "resnet18",
         "precision": "bf16" if where.type == "cuda" else "fp32",
     }
-    preset_values = PRESETS[preset] if preset else {}
+    preset_values = dict(PRESETS[preset]) if preset else {}
+    if visibility is not None:
+        preset_values.pop("strength", None)  # It is the name of the preset's own.
     chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
     settings = NoiseSettings(**chosen, compile=compile_, seed=seed)
     if settings.frame == "face":

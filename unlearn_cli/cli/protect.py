@@ -66,8 +66,9 @@ def protect(
         Form, typer.Option(help="One pattern for a class, or one made for each photo by a network (needs PyTorch).")
     ] = Form.class_wise,
     strength: Annotated[
-        Strength, typer.Option(help="How much of the bank's bound is used; for now 'high' is all there is: --epsilon.")
-    ] = Strength.high,
+        Strength | None,
+        typer.Option(help="How much of the noise an eye may see, where there are several banks.  [default: medium]"),
+    ] = None,
     epsilon: Annotated[
         int | None, typer.Option(help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]")
     ] = None,
@@ -168,7 +169,6 @@ def protect(
             "Use either --overwrite or --skip-existing.": overwrite and skip_existing,
             "Use either --quiet or --verbose.": quiet and verbose,
             "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
-            "Only --strength high is in this version. Use --epsilon for weaker noise.": strength is not Strength.high,
         }
     )
     _set_limits(max_megapixels)
@@ -192,7 +192,7 @@ def protect(
         jobs=jobs or os.cpu_count() or 1,
     )
     # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
-    choosing = Choosing(bank, epsilon, form, faces, Keyring(key_file, make=not dry_run))
+    choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, Keyring(key_file, make=not dry_run))
     chosen = None if class_name is None else choosing.choose(class_name)
     listed = parse_list(_read_list(files_from)) if files_from is not None else None
     todo = plan(paths or [], where, listed=listed)

@@ -44,6 +44,7 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
         form=settings.form,
         frame="patch" if settings.patch is not None else settings.frame,
         span=SPAN if settings.frame == "face" else None,
+        strength=settings.strength,
         family=family,
         method=METHODS["joint" if settings.joint else settings.method],
         through=settings.through if searched else "none",

@@ -66,6 +66,8 @@ class NoiseSettings:
     """joint: so many fresh surrogates, one after another."""
     clean_classes: float = 0.0
     """joint: the share of the classes, the last ones, that carry no noise."""
+    strength: Literal["low", "medium", "high"] | None = None
+    """joint: what the bank will be called among others of the same classes, by how visible its noise is."""
     visibility: float | None = None
     """joint: how visible the noise may be, as ``visibility.visibility`` counts it; None lets the bound alone decide."""
     surrogate_epochs: int = 20
@@ -175,19 +177,22 @@ class NoiseSettings:
 PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
 """Plain noise, as published; the batch is that of the official ``perturbation.py``."""
 
-PERSON = {
+PERSON: dict[str, Any] = {
     "joint": True,
     "frame": "face",
     "clean_classes": 0.5,
-    "visibility": 0.06,
+    "strength": "medium",
+    "visibility": 0.04,
     "max_iterations": 48,
     "batch_size": 64,
     "through": "person",
 }
-"""A bank of patterns for people among many; a first choice, before keys are settled and a bank is shipped."""
+"""A bank of patterns for people among many; docs/results/person.md has what was tried beside it."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
+    "person-low": {**PERSON, "strength": "low", "visibility": 0.025},
+    "person-high": {**PERSON, "strength": "high", "visibility": 0.058},
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
     "paper-cifar100": {**PAPER, "surrogate_steps": 20},

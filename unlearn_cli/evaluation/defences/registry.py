@@ -29,7 +29,10 @@ NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
 }
 """What makes it, the number where none is given, and the least and the largest."""
 
-NAMES = "none, jpeg:QUALITY, gray, blur, color-jitter, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, ueraser-like"
+NAMES = (
+    "none, jpeg:QUALITY, gray, blur, color-jitter, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, "
+    "ueraser-like"
+)
 
 
 def parse_defence(text: str) -> Defence:
