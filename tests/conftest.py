@@ -30,9 +30,10 @@ RunUnlearn = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(autouse=True, scope="session")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test finds, makes or changes the key of whoever runs it."""
+    """No test finds, makes or changes the key of whoever runs it, nor what is remembered of their photos."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("UNLEARN_KEY", raising=False)
         yield
 

@@ -28,6 +28,11 @@ NEIGHBOURS = 5
 
 CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
 
+DETECTOR = (
+    f"{CASCADE.name} of OpenCV {cv2.__version__}, {LONG_SIDE}, {LEAST_SHARE}, {LEAST_PIXELS}, {STEP}, {NEIGHBOURS}"
+)
+"""All that decides what is found, besides the photo."""
+
 _own = threading.local()
 
 

@@ -110,8 +110,8 @@ def _platform(photo: Image.Image, trip: Trip) -> Image.Image:
 def _square(photo: Image.Image, trip: Trip) -> tuple[float, float, float]:
     """What the scraper is after: the column and row of its centre, and its side."""
     if trip.crop == "face":
-        from unlearn_cli.faces import find_faces
+        from unlearn_cli.victims.found_faces import found_faces  # OpenCV takes a moment to load.
 
-        if faces := find_faces(np.asarray(photo)):
+        if faces := found_faces(np.asarray(photo)):
             return (*faces[0].centre, faces[0].side * trip.margin)
     return photo.width / 2, photo.height / 2, float(min(photo.size))
