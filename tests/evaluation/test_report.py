@@ -171,4 +171,8 @@ def test_turns_are_pooled_image_by_image() -> None:
     assert row["protected"]["peak"]["per_seed"] == [(0.4 * 30 + 0.8 * 10) / 40] * 2
     assert row["unprotected"]["final"]["per_seed"] == [(0.8 * 30 + 0.6 * 10) / 40]
     (card,) = recorded(report)
-    assert "on the protected classes" in card["sentence"]
+    assert row["unprotected_others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40]
+    assert card["protected"]["final"] == row["protected"]["final"]["mean"]
+    sentence = card["sentence"]
+    assert "2 people, 1 at a time protected, names 32.5% of their clean photos rightly (peak 50.0%)" in sentence
+    assert "and 75.0% where nobody is protected; of the others' 71.2%, and 75.0%. 2 seeds." in sentence

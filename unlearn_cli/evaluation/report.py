@@ -44,12 +44,13 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
             group.append(index)
     found = [[results[i] for i in group] for group in groups.values()]
     rows = [_row([planned[i] for i in group], of) for group, of in zip(groups.values(), found, strict=True)]
-    for row in rows:
+    for index, row in enumerate(rows):
         row["name"] = _name(row, rows)
         if row["protected_images"] and (clean := baseline(rows, row)) is not None:
             of = found[rows.index(clean)]
             named = set(row["protected_classes"]) if row["protected"] else None
             row["unprotected"] = _accuracies(of, [named] * len(of))
+            row["unprotected_others"] = _others_of(found[index], of) if row["others"] else None
     rows.sort(key=lambda row: (row["protected_images"] == 0, -(row["protected"] or row)["peak"]["mean"]))
     first = next(iter(results.values()), None)
     return {
@@ -92,6 +93,7 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         "train_final": round(statistics.mean(result["epochs"][-1]["train"] for result in results), 4),
         "protected_classes": sorted(set().union(*own)),
         "unprotected": None,
+        "unprotected_others": None,
         "train_images": data["train_images"],
         "protected_images": first["protected_images"],
         "noise": noise,
@@ -110,6 +112,16 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         "defence": first["cell"]["defence"],
         "hardware": first["hardware"],
     }
+
+
+def _others_of(protected: list[Result], clean: list[Result]) -> dict[str, Any] | None:
+    """What the victims of clean images know of those who were not protected, each as often as in the turns."""
+    by_seed = {_seed(result): result for result in clean}
+    pairs = [(by_seed[_seed(result)], result) for result in protected if _seed(result) in by_seed]
+    if not pairs:
+        return None
+    every = set(range(len(clean[0]["dataset"]["classes"])))
+    return _accuracies([one for one, _ in pairs], [every - set(of["protected_classes"]) for _, of in pairs])
 
 
 def _like(cell: Mapping[str, Any]) -> str:
@@ -221,7 +233,7 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else of_noise
         short = {
             name: {key: of[key]["mean"] for key in ("final", "peak")}
-            for name, of in (("clean", clean), ("protected", row))
+            for name, of in (("clean", clean), ("protected", row["protected"] or row))
         }
         found.append(
             {
@@ -245,19 +257,43 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sentence(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[str, Any], form: str) -> str:
+    if row["protected"] is not None:
+        return _sentence_on_some(report, row, clean)
     training, classes = row["training"], len(report["dataset"]["classes"])
     how = " (noise made for each image)" if form == "sample-wise" else ""
     all_protected = row["protected_images"] == row["train_images"]
-    protected = row["protected"] or row
-    on = "" if row["protected"] is None else " on the protected classes"
     against = f" against {row['defence']}" if row["defence"] != "none" else ""
     share = "all images protected" if all_protected else f"{row['protected_images']} of them protected"
-    trip = row["trip"]
-    after = f" after the trip '{trip['name']}' (JPEG {trip['quality']}, crop to the {trip['crop']})" if trip else ""
-    seeds = "One seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
     return (
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {row['train_images']} "
-        f"images{how} of {report['dataset']['name']}, {share}{after}, ends at {protected['final']['mean']:.1%} clean "
-        f"accuracy{on} (peak {protected['peak']['mean']:.1%}); on the same images unprotected at "
-        f"{clean['final']['mean']:.1%}. {seeds}, {classes} classes."
+        f"images{how} of {report['dataset']['name']}, {share}{_after(row)}, ends at {row['final']['mean']:.1%} clean "
+        f"accuracy (peak {row['peak']['mean']:.1%}); on the same images unprotected at "
+        f"{clean['final']['mean']:.1%}. {_seeds(row)}, {classes} classes."
     )
+
+
+def _sentence_on_some(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
+    """Where the rest of the classes stays as it is."""
+    training, of = row["training"], report["dataset"]
+    some, every = len(row["protected_classes"]), len(of["classes"])
+    whom = row["labels"].get("protect_classes", str(some))
+    against = f" against {row['defence']}" if row["defence"] != "none" else ""
+    others = f"; of the others' {row['others']['final']['mean']:.1%}" if row["others"] else ""
+    if row["unprotected_others"] is not None:
+        others += f", and {row['unprotected_others']['final']['mean']:.1%}"
+    return (
+        f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {of['train_images']} images at "
+        f"{of['image_size']} px of {of['name']}{_after(row)}, of {every} classes {whom} protected, names "
+        f"{row['protected']['final']['mean']:.1%} of their clean photos rightly (peak "
+        f"{row['protected']['peak']['mean']:.1%}), and {clean['final']['mean']:.1%} where nobody is protected{others}. "
+        f"{_seeds(row)}."
+    )
+
+
+def _after(row: Mapping[str, Any]) -> str:
+    trip = row["trip"]
+    return f" after the trip '{trip['name']}' (JPEG {trip['quality']}, crop to the {trip['crop']})" if trip else ""
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return "One seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
