@@ -41,9 +41,9 @@ def test_the_index_is_what_the_folder_holds(tmp_path_factory: pytest.TempPathFac
         ("automobile", "cifar10", "automobile"),
         ("car", "cifar10", "automobile"),
         ("Plane", "cifar10", "airplane"),
-        ("person", "person", "id000"),
-        ("SELFIE", "person", "id000"),
-        ("id007", "person", "id007"),
+        ("person", "person", "id024"),
+        ("SELFIE", "person", "id024"),
+        ("id031", "person", "id031"),
     ],
 )
 def test_names_and_what_people_call_them(word: str, bank: str, name: str) -> None:

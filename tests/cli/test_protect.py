@@ -183,7 +183,7 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "cat", "--overwrite", "--skip-existing"], "either --overwrite or"),
         (["in", "--class", "cat", "-q", "-v"], "either --quiet or"),
         (["in", "--class", "cat", "--strength", "low"], "has one strength"),
-        (["in", "--class", "person", "--key-file", "k"], "No class takes a key"),
+        (["in", "--class", "cat", "--key-file", "k"], "No class takes a key"),
         (["in", "--class", "cat", "--shard", "3/2"], "I/N"),
         (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),
         (["in", "--class", "cat", "--manifest", "in"], "ends in .jsonl"),
@@ -286,7 +286,7 @@ def test_a_list_with_nothing_new_is_no_failure(tmp_path: Path, unlearn: RunUnlea
 
 def test_a_key_that_nothing_uses_is_not_passed_over_in_silence(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
-    run = unlearn("protect", "in", "--class", "person", UNLEARN_KEY="secret")
+    run = unlearn("protect", "in", "--class", "cat", UNLEARN_KEY="secret")
     assert run.returncode == 0
     assert "no class takes a key" in run.stderr
     assert "secret" not in run.stderr + run.stdout + (tmp_path / "in-protected.jsonl").read_text()

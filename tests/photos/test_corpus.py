@@ -37,11 +37,11 @@ def open_photo(path: Path) -> Photo:
 
 
 @pytest.fixture(scope="module")
-def done(photos: Path, person: Protection, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PhotoDone]:
+def done(photos: Path, cat: Protection, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PhotoDone]:
     """All photos, protected once; that the originals are as before is checked on the way."""
     before = digest(photos)
     where = Where(output=tmp_path_factory.mktemp("corpus") / "out")
-    events = protect_folder(photos, person, where, Options(jobs=2))
+    events = protect_folder(photos, cat, where, Options(jobs=2))
     results = {str(d.source.relative_to(photos)): d for d in events}
     assert digest(photos) == before
     assert len(results) > 150

@@ -49,12 +49,12 @@ def test_each_photo_has_its_line(tmp_path: Path) -> None:
     assert "output" not in bad
 
 
-def test_a_grey_photo_that_is_hardly_protected_is_recorded_so(tmp_path: Path, person: Protection) -> None:
-    assert person.pattern.mostly_chroma
+def test_a_grey_photo_that_is_hardly_protected_is_recorded_so(tmp_path: Path, cat: Protection) -> None:
+    assert cat.pattern.mostly_chroma
     (tmp_path / "in").mkdir()
     for mode in ("L", "RGB"):
         Image.effect_noise((64, 64), 60).convert(mode).save(tmp_path / "in" / f"{mode}.png")
-    list(protect_folder(tmp_path / "in", person))
+    list(protect_folder(tmp_path / "in", cat))
     told = {line["input"]: line["reason"] for line in lines(tmp_path / "in-protected.jsonl")}
     assert "hardly protected" in told["in/L.png"]
     assert told["in/RGB.png"] == ""

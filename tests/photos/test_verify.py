@@ -50,10 +50,10 @@ def forget(album: Path) -> None:
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("wanted", ["keep", "png", "webp"])
 def test_protected_photos_are_known_by_their_bank_class_and_epsilon(
-    album: Path, banks: list[Bank], person: Protection, known: bool, wanted: str
+    album: Path, banks: list[Bank], cat: Protection, known: bool, wanted: str
 ) -> None:
     writing = Writing(wanted)  # type: ignore[arg-type]
-    list(protect_folder(album, person, options=Options(writing=writing)))
+    list(protect_folder(album, cat, options=Options(writing=writing)))
     if not known:
         forget(album)
     pairs = check(album, album.parent / "in-protected", banks)
@@ -63,7 +63,7 @@ def test_protected_photos_are_known_by_their_bank_class_and_epsilon(
             continue
         assert pair.verdict == "protected", (name, pair.reason)
         assert pair.fit is not None
-        assert (pair.fit.bank, pair.fit.class_name) == ("person", "person")
+        assert (pair.fit.bank, pair.fit.class_name) == ("cifar10", "cat")
         assert pair.fit.epsilon == pytest.approx(8, abs=1)
         assert pair.quality is not None
         if pair.lossless:
@@ -95,8 +95,8 @@ def test_what_is_not_protected_is_said_so(album: Path, banks: list[Bank]) -> Non
     assert "fits no pattern" in pairs["a.jpg"].reason
 
 
-def test_what_was_altered_since_is_told(album: Path, banks: list[Bank], person: Protection) -> None:
-    list(protect_folder(album, person))
+def test_what_was_altered_since_is_told(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
     copies = album.parent / "in-protected"
     with Image.open(copies / "a.jpg") as image:
         image.reduce(2).save(copies / "a.jpg")
@@ -115,9 +115,9 @@ def test_what_was_altered_since_is_told(album: Path, banks: list[Bank], person: 
 
 
 def test_what_a_manifest_knows_is_altered_even_where_no_noise_is_left(
-    album: Path, banks: list[Bank], person: Protection
+    album: Path, banks: list[Bank], cat: Protection
 ) -> None:
-    list(protect_folder(album, person))
+    list(protect_folder(album, cat))
     (album.parent / "in-protected" / "b.png").write_bytes((album / "b.png").read_bytes())
     pair = check(album, album.parent / "in-protected", banks)["b.png"]
     assert (pair.verdict, pair.reason) == ("not protected", "it is the original's very picture")
@@ -128,8 +128,8 @@ def test_what_a_manifest_knows_is_altered_even_where_no_noise_is_left(
     assert "no noise can be found" in pair.reason
 
 
-def test_a_lossless_copy_beyond_its_bound_is_told(album: Path, banks: list[Bank], person: Protection) -> None:
-    list(protect_folder(album, person))
+def test_a_lossless_copy_beyond_its_bound_is_told(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
     target = album.parent / "in-protected" / "b.png"
     with Image.open(target) as image:
         pixels = np.array(image)
@@ -141,23 +141,23 @@ def test_a_lossless_copy_beyond_its_bound_is_told(album: Path, banks: list[Bank]
     assert "the bound is 8" in pair.reason
 
 
-def test_noise_on_noise_is_beyond_its_bound(album: Path, banks: list[Bank], person: Protection) -> None:
-    list(protect_folder(album, person))
+def test_noise_on_noise_is_beyond_its_bound(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
     again = album.parent / "again"
-    list(protect_folder(album.parent / "in-protected", person, Where(output=again, again=True), Options(again=True)))
+    list(protect_folder(album.parent / "in-protected", cat, Where(output=again, again=True), Options(again=True)))
     pair = check(album, again, banks)["b.png"]
     assert pair.verdict == "over its bound"
     assert pair.quality is not None
     assert pair.quality.linf == 16
 
 
-def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], person: Protection) -> None:
-    list(protect_folder(album, person))
+def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
     copies = album.parent / "in-protected"
     (copies / "a.jpg").unlink()
     (copies / "stray.png").write_bytes((copies / "b.png").read_bytes())
     (album / "moving.gif").write_bytes(animation())
-    list(protect_folder(album, person, options=Options(skip_existing=True)))
+    list(protect_folder(album, cat, options=Options(skip_existing=True)))
     (copies / "a.jpg").unlink()
     pairs = check(album, copies, banks)
     assert (pairs["a.jpg"].verdict, pairs["stray.png"].verdict) == ("missing", "extra")
@@ -167,14 +167,14 @@ def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], person:
     assert "frames" in pairs["moving.gif"].reason
 
 
-def test_damaged_copies_fail(album: Path, banks: list[Bank], person: Protection) -> None:
-    list(protect_folder(album, person))
+def test_damaged_copies_fail(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
     (album.parent / "in-protected" / "b.png").write_bytes(b"damaged")
     assert check(album, album.parent / "in-protected", banks)["b.png"].verdict == "failed"
 
 
-def test_single_files_and_what_cannot_be_paired(album: Path, banks: list[Bank], person: Protection) -> None:
-    (done,) = protect_folder(album / "b.png", person)
+def test_single_files_and_what_cannot_be_paired(album: Path, banks: list[Bank], cat: Protection) -> None:
+    (done,) = protect_folder(album / "b.png", cat)
     assert done.target is not None
     (pair,) = verify(album / "b.png", done.target, banks)
     assert pair.verdict == "protected"

@@ -191,7 +191,7 @@ PERSON: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    "person-low": {**PERSON, "strength": "low", "visibility": 0.025},
+    "person-low": {**PERSON, "strength": "low", "visibility": 0.024},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.058},
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,

@@ -16,6 +16,7 @@ from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
 from unlearn_cli.photos.metrics import Quality, compare
 from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Noise
+from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import Workspace
 
 
@@ -35,38 +36,44 @@ class Protected:
     """What the file holds, against the original, where that was measured."""
 
 
-def protect_image(image: Image.Image, pattern: Noise) -> Image.Image:
+def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.Image:
     """A protected copy of an upright image, in the same mode.
 
     RGB and RGBA get the noise, grey its luma, CMYK its complement in the three inks, 16-bit grey
     the luma at 257 values a level. Alpha is never touched, nor the colour beneath full
-    transparency. No value moves by more than ``pattern.epsilon`` levels. Raises ``UsageError``
-    for a mode that is not in ``noise.SUPPORTED_MODES``.
+    transparency. No value moves by more than the noise's ``epsilon`` levels. A ``Protection`` finds the faces that its
+    noise goes with; bare noise is laid as it is. Raises ``UsageError`` for a mode that is not in
+    ``noise.SUPPORTED_MODES``.
     """
     pixels = np.array(image)
     if image.mode in ("I;16B", "I;16L"):
         native = pixels.astype(np.uint16)
-        pattern.lay(native, DEEP)
+        _noise(protection, native, DEEP).lay(native, DEEP)
         return Image.frombytes(image.mode, image.size, native.astype(pixels.dtype).tobytes())
-    pattern.lay(pixels, image.mode)
+    _noise(protection, pixels, image.mode).lay(pixels, image.mode)
     return to_image(pixels, image.mode)
 
 
 def protect_bytes(
     data: bytes,
-    pattern: Noise,
+    protection: Protection | Noise,
     writing: Writing = WRITING,
     *,
     measure: bool = False,
     workspace: Workspace | None = None,
 ) -> Protected:
-    """Protect the bytes of a photo file.
+    """Protect the bytes of a photo file, with a ``Protection``'s noise for it or with bare noise as it is.
 
     A lossless result is decoded again and compared before it is given out, so that the bound
     holds in the file. Raises ``PhotoSkippedError`` for what is left alone on purpose and
     ``PhotoError`` for what cannot be read or written; both say why.
     """
-    return protect_photo(decode(data, writing.metadata, workspace), pattern, writing, measure, workspace)
+    photo = decode(data, writing.metadata, workspace)
+    return protect_photo(photo, _noise(protection, photo.pixels, photo.mode), writing, measure, workspace)
+
+
+def _noise(protection: Protection | Noise, pixels: NDArray[Any], mode: str) -> Noise:
+    return protection.noise_for(Photo(pixels, mode, "")) if isinstance(protection, Protection) else protection
 
 
 def protect_photo(

@@ -1,0 +1,192 @@
+"""What an attacker who knows how `unlearn` works does to protected photos: makes trees for `unlearn evaluate`.
+
+    python benchmarks/attackers.py scrub span CROWD PROTECTED OUT --bank person
+    unlearn evaluate --clean OUT/clean --protected OUT/protected --trip face --protect-classes 'id12?,id13[0-2]' ...
+    python benchmarks/attackers.py detector FACES --bank person
+
+CROWD is a folder for each person; PROTECTED one that `unlearn evaluate --identities` made, with its first keys. Every
+attacker finds the face in each photo as protect does, and cleans everybody's photos, for they do not know who is
+protected.
+
+span      project the span of the bank's patterns and their mirror images out of the face's square
+average   take each person's mean square less everybody's, within 8 levels, for their pattern, and subtract it
+key       subtract the very pattern: an attacker who has the key
+
+The detector is a network trained on people whom it protected with keys of its own, and asked about others.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.evaluation.people import person_key
+from unlearn_cli.faces import find_faces
+from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.protection import Protection, anchored
+from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.victims.train import TrainingSettings, train_victim
+from unlearn_cli.victims.trip import TRIPS
+
+SIZE = 40
+Pixels = NDArray[np.uint8]
+Change = Callable[[Pixels, str], Pixels]
+"""Of a photo and its person's name."""
+
+
+def square(photo: Pixels, span: float) -> tuple[slice, slice] | None:
+    """Rows and columns of the square around the largest face, as far as the photo goes."""
+    faces = find_faces(photo)
+    if not faces:
+        return None
+    box = faces[0].widened(span)
+    top, left = max(0, round(box.top)), max(0, round(box.left))
+    return slice(top, round(box.top + box.side)), slice(left, round(box.left + box.side))
+
+
+def small(part: Pixels) -> NDArray[np.float32]:
+    """A square at the bank's resolution, ``[SIZE, SIZE, 3]``."""
+    reduced: NDArray[np.float32] = cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return reduced
+
+
+def less(photo: Pixels, where: tuple[slice, slice], noise: NDArray[np.float32]) -> Pixels:
+    """A photo from whose square the noise ``[SIZE, SIZE, 3]`` is taken."""
+    there = photo[where].astype(np.float32)
+    large = cv2.resize(noise, there.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    changed = photo.copy()
+    changed[where] = (there - large).round().clip(0, 255).astype(np.uint8)
+    return changed
+
+
+def projecting(noise: NDArray[np.int8], span: float) -> Change:
+    """Without what lies in the span of all patterns and their mirror images."""
+    every = np.concatenate([noise, noise[..., ::-1]]).transpose(0, 2, 3, 1).reshape(2 * len(noise), -1)
+    basis, _ = np.linalg.qr(every.T.astype(np.float64))
+
+    def change(photo: Pixels, _name: str) -> Pixels:
+        where = square(photo, span)
+        if where is None:
+            return photo
+        flat = small(photo[where]).reshape(-1)
+        centred = flat - flat.mean()
+        return less(photo, where, (basis @ (basis.T @ centred)).reshape(SIZE, SIZE, 3).astype(np.float32))
+
+    return change
+
+
+def averaging(tree: dict[str, list[Path]], span: float) -> Change:
+    """Without each person's mean difference from everybody, as far as noise could be it."""
+    means = {}
+    for name, paths in tree.items():
+        squares = [small(photo[where]) for photo in map(read, paths) if (where := square(photo, span)) is not None]
+        means[name] = np.mean(squares, axis=0)
+    everybody = np.mean(list(means.values()), axis=0)
+
+    def change(photo: Pixels, name: str) -> Pixels:
+        where = square(photo, span)
+        return photo if where is None else less(photo, where, (means[name] - everybody).clip(-8, 8).astype(np.float32))
+
+    return change
+
+
+def with_the_key(protections: dict[str, Protection], protected: set[str], span: float) -> Change:
+    """Without the very noise that was laid on it, for those whose key is known."""
+
+    def change(photo: Pixels, name: str) -> Pixels:
+        if name not in protected:
+            return photo
+        of = protections[name].pattern
+        from unlearn_cli.photos.decode import Photo
+
+        negative = Pattern(-of.noise, of.epsilon)
+        changed = photo.copy()
+        anchored(negative, Photo(photo, "RGB", "JPEG"), span).lay(changed, "RGB")
+        return changed
+
+    return change
+
+
+def read(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def listed(root: Path) -> dict[str, list[Path]]:
+    return {folder.name: sorted(folder.glob("*.jpg")) for folder in sorted(root.iterdir()) if folder.is_dir()}
+
+
+def scrub(how: str, crowd: Path, protected: Path, out: Path, bank: str) -> None:
+    choice = choose("person", bank)
+    span = choice.bank.provenance.span
+    assert span is not None
+    clean, theirs = listed(crowd), listed(protected)
+    seen = {name: theirs.get(name, paths) for name, paths in clean.items()}
+    protections = {name: Protection.of(choice, "person", key=person_key(name, 0)) for name in theirs}
+    for tree, what in ((clean, "clean"), (theirs, "protected")):
+        shown = seen if what == "protected" else clean
+        change = {
+            "span": lambda: projecting(choice.bank.noise, span),
+            "average": lambda shown=shown: averaging(shown, span),
+            "key": lambda what=what: with_the_key(protections, set(theirs) if what == "protected" else set(), span),
+        }[how]()
+        for name, paths in tree.items():
+            (out / what / name).mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                Image.fromarray(change(read(path), name)).save(out / what / name / f"{path.stem}.png")
+
+
+def detect(faces: Path, bank: str) -> None:
+    """Half of the makers' photos protected with random keys; of the 38 others each photo both ways."""
+    choice = choose("person", bank)
+    spec = DatasetSpec(
+        source=f"folder:{faces}", image_size=SIZE, trip=TRIPS["face"], classes=("id0*", "id10?", "id11?")
+    )
+
+    def both(of: DatasetSpec, seed: int, out: Path) -> ImageSet:
+        from unlearn_cli.evaluation.people import protect_people
+
+        clean = load_dataset(of, "all")
+        people = {name: Protection.of(choice, "person", key=person_key(name, seed)) for name in clean.classes}
+        tree = protect_people(faces, people, out)
+        laid = load_dataset(DatasetSpec(**{**vars(of), "source": f"folder:{tree}"}), "all")
+        images = torch.cat([clean.images, laid.images])
+        labels = torch.arange(2).repeat_interleave(len(clean))
+        return ImageSet(images, labels, ("clean", "protected"), "detector", "")
+
+    out = Path("build/evaluation/detector")
+    train = both(spec, 77, out)
+    test = both(DatasetSpec(**{**vars(spec), "classes": ("id12?", "id13?", "id14?", "id15?")}), 0, out)
+    settings = TrainingSettings(model="resnet10-w16", epochs=12, batch_size=64)
+    for ended in train_victim(train, test, settings, torch.device("cpu")):
+        print(f"epoch {ended.epoch}: {ended.clean_accuracy:.3f} of {len(test)}, {ended.by_class}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    one = kinds.add_parser("scrub")
+    one.add_argument("how", choices=("span", "average", "key"))
+    for name in ("crowd", "protected", "out"):
+        one.add_argument(name, type=Path)
+    other = kinds.add_parser("detector")
+    other.add_argument("faces", type=Path)
+    for each in (one, other):
+        each.add_argument("--bank", default="person")
+    args = parser.parse_args()
+    if args.kind == "scrub":
+        scrub(args.how, args.crowd, args.protected, args.out, args.bank)
+    else:
+        detect(args.faces, args.bank)
+
+
+if __name__ == "__main__":
+    main()
