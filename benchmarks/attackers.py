@@ -132,12 +132,12 @@ def scrub(how: str, crowd: Path, protected: Path, out: Path, bank: str) -> None:
     seen = {name: theirs.get(name, paths) for name, paths in clean.items()}
     protections = {name: Protection.of(choice, "person", key=person_key(name, 0)) for name in theirs}
     for tree, what in ((clean, "clean"), (theirs, "protected")):
-        shown = seen if what == "protected" else clean
-        change = {
-            "span": lambda: projecting(choice.bank.noise, span),
-            "average": lambda shown=shown: averaging(shown, span),
-            "key": lambda what=what: with_the_key(protections, set(theirs) if what == "protected" else set(), span),
-        }[how]()
+        if how == "span":
+            change = projecting(choice.bank.noise, span)
+        elif how == "average":
+            change = averaging(seen if what == "protected" else clean, span)
+        else:
+            change = with_the_key(protections, set(theirs) if what == "protected" else set(), span)
         for name, paths in tree.items():
             (out / what / name).mkdir(parents=True, exist_ok=True)
             for path in paths:

@@ -24,6 +24,7 @@ ON_PEOPLE = (
     "image_size", "pairs", "record", "poison_rate", "model", "batch_size", "learning_rate", "augment", "defence",
     "classes",
 )  # fmt: skip
+OF_TREE = ("clean", "protected", "bank", "record")
 ON_FOLDERS = (
     "image_size", "crop", "classes", "first_classes", "map_file", "pairs", "protect_classes", "poison_rate", "keep",
     "model", "batch_size", "learning_rate", "augment", "defence", "trip", "views",
@@ -149,7 +150,8 @@ def evaluate(
     if list_recipes:
         _list_recipes()
         return
-    kinds = (recipe, protected, identities) if identities is not None else (recipe, protected, bank)
+    files = identities or protected  # Then a bank may be named beside them.
+    kinds = (recipe, protected, identities, None if files is not None else bank)
     if sum(given is not None for given in kinds) != 1 or (clean is None) != (protected is None):
         raise UsageError(
             "Say what to measure: --bank NAME, --recipe NAME, --clean DIR and --protected DIR, or --identities DIR."
@@ -167,9 +169,11 @@ def evaluate(
         if dataset != "cifar10" and not dataset.startswith("folder:"):
             raise UsageError("A recipe names its dataset; only --dataset folder:PATH may be said beside it.")
     if protected is not None:
-        refuse_given(context, "--protected brings its photos", allowed=(*RUNNING, *ON_FOLDERS, "clean", "protected"))
+        refuse_given(context, "--protected brings its photos", allowed=(*RUNNING, *ON_FOLDERS, *OF_TREE))
     if identities is not None:
         refuse_given(context, "--identities brings its photos", allowed=(*RUNNING, *ON_PEOPLE))
+    if protected is not None and record != (bank is not None):
+        raise UsageError("With --protected, --bank names the bank that it was made with, for --record: give both.")
     if record and bank is None:
         raise UsageError("--record writes into the card beside a bank: name the --bank.")
     from unlearn_cli.cli import planning
@@ -232,7 +236,7 @@ def evaluate(
             one_key=one_key,
         )
         planned, about = planning.plan_people(whom, victims, spec, output, workers, change)
-    elif bank is not None:
+    elif protected is None and bank is not None:
         planned, about = planning.plan_bank(bank, form, victims, spec, train_size, change)
     else:
         planned, about = planning.plan_tree(Path(str(protected)), victims, spec, train_size, change)

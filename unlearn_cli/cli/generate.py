@@ -75,8 +75,8 @@ def generate(
         ]
         | None,
         typer.Option(
-            help="person: patterns for people among many; -low and -high are less and more visible. paper-...: the "
-            "paper's values for a dataset, plain noise included. Options go before them."
+            help="person: patterns for people among many; -low and -high are less and more visible. photos: for what "
+            "photos show. paper-...: the paper's values for a dataset, plain noise included. Options go before them."
         ),
     ] = None,
     joint: Annotated[

@@ -189,10 +189,14 @@ PERSON: dict[str, Any] = {
 }
 """A bank of patterns for people among many; docs/results/person.md has what was tried beside it."""
 
+PHOTOS = {"joint": True, "visibility": 0.05, "max_iterations": 48, "batch_size": 64, "through": "photo"}
+"""A bank of patterns for what photos show: over the whole of them, through what platforms and scrapers do."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
     "person-low": {**PERSON, "strength": "low", "visibility": 0.024},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.058},
+    "photos": PHOTOS,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
     "paper-cifar100": {**PAPER, "surrogate_steps": 20},

@@ -1,0 +1,137 @@
+"""How much of a person's noise an eye sees, on the square around the face, as `protect` writes the file.
+
+Of each of the 38 people who judge the banks the first photo, with the key that `unlearn evaluate` gives them: as it
+is (250 px) and four times enlarged (a face of some 460 px), beside what JPEG alone does.
+
+usage: python benchmarks/visible.py ../shared [--sheet FILE.png]      (docs/results/person.md has its tables)
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.evaluation.people import person_key
+from unlearn_cli.faces import find_faces
+from unlearn_cli.photos.decode import Photo
+from unlearn_cli.photos.metrics import Quality, compare
+from unlearn_cli.photos.one import protect_bytes
+from unlearn_cli.photos.protection import Protection
+
+MARGIN = 1.2
+"""Of the crop that is compared, in sides of the detector's box: what the trip 'face' cuts out."""
+ENLARGED = 4
+SHOWN = 5
+
+Written = Callable[[bytes, str], bytes]
+"""Of a photo's file and its person's name: the file that is compared with it."""
+
+
+def protected(bank: str, epsilon: int | None = None) -> Written:
+    choice = choose("person", bank)
+
+    def written(data: bytes, name: str) -> bytes:
+        return protect_bytes(data, Protection.of(choice, "person", epsilon, person_key(name, 0))).data
+
+    return written
+
+
+def compressed(quality: int) -> Written:
+    def written(data: bytes, _name: str) -> bytes:
+        file = io.BytesIO()
+        Image.open(io.BytesIO(data)).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        return file.getvalue()
+
+    return written
+
+
+WAYS: dict[str, Written] = {
+    "person-low": protected("person-low"),
+    "person (medium)": protected("person"),
+    "person-high": protected("person-high"),
+    **{f"person-high, --epsilon {epsilon}": protected("person-high", epsilon) for epsilon in (6, 4, 2)},
+    **{f"JPEG q{quality} 4:2:0, no noise": compressed(quality) for quality in (90, 75, 50)},
+}
+
+
+def photos(shared: Path, scale: int) -> Iterator[tuple[str, bytes]]:
+    root = shared / "datasets" / "faces" / "identities"
+    for number in range(120, 158):
+        name = f"id{number}"
+        with Image.open(sorted((root / name).glob("*.jpg"))[0]) as opened:
+            image = opened.convert("RGB")
+        if scale > 1:
+            image = image.resize((scale * image.width, scale * image.height), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=95, subsampling="4:4:4")
+        yield name, file.getvalue()
+
+
+def face(data: bytes, box: tuple[int, int, int, int]) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB").crop(box)
+
+
+def box_of(data: bytes) -> tuple[int, int, int, int]:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    found = find_faces(np.asarray(image))[0].widened(MARGIN)
+    left, top = max(0, round(found.left)), max(0, round(found.top))
+    return left, top, min(image.width, left + round(found.side)), min(image.height, top + round(found.side))
+
+
+def quality_of(before: Image.Image, after: Image.Image) -> Quality:
+    one, other = (Photo(np.asarray(image), "RGB", "PNG") for image in (before, after))
+    return compare(one, other)
+
+
+def sheet(shared: Path, out: Path) -> None:
+    """Crops at 100 %: a row for each of a few people, a column for each way."""
+    names = [name for name in WAYS if "epsilon" not in name and "q90" not in name]
+    rows = []
+    for name, data in list(photos(shared, 2))[:SHOWN]:
+        box = box_of(data)
+        crops = [face(data, box), *(face(WAYS[way](data, name), box) for way in names)]
+        rows.append([crop.resize((crops[0].width, crops[0].height)) for crop in crops])
+    side = max(crop.width for row in rows for crop in row)
+    whole = Image.new("RGB", ((len(names) + 1) * (side + 8), SHOWN * (side + 8) + 20), "white")
+    draw = ImageDraw.Draw(whole)
+    for column, title in enumerate(["original", *names]):
+        draw.text((column * (side + 8), 2), title, "black")
+        for row, crops in enumerate(rows):
+            whole.paste(crops[column], (column * (side + 8), 20 + row * (side + 8)))
+    whole.save(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    args = parser.parse_args()
+    if args.sheet is not None:
+        sheet(args.shared, args.sheet)
+        return
+    print("| | face at 250 px: FLIP | CIEDE2000 mean, p95 | SSIM | PSNR | enlarged: FLIP | CIEDE2000 mean |")
+    print("|---|---|---|---|---|---|---|")
+    for way, written in WAYS.items():
+        cells = []
+        for scale in (1, ENLARGED):
+            measured = []
+            for name, data in photos(args.shared, scale):
+                box = box_of(data)
+                measured.append(quality_of(face(data, box), face(written(data, name), box)))
+            mean = {key: float(np.mean([getattr(one, key) for one in measured])) for key in vars(measured[0])}
+            cells += [f"{mean['flip']:.3f}"]
+            both = f"{mean['ciede2000']:.1f}, {mean['ciede2000_p95']:.1f}"
+            cells += (
+                [both, f"{mean['ssim']:.3f}", f"{mean['psnr']:.1f}"] if scale == 1 else [f"{mean['ciede2000']:.1f}"]
+            )
+        print(f"| {way} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
