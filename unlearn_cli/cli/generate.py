@@ -67,6 +67,7 @@ def generate(
             "person",
             "person-low",
             "person-high",
+            "photos",
             "paper-cifar10",
             "paper-cifar100",
             "paper-svhn",
