@@ -6,7 +6,8 @@ pass can serve both; that halves the cost of a step. Three more things make nois
 - some classes carry no noise, as most people in a victim's data will not: the noise has to be quicker to learn than
   a face, and not merely easy;
 - fresh networks come in rounds, because a victim is one: noise that only a half-trained surrogate heeds is none;
-- how much an eye sees of it is held at a target, by a multiplier that rises while more is seen (dual ascent).
+- how much an eye sees of each pattern is held at a target, by a multiplier of its own that rises while more is seen
+  (dual ascent): held on average alone, some patterns grow strong and others too weak to protect anybody.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ BETAS = (0.9, 0.99)
 WARM_UP = 0.15
 """Share of a round in which the surrogate's learning rate rises; then it follows a cosine to zero."""
 MULTIPLIER_RATE = 1.0
+"""Levels of a multiplier for each image that was seen too well, by how much."""
 
 
 class JointSearch(Search):
@@ -53,7 +55,7 @@ class JointSearch(Search):
         ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
         ramp = torch.minimum(ramp, ramp.flip(0)).to(device)
         self.ramp = ramp[:, None] * ramp
-        self.multiplier = 0.0
+        self.multipliers = torch.zeros(self.noisy, device=device)
         self.epochs_done = 0
 
     def epoch(self) -> tuple[float, float]:
@@ -73,7 +75,7 @@ class JointSearch(Search):
             raise WorkError("The surrogate's training diverged. Try a smaller --learning-rate or more images.")
         self.epochs_done += 1
         wrong, noisy, seen = totals.tolist()
-        return wrong / max(noisy, 1), seen / len(batches)
+        return wrong / max(noisy, 1), seen / max(noisy, 1)
 
     @property
     def round_epochs(self) -> int:
@@ -86,7 +88,11 @@ class JointSearch(Search):
 
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on as this one would."""
-        own = {"theta": self.theta.detach(), "adam": self.noise_optimizer.state_dict(), "multiplier": self.multiplier}
+        own = {
+            "theta": self.theta.detach(),
+            "adam": self.noise_optimizer.state_dict(),
+            "multipliers": self.multipliers.clone(),
+        }
         return {**super().state(), **own, "epochs_done": self.epochs_done}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -95,7 +101,7 @@ class JointSearch(Search):
         with torch.no_grad():
             self.theta.copy_(state["theta"])
         self.noise_optimizer.load_state_dict(state["adam"])
-        self.multiplier, self.epochs_done = state["multiplier"], state["epochs_done"]
+        self.multipliers, self.epochs_done = state["multipliers"].to(self.device), state["epochs_done"]
 
     def _noise(self) -> Tensor:
         return self.settings.epsilon * torch.tanh(self.theta)
@@ -113,20 +119,21 @@ class JointSearch(Search):
         images = as_input(self.data.images[batch.indices])
         carries = batch.labels < self.noisy
         noise = self._noise() * self.ramp
-        laid = images.clone()
-        laid[carries] = (images[carries] + noise[batch.labels[carries]]).clamp(0, 255)
-        seen = visibility(images[carries], laid[carries]) if bool(carries.any()) else noise.sum() * 0
+        laid, patterns = images.clone(), batch.labels[carries]
+        laid[carries] = (images[carries] + noise[patterns]).clamp(0, 255)
+        seen = visibility(images[carries], laid[carries])
         outputs = self._outputs(laid, self._draw(batch))
         loss = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs]).mean()
         self.optimizer.zero_grad()
         self.noise_optimizer.zero_grad()
-        (loss * len(outputs) + self.multiplier * seen).backward()
+        (loss * len(outputs) + (self.multipliers[patterns] * seen).sum() / max(len(seen), 1)).backward()
         self.optimizer.step()
         self.noise_optimizer.step()
         if self.settings.visibility is not None:
-            self.multiplier = max(0.0, self.multiplier + MULTIPLIER_RATE * (seen.item() - self.settings.visibility))
+            excess = MULTIPLIER_RATE * (seen.detach() - self.settings.visibility)
+            self.multipliers.index_add_(0, patterns, excess).clamp_(min=0)
         named = torch.stack([logits.detach().argmax(1) != batch.labels for logits in outputs]).float().mean(0)
-        return torch.stack([named[carries].sum(), carries.sum().float(), seen.detach()])
+        return torch.stack([named[carries].sum(), carries.sum().float(), seen.detach().sum()])
 
 
 def noisy_classes(classes: int, clean_share: float) -> int:

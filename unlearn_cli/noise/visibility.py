@@ -29,12 +29,12 @@ NEAR_ZERO = 0.05
 
 
 def visibility(before: Tensor, after: Tensor) -> Tensor:
-    """The mean over all pixels of two batches ``[B, 3, H, W]`` in pixel levels: 0 for none, about 1 for the most."""
+    """The mean over the pixels of each image: ``[B]``, 0 to about 1, of two batches ``[B, 3, H, W]`` in pixel levels."""
     one, other = _hunt_lab(before), _hunt_lab(after)
     colour = torch.sqrt(((one[1:] - other[1:]) ** 2).sum(0) + 1e-3)
     distance = (one[0] - other[0]).abs() + colour - 1e-3**0.5
     error = (distance + NEAR_ZERO) ** POWER - NEAR_ZERO**POWER
-    seen: Tensor = error.mean() * (MAPPED / (SHARE * LARGEST))
+    seen: Tensor = error.mean((1, 2)) * (MAPPED / (SHARE * LARGEST))
     return seen
 
 
