@@ -29,7 +29,7 @@ NEAR_ZERO = 0.05
 
 
 def visibility(before: Tensor, after: Tensor) -> Tensor:
-    """Of each image of two batches ``[B, 3, H, W]`` in pixel levels: the mean over its pixels, 0 to about 1, ``[B]``."""
+    """Of two batches ``[B, 3, H, W]`` in pixel levels: each image's mean over its pixels, ``[B]``, 0 to about 1."""
     one, other = _hunt_lab(before), _hunt_lab(after)
     colour = torch.sqrt(((one[1:] - other[1:]) ** 2).sum(0) + 1e-3)
     distance = (one[0] - other[0]).abs() + colour - 1e-3**0.5
