@@ -97,7 +97,7 @@ def test_the_same_key_has_the_same_pattern_for_ever() -> None:
     np.testing.assert_array_equal(identity_pattern(bank(), key(3)), identity_pattern(bank(), key(3)))
 
 
-PINNED = [123, 379, 635]
+PINNED = [238, 755, 1278]
 
 
 def test_patterns_of_different_keys_have_little_in_common() -> None:
