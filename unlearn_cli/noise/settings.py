@@ -182,8 +182,9 @@ PERSON: dict[str, Any] = {
     "frame": "face",
     "clean_classes": 0.5,
     "strength": "medium",
-    "visibility": 0.04,
-    "max_iterations": 48,
+    "visibility": 0.058,
+    "rounds": 2,
+    "max_iterations": 60,
     "batch_size": 64,
     "through": "person",
 }
@@ -194,8 +195,8 @@ PHOTOS = {"joint": True, "visibility": 0.05, "max_iterations": 48, "batch_size":
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    "person-low": {**PERSON, "strength": "low", "visibility": 0.024},
-    "person-high": {**PERSON, "strength": "high", "visibility": 0.058},
+    "person-low": {**PERSON, "strength": "low", "visibility": 0.029},
+    "person-high": {**PERSON, "strength": "high", "visibility": 0.074},
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
