@@ -196,7 +196,7 @@ PHOTOS = {"joint": True, "visibility": 0.05, "max_iterations": 48, "batch_size":
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
     "person-low": {**PERSON, "strength": "low", "visibility": 0.029},
-    "person-high": {**PERSON, "strength": "high", "visibility": 0.074},
+    "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
