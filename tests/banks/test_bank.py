@@ -67,6 +67,7 @@ GOOD = np.full((2, 3, 4, 4), 8, np.int8)
         (GOOD, {"classes": ["cat", "cat"]}, "same class name"),
         (GOOD, {"classes": "catdog"}, "list of names"),
         (GOOD, {"frame": "sideways"}, "frame"),
+        (GOOD, {"strength": "mighty"}, "strength is 'mighty'"),
         (GOOD, {"dataset": "faces"}, "dataset is no JSON object"),
         (GOOD, {"hyperparameters": None}, "hyperparameters is no JSON object"),
     ],

@@ -72,6 +72,34 @@ def test_a_bank_of_ones_own_is_named_by_its_file(bank: Bank) -> None:
         choose("ship", str(bank.path))
 
 
+@pytest.mark.parametrize(
+    ("strength", "name"),
+    [(None, "person"), ("low", "person-low"), ("medium", "person"), ("high", "person-high")],
+)
+def test_a_person_s_noise_comes_in_strengths(strength: str | None, name: str) -> None:
+    choice = choose("selfie", strength=strength)
+    assert (choice.bank.name, choice.keyed) == (name, True)
+    assert choice.bank.provenance.strength == (strength or "medium")
+
+
+def test_stronger_is_more_noise() -> None:
+    weak, usual, strong = (
+        float(np.abs(choose("person", strength=strength).bank.noise.astype(float)).mean())
+        for strength in ("low", "medium", "high")
+    )
+    assert weak < 0.8 * usual < 0.8 * strong
+
+
+def test_a_strength_that_there_is_not_is_refused(bank: Bank) -> None:
+    with pytest.raises(UsageError, match=r"'cifar10' has one strength: leave out --strength"):
+        choose("cat", strength="low")
+    with pytest.raises(UsageError, match="leave out either --bank or --strength"):
+        choose("dog", str(bank.path), "low")
+    with pytest.raises(UsageError, match="leave out either"):
+        choose("person", "person-high", "low")
+    assert choose("person", "person-high", "high").bank.name == "person-high"
+
+
 def test_an_unknown_bank_lists_the_shipped_ones() -> None:
     with pytest.raises(BankError, match="cifar10, person"):
         open_bank("cifar")

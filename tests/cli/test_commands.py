@@ -114,7 +114,8 @@ def test_wrong_usage_exits_2(unlearn: RunUnlearn) -> None:
 
 def test_banks_are_listed_and_shown(unlearn: RunUnlearn) -> None:
     listing = json.loads(unlearn("banks", "list", "--json").stdout)
-    assert listing["person"]["patterns"] == 120
+    assert listing["person"]["patterns"] == 48
+    assert [listing[name]["strength"] for name in ("cifar10", "person", "person-high")] == [None, "medium", "high"]
     assert "automobile" in listing["cifar10"]["classes"]
     assert "automobile" in unlearn("banks", "list").stdout
     shown = json.loads(unlearn("banks", "show", "person", "--json").stdout)

@@ -105,6 +105,20 @@ def test_options_go_before_a_preset(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "visibility", "strength"),
+    [(["person-low"], 0.029, "low"), (["person-low", "--visibility", "0.05"], 0.05, None), (["photos"], 0.05, None)],
+)
+def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
+    run: Run, arguments: list[str], visibility: float, strength: str | None
+) -> None:
+    few = ("--max-iterations", "2", "--rounds", "1", "--clean-classes", "0")
+    made = run("generate", *QUICK, *few, "-o", "p.safetensors", "--preset", *arguments)
+    assert made.exit_code == 0, made.output
+    of = load_bank(Path("p.safetensors")).provenance
+    assert (of.hyperparameters["visibility"], of.strength) == (visibility, strength)
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         ([], 2, "Say what to make noise on"),
