@@ -52,7 +52,7 @@ def main() -> None:
     seeds = [path for path in seeds if path.stat().st_size <= LARGEST_SEED]
     data = [path.read_bytes() for path in seeds]
     of = {suffix: [i for i, path in enumerate(seeds) if path.suffix.lower() == suffix] for suffix in SUFFIXES}
-    choice = choose("person")
+    choice = choose("cat")
     pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
     signal.signal(signal.SIGALRM, too_slow)
     ends: Counter[str] = Counter()

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=int, default=100)
     options = parser.parse_args()
-    protection = Protection.of(choose("person"), "person")
+    protection = Protection.of(choose("cat"), "cat")
     print("| photo | megapixels | Pillow, ms | protect, ms | ratio, median (min to max) | pattern, once, ms |")
     print("|---|---|---|---|---|---|")
     for photo in options.photos:

@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
     options = parser.parse_args()
-    choice = choose("person")
+    choice = choose("cat")
     pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
     patterns = Patterns([choice.bank])
     rows: dict[str, list[Row]] = {}

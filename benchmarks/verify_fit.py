@@ -26,8 +26,8 @@ from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import as_mode, protect_bytes
 from unlearn_cli.photos.verify import ALTERED_RESIDUAL, PROTECTED_CORRELATION
 
-CHOSEN = {"person": 0, "cifar10": 5}
-"""A pattern of each shipped bank."""
+CHOSEN = {"cifar10": 5}
+"""A pattern of each shipped bank that goes over whole photos."""
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    banks = [open_bank(entry.name) for entry in shipped_banks()]
+    banks = [open_bank(entry.name) for entry in shipped_banks() if entry.name in CHOSEN]
     patterns = Patterns(banks)
     laid = {bank.name: Pattern(bank.noise[CHOSEN[bank.name]], bank.provenance.epsilon) for bank in banks}
     protected: list[tuple[Fit, str]] = []
