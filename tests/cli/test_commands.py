@@ -41,7 +41,7 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
     assert "largest change: 8 of 255 levels before encoding (bound 8)" in run.stdout
     assert "recorded in: selfies-protected.jsonl" in run.stdout
     # Measured figures and limits, not promises.
-    assert "clean accuracy" in run.stderr
+    assert "of their clean photos rightly" in run.stderr
     assert "face" in run.stderr
     assert "already trained" in run.stderr
     copy = tmp_path / "selfies-protected" / "sub" / "a.png"

@@ -18,6 +18,13 @@ WHOLE_PHOTO = (
     "such as a face, before training."
 )
 
+WITH_FACES = (
+    "The pattern goes with faces. Of a photo in which no face is found nothing was measured: it has the pattern "
+    "stretched over the whole of it, and no more."
+)
+LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
+"""By the frame: what it is not expected to do."""
+
 
 def card_path(bank: Path) -> Path:
     """Where a bank's card lies: ``NAME.json`` beside ``NAME.safetensors``."""
@@ -64,8 +71,8 @@ def new_card(
     name: str, sha256: str, provenance: Provenance, made: dict[str, Any], limits: Sequence[str] = ()
 ) -> dict[str, Any]:
     """A card without results, for a bank that has just been made (``made`` says how, ``limits`` what else to know)."""
-    whole = [WHOLE_PHOTO] if provenance.frame == "image" else []
-    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": [*limits, *whole], "results": []}
+    own = [LIMITS[provenance.frame]] if provenance.frame in LIMITS else []
+    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": [*limits, *own], "results": []}
 
 
 def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
