@@ -195,7 +195,7 @@ PHOTOS = {"joint": True, "visibility": 0.05, "max_iterations": 48, "batch_size":
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    "person-low": {**PERSON, "strength": "low", "visibility": 0.029},
+    "person-low": {**PERSON, "strength": "low", "visibility": 0.025},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
