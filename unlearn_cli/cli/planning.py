@@ -141,7 +141,8 @@ def plan_people(
     cell = Cell(
         images=images, protected_tree=tree, protect_classes=tuple(names), training=victims.settings(victims.scale.faces)
     )
-    noise = of.class_name + (f", epsilon {of.epsilon}" if of.epsilon is not None else "")
+    noise = of.class_name if of.bank is None else Path(of.bank).stem
+    noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
     planned = in_turns(victims.cells(change(cell), noise), names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
