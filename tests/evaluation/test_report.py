@@ -174,5 +174,8 @@ def test_turns_are_pooled_image_by_image() -> None:
     assert row["unprotected_others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40]
     assert card["protected"]["final"] == row["protected"]["final"]["mean"]
     sentence = card["sentence"]
-    assert "2 people, 1 at a time protected, names 27.5% of their clean photos rightly (peak 50.0%)" in sentence
+    assert (
+        "2 people, 1 at a time protected among 2 classes, names 27.5% of their clean photos rightly (peak 50.0%)"
+        in sentence
+    )
     assert "and 75.0% where nobody is protected; of the others' 71.2%, and 75.0%. 2 seeds." in sentence

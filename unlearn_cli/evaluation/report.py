@@ -283,7 +283,7 @@ def _sentence_on_some(report: Mapping[str, Any], row: Mapping[str, Any], clean: 
         others += f", and {row['unprotected_others']['final']['mean']:.1%}"
     return (
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {of['train_images']} images at "
-        f"{of['image_size']} px of {of['name']}{_after(row)}, of {every} classes {whom} protected, names "
+        f"{of['image_size']} px of {of['name']}{_after(row)}, {whom} protected among {every} classes, names "
         f"{row['protected']['final']['mean']:.1%} of their clean photos rightly (peak "
         f"{row['protected']['peak']['mean']:.1%}), and {clean['final']['mean']:.1%} where nobody is protected{others}. "
         f"{_seeds(row)}."
