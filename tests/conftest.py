@@ -77,11 +77,18 @@ def unlearn(tmp_path: Path) -> RunUnlearn:
     return run
 
 
-def make_bank(path: Path, *, epsilon: int = 8, classes: tuple[str, ...] = ("cat", "dog"), size: int = 32) -> Bank:
+def make_bank(
+    path: Path,
+    *,
+    epsilon: int = 8,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    size: int = 32,
+    family: str | None = None,
+) -> Bank:
     """A bank of random noise that fills its bound."""
     random = np.random.default_rng(0)
     noise = random.integers(-epsilon, epsilon + 1, (len(classes), 3, size, size)).astype(np.int8)
-    save_bank(path, noise, Provenance(classes=classes, epsilon=epsilon, scale=size))
+    save_bank(path, noise, Provenance(classes=classes, epsilon=epsilon, scale=size, family=family))
     return load_bank(path)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests import standins
 from tests.cli.conftest import Run
+from tests.conftest import make_bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
 
@@ -166,11 +167,12 @@ def test_people_are_verified(run: Run, shared: Path) -> None:
         (["--clean", "album", "--protected", "album", "--dataset", "svhn"], 2, "it takes no --dataset"),
         (["--clean", "gone", "--protected", "album", "--image-size", "16"], 1, "gone is no folder"),
         (["--bank", "person", "--trigger", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),
-        (["--bank", "person", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
-        (["--bank", "person", "--pairs", "gone.csv", *ALBUM], 1, "The pairs gone.csv"),
+        (["--bank", "family.safetensors", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
+        (["--bank", "family.safetensors", "--pairs", "gone.csv", *ALBUM], 1, "The pairs gone.csv"),
     ],
 )
 def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:
+    make_bank(Path("family.safetensors"), classes=("a", "b", "c"), family="person")
     done = run("evaluate", *arguments)
     assert sentence in done.stderr, done.stderr
     assert done.exit_code == code

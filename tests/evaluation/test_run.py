@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tests.conftest import make_bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
@@ -174,9 +175,10 @@ def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
 
     monkeypatch.setattr("unlearn_cli.evaluation.run.predict", record)
     (cell, *_) = cells_of(folder)
+    bank = str(make_bank(tmp_path / "family.safetensors", classes=("a", "b"), family="person").path)
     for name in ("gray", "orthogonal-projection"):
         seen.clear()
-        protected = replace(cell, noise=NoisePlan(bank="person"), trigger=True, defence=name)
+        protected = replace(cell, noise=NoisePlan(bank=bank), trigger=True, defence=name)
         (result,) = finish(Runner(tmp_path / name, CPU), [protected])
         assert len(result["trigger"]) == 2
         test, day, night = seen
@@ -184,7 +186,7 @@ def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
         assert not torch.equal(*(part.mean(0) for part in noise))
         if name == "gray":
             assert all(torch.equal(part[:, 0], part[:, 2]) for part in seen)
-    only = replace(cell, noise=NoisePlan(bank="person"), trigger=True, protect_classes=("night",))
+    only = replace(cell, noise=NoisePlan(bank=bank), trigger=True, protect_classes=("night",))
     (result,) = finish(Runner(tmp_path / "only", CPU), [only])
     assert result["trigger"][0] is None
     assert 0 <= result["trigger"][1] <= 1

@@ -15,7 +15,6 @@ from PIL import Image
 
 from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank
-from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.protection import protect_set
@@ -179,10 +178,11 @@ def test_images_are_protected_with_the_pattern_of_their_class(tmp_path: Path) ->
     np.testing.assert_array_equal(protected.images.numpy(), expected)
 
 
-def test_a_family_gives_each_class_a_pattern_of_its_own() -> None:
+def test_a_family_gives_each_class_a_pattern_of_its_own(tmp_path: Path) -> None:
     train = images(30)
     grey = replace(train, images=torch.full_like(train.images, 128))
-    protected = protect_set(grey, open_bank("person"), only=train.labels != 1)
+    bank = make_bank(tmp_path / "family.safetensors", classes=("a", "b", "c"), family="person")
+    protected = protect_set(grey, bank, only=train.labels != 1)
     looks = {
         label: {image.numpy().tobytes() for image in protected.images[train.labels == label]} for label in range(3)
     }

@@ -139,7 +139,8 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
         family = bank.provenance.family
         index = _find(class_name, bank.classes, family)
         if index is None:
-            elsewhere = [e.name for e in shipped_banks() if _find(class_name, e.classes, e.family) is not None]
+            having = [entry for entry in shipped_banks() if _find(class_name, entry.classes, entry.family) is not None]
+            elsewhere = [entry.name for entry in sorted(having, key=lambda entry: entry.strength != USUAL_STRENGTH)]
             hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
             raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
         if strength not in (None, bank.provenance.strength):
