@@ -36,7 +36,7 @@ BETAS = (0.9, 0.99)
 WARM_UP = 0.15
 """Share of a round in which the surrogate's learning rate rises; then it follows a cosine to zero."""
 MULTIPLIER_RATE = 1.0
-"""Levels of a multiplier for each image that was seen too well, by how much."""
+"""A pattern's multiplier rises, for each image, by so many times what was seen too well of it."""
 
 
 class JointSearch(Search):
@@ -120,7 +120,8 @@ class JointSearch(Search):
         carries = batch.labels < self.noisy
         noise = self._noise() * self.ramp
         laid, patterns = images.clone(), batch.labels[carries]
-        laid[carries] = (images[carries] + noise[patterns]).clamp(0, 255)
+        # An index would add up its gradient in an order that the threads decide.
+        laid[carries] = (images[carries] + noise.index_select(0, patterns)).clamp(0, 255)
         seen = visibility(images[carries], laid[carries])
         outputs = self._outputs(laid, self._draw(batch))
         loss = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs]).mean()

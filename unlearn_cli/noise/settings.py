@@ -147,15 +147,7 @@ class NoiseSettings:
         if self.method not in SEARCHED:
             return {"patch": self.patch} if self.patch is not None else {}
         if self.joint:
-            names = [
-                "joint",
-                "rounds",
-                "clean_classes",
-                "visibility",
-                "max_iterations",
-                "batch_size",
-                "learning_rate",
-            ]
+            names = ["joint", "rounds", "clean_classes", "visibility", "max_iterations", "batch_size"]
             names += ["learning_rate", "momentum", "weight_decay", "precision"]
             return {name: getattr(self, name) for name in names}
         values: dict[str, Any] = {
