@@ -68,6 +68,19 @@ def test_a_part_is_protected_and_compared_with_itself(run: Run) -> None:
     assert protected["unprotected"]["test_images"] == 2
 
 
+@pytest.mark.usefixtures("lsp")
+def test_random_noise_is_a_control_and_stands_in_the_cards_sentence(run: Run) -> None:
+    done = run("evaluate", *BANK, *ALBUM, "--random-control", "--record")
+    assert done.exit_code == 0, done.stderr
+    rows = {row["name"]: row for row in report()["rows"]}
+    assert next(iter(rows)) == "lsp"  # never the worst case, however much is learned
+    assert set(rows) == {"lsp", "random noise", "clean"}
+    assert rows["random noise"]["noise"]["epsilon"] == rows["lsp"]["noise"]["epsilon"] == 8
+    (result,) = read_card(Path("lsp.safetensors"))["results"]
+    assert result["random"]["final"] == rows["random noise"]["final"]["mean"]
+    assert f"{result['random']['final']:.1%} with random noise. One seed" in result["sentence"]
+
+
 def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
     assert run("protect", "album", "--class", "person", "-o", "done").exit_code == 0
     trees = ("--clean", "album", "--protected", "done", *ALBUM[2:])

@@ -25,18 +25,22 @@ def crowd(shared: Path, tmp_path: Path) -> Path:
 def test_the_command_tells_the_story(crowd: Path, tmp_path: Path, run: Run) -> None:
     done = run(
         "evaluate", "--identities", str(crowd), "--protect", "id000,id003", "--groups-of", "1", "--scale", "tiny",
-        "--seeds", "1", "-o", "ev",
+        "--seeds", "1", "--random-control", "-o", "ev",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     report = json.loads((tmp_path / "ev" / "report.json").read_text())
-    (row, clean) = report["rows"]
-    assert row["labels"]["protect_classes"] == "2 people, 1 at a time"
-    assert (len(row["cells"]), len(clean["cells"])) == (2, 1)
+    rows = {row["labels"]["noise"]: row for row in report["rows"]}
+    row, clean, random = rows["person"], rows["clean"], rows["random noise"]
+    assert row["labels"]["protect_classes"] == random["labels"]["protect_classes"] == "2 people, 1 at a time"
+    assert (len(row["cells"]), len(clean["cells"]), len(random["cells"])) == (2, 1, 2)
+    assert random["cells"] != row["cells"]
     assert row["trip"]["name"] == "face"
     assert (tmp_path / "ev" / "report.html").is_file()
-    protected = next((tmp_path / "ev" / "protected").iterdir())
-    with Image.open(next((protected / "id003").glob("*.jpg"))) as photo:
-        assert photo.size == (250, 250)
+    trees = list((tmp_path / "ev" / "protected").iterdir())
+    assert len(trees) == 2
+    for tree in trees:
+        with Image.open(next((tree / "id003").glob("*.jpg"))) as photo:
+            assert photo.size == (250, 250)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ RUNNING = (
 ON_PEOPLE = (
     "identities", "people", "class_name", "trip", "views", "together", "key_seed", "one_key", "bank", "epsilon",
     "image_size", "pairs", "record", "poison_rate", "model", "batch_size", "learning_rate", "augment", "defence",
-    "classes",
+    "classes", "random_control",
 )  # fmt: skip
 OF_TREE = ("clean", "protected", "bank", "record")
 ON_FOLDERS = (
@@ -125,6 +125,9 @@ def evaluate(
             "ueraser-like; by commas."
         ),
     ] = "none",
+    random_control: Annotated[
+        bool, typer.Option("--random-control", help="Also train on images with random noise within the same bound.")
+    ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="So many trainings of each.  [default: 1; with --identities 3]")
     ] = None,
@@ -214,6 +217,7 @@ def evaluate(
         defence=defence,
         seeds=seeds or (1 if identities is None else 3),
         training=training,
+        random=random_control,
     )
     changes: dict[str, Any] = {"poison_rate": poison_rate, "keep": keep, "trigger": trigger, "pairs": pairs}
     if protect_classes is not None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unlearn_cli.banks.catalog import choose, open_bank
+from unlearn_cli.banks.catalog import Choice, choose, open_bank
 from unlearn_cli.cli.console import command_line
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
-from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_people
+from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_people, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
 from unlearn_cli.evaluation.report import About
+from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.victims.datasets import DatasetSpec
 from unlearn_cli.victims.train import TrainingSettings
@@ -36,16 +37,26 @@ class Victims:
     seeds: int
     training: dict[str, Any]
     """Fields of ``TrainingSettings``, with its first seed."""
+    random: bool = False
+    """Whether random noise within the same bound is measured too."""
 
     def settings(self, epochs: int) -> TrainingSettings:
         """Those of the first; ``epochs`` unless they were named."""
         return TrainingSettings(**{"epochs": epochs, **self.training})
 
-    def cells(self, cell: Cell, noise: str) -> list[Planned]:
-        """A cell for each of them, and its baseline."""
+    def cells(self, cell: Cell, noise: str, random: Cell | None = None) -> list[Planned]:
+        """A cell for each of them, its baseline, and the same with random noise if that was asked for."""
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
         augments, defences = split("--augment", self.augment), split("--defence", self.defence)
-        return ad_hoc(cell, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds)
+        return ad_hoc(
+            cell,
+            random if self.random else None,
+            noise=noise,
+            models=models,
+            augments=augments,
+            defences=defences,
+            seeds=self.seeds,
+        )
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
         """The report's head."""
@@ -77,7 +88,8 @@ def plan_bank(
     change: Callable[[Cell], Cell],
 ) -> Plan:
     """A bank on a dataset; ``change`` brings in what else was asked for."""
-    of = open_bank(bank).provenance.form
+    provenance = open_bank(bank).provenance
+    of = provenance.form
     if (of, form) == ("sample-wise", "class-wise"):
         raise UsageError(f"The bank '{bank}' is sample-wise: leave out --form.")
     noise = NoisePlan(bank=bank, fitted=of == "class-wise" and form == "sample-wise")
@@ -90,7 +102,8 @@ def plan_bank(
         )
     )
     what = f"What a victim learns from images protected by the bank {name}"
-    return victims.cells(cell, name), victims.about(what)
+    drawn = NoiseSettings(method="random", epsilon=provenance.epsilon)
+    return victims.cells(cell, name, replace(cell, noise=NoisePlan(settings=drawn))), victims.about(what)
 
 
 def plan_tree(
@@ -128,23 +141,28 @@ def plan_people(
     choice = choose(of.class_name, of.bank)
     if of.one_key and not choice.keyed:
         raise UsageError(f"The bank '{choice.bank.name}' takes no keys: leave out --one-key.")
-    protections = {}
-    for turn, name in enumerate(names):
-        key = person_key("" if of.one_key else name, of.key_seed)
-        protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
-    if workers.rank == 0:
-        tree = protect_people(of.root, protections, output)
-    workers.wait()
-    if workers.rank > 0:
-        tree = protect_people(of.root, protections, output)
-    images = Images(spec=spec)
+
+    def tree(choice: Choice) -> Path:
+        protections = {}
+        for turn, name in enumerate(names):
+            key = person_key("" if of.one_key else name, of.key_seed)
+            protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
+        if workers.rank == 0:
+            protect_people(of.root, protections, output)
+        workers.wait()
+        return protect_people(of.root, protections, output)
+
     cell = Cell(
-        images=images, protected_tree=tree, protect_classes=tuple(names), training=victims.settings(victims.scale.faces)
+        images=Images(spec=spec),
+        protected_tree=tree(choice),
+        protect_classes=tuple(names),
+        training=victims.settings(victims.scale.faces),
     )
+    random = replace(cell, protected_tree=tree(random_choice(choice))) if victims.random else cell
     noise = of.class_name if of.bank is None else Path(of.bank).stem
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
-    planned = in_turns(victims.cells(change(cell), noise), names, of.together or len(names))
+    planned = in_turns(victims.cells(change(cell), noise, change(random)), names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
 
 

@@ -10,13 +10,24 @@ from unlearn_cli.evaluation.cell import Cell
 from unlearn_cli.evaluation.defences.registry import parse_defence
 from unlearn_cli.evaluation.recipe import Planned
 
+RANDOM = "random noise"
+"""The label of a protection that only a victim's robustness to any noise could explain."""
+
 
 def ad_hoc(
-    protected: Cell, *, noise: str, models: Sequence[str], augments: Sequence[str], defences: Sequence[str], seeds: int
+    protected: Cell,
+    random: Cell | None = None,
+    *,
+    noise: str,
+    models: Sequence[str],
+    augments: Sequence[str],
+    defences: Sequence[str],
+    seeds: int,
 ) -> list[Planned]:
     """The protected cell for every network, augmentation, defence and seed, and its clean baseline before each.
 
-    Raises ``UsageError`` for a defence that there is not.
+    ``random`` is the same with random noise, and comes last of each. Raises ``UsageError`` for a defence that there
+    is not.
     """
     many = {"model": models, "augment": augments, "defence": defences}
     planned = []
@@ -36,4 +47,7 @@ def ad_hoc(
         own |= {"protect_classes": ",".join(cell.protect_classes)} if cell.protect_classes else {}
         own |= {"keep": cell.keep} if cell.keep != "all" else {}
         planned.append(Planned(cell=cell, labels={"noise": noise, **labels, **own}))
+        if random is not None:
+            same = replace(random, training=training, defence=cell.defence)
+            planned.append(Planned(cell=same, labels={"noise": RANDOM, **labels, **own}))
     return planned

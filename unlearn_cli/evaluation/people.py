@@ -10,6 +10,8 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+
 from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import UsageError, WorkError
@@ -42,6 +44,13 @@ def own_choice(choice: Choice, turn: int) -> Choice:
     if choice.keyed or choice.bank.provenance.family is None:
         return choice
     return replace(choice, index=turn % len(choice.bank.noise))
+
+
+def random_choice(choice: Choice) -> Choice:
+    """The same with random noise within the same bound, laid as the bank's is: what only noise would do."""
+    noise, bound = choice.bank.noise, choice.bank.provenance.epsilon
+    drawn = np.random.default_rng(0).integers(-bound, bound + 1, noise.shape, np.int8)
+    return replace(choice, bank=replace(choice.bank, noise=drawn))
 
 
 def protect_people(root: Path, protections: Mapping[str, Protection], output: Path) -> Path:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_cli import __version__
+from unlearn_cli.evaluation.ad_hoc import RANDOM
 from unlearn_cli.evaluation.cell import hash_of
 from unlearn_cli.evaluation.metrics import Figure, figure
 from unlearn_cli.evaluation.recipe import Planned
@@ -51,7 +52,7 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
             named = set(row["protected_classes"]) if row["protected"] else None
             row["unprotected"] = _accuracies(of, [named] * len(of))
             row["unprotected_others"] = _others_of(found[index], of) if row["others"] else None
-    rows.sort(key=lambda row: (row["protected_images"] == 0, -(row["protected"] or row)["peak"]["mean"]))
+    rows.sort(key=lambda row: (_is_control(row), -(row["protected"] or row)["peak"]["mean"]))
     first = next(iter(results.values()), None)
     return {
         "schema": REPORT_SCHEMA,
@@ -197,8 +198,13 @@ def _summed(tables: list[list[list[int]]]) -> list[list[int]]:
 
 def worst(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """The protected row that a scraper gets most from; None without one."""
-    rows: list[dict[str, Any]] = [row for row in report["rows"] if row["protected_images"]]
+    rows: list[dict[str, Any]] = [row for row in report["rows"] if not _is_control(row)]
     return rows[0] if rows else None
+
+
+def _is_control(row: Mapping[str, Any]) -> bool:
+    """Whether a row is there to be compared with: clean images, or such with random noise."""
+    return bool(row["protected_images"] == 0 or row["labels"].get("noise") == RANDOM)
 
 
 def baseline(rows: Sequence[dict[str, Any]], row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -227,17 +233,17 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for row in report["rows"]:
         clean = row["unprotected"]
-        if clean is None:
+        if clean is None or _is_control(row):
             continue
+        random = next((one for one in report["rows"] if one["labels"] == {**row["labels"], "noise": RANDOM}), None)
+        measured = {"clean": clean, "protected": row["protected"] or row}
+        measured |= {"random": random["protected"] or random} if random is not None else {}
         of_noise = (row["noise"] or {}).get("form", "class-wise")
         form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else of_noise
-        short = {
-            name: {key: of[key]["mean"] for key in ("final", "peak")}
-            for name, of in (("clean", clean), ("protected", row["protected"] or row))
-        }
+        short = {name: {key: of[key]["mean"] for key in ("final", "peak")} for name, of in measured.items()}
         found.append(
             {
-                "sentence": _sentence(report, row, clean, form),
+                "sentence": _sentence(report, row, measured, form),
                 "form": form,
                 **short,
                 "labels": row["labels"],
@@ -256,9 +262,11 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _sentence(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[str, Any], form: str) -> str:
+def _sentence(
+    report: Mapping[str, Any], row: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]], form: str
+) -> str:
     if row["protected"] is not None:
-        return _sentence_on_some(report, row, clean)
+        return _sentence_on_some(report, row, measured)
     training, classes = row["training"], len(report["dataset"]["classes"])
     how = " (noise made for each image)" if form == "sample-wise" else ""
     all_protected = row["protected_images"] == row["train_images"]
@@ -268,11 +276,13 @@ def _sentence(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {row['train_images']} "
         f"images{how} of {report['dataset']['name']}, {share}{_after(row)}, ends at {row['final']['mean']:.1%} clean "
         f"accuracy (peak {row['peak']['mean']:.1%}); on the same images unprotected at "
-        f"{clean['final']['mean']:.1%}. {_seeds(row)}, {classes} classes."
+        f"{measured['clean']['final']['mean']:.1%}{_with_random(measured)}. {_seeds(row)}, {classes} classes."
     )
 
 
-def _sentence_on_some(report: Mapping[str, Any], row: Mapping[str, Any], clean: Mapping[str, Any]) -> str:
+def _sentence_on_some(
+    report: Mapping[str, Any], row: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]
+) -> str:
     """Where the rest of the classes stays as it is."""
     training, of = row["training"], report["dataset"]
     some, every = len(row["protected_classes"]), len(of["classes"])
@@ -285,9 +295,13 @@ def _sentence_on_some(report: Mapping[str, Any], row: Mapping[str, Any], clean: 
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {of['train_images']} images at "
         f"{of['image_size']} px of {of['name']}{_after(row)}, {whom} protected among {every} classes, names "
         f"{row['protected']['final']['mean']:.1%} of their clean photos rightly (peak "
-        f"{row['protected']['peak']['mean']:.1%}), and {clean['final']['mean']:.1%} where nobody is protected{others}. "
-        f"{_seeds(row)}."
+        f"{row['protected']['peak']['mean']:.1%}), and {measured['clean']['final']['mean']:.1%} where nobody is "
+        f"protected{_with_random(measured)}{others}. {_seeds(row)}."
     )
+
+
+def _with_random(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    return f", {measured['random']['final']['mean']:.1%} with random noise" if "random" in measured else ""
 
 
 def _after(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,81 @@
+"""Puts portraits into 12-megapixel frames, as a phone's photos have them: a stand-in where no such photos may be had.
+
+Each portrait is enlarged so that the face that is found in it is 400 to 1,500 pixels wide (drawn evenly on a
+logarithmic scale), and stands in a frame of 4,000 x 3,000 whose rest is the portrait's own blurred colours. Written
+as a camera would: JPEG, quality 95, 4:2:0.
+
+    python benchmarks/phone_frames.py ../shared/datasets/faces/identities OUT 'id12*' --others 'id13*'
+    unlearn evaluate --identities OUT --protect 'id12?' --groups-of 5 --bank person-high ...
+
+People of --others are linked as they are: the crowd around those in frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from unlearn_cli.faces import find_faces
+
+FRAME = (4000, 3000)
+WIDTHS = (400, 1500)
+QUALITY = 95
+USUAL_FACE = 0.42
+"""Of a portrait's width, where no face is found in it."""
+
+
+def framed(path: Path) -> NDArray[np.uint8]:
+    """A portrait in its frame: uint8 ``[3000, 4000, 3]``; the draws come from its name."""
+    with Image.open(path) as opened:
+        portrait = np.asarray(opened.convert("RGB"))
+    rng = np.random.default_rng(list(hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()))
+    found = find_faces(portrait)
+    width = found[0].side if found else USUAL_FACE * portrait.shape[1]
+    wanted = np.exp(rng.uniform(*np.log(WIDTHS)))
+    # As much of the portrait as a frame holds: of a close face its hair may be cut off, as in selfies.
+    large = cv2.resize(portrait, None, fx=wanted / width, fy=wanted / width, interpolation=cv2.INTER_CUBIC)
+    middle = cv2.GaussianBlur(cv2.resize(portrait, (40, 30), interpolation=cv2.INTER_AREA), (0, 0), 6)
+    frame = cv2.resize(middle, FRAME, interpolation=cv2.INTER_CUBIC)
+    place = []
+    for have, room in zip(large.shape[:2], frame.shape[:2], strict=True):
+        spare = room - have
+        start = int(rng.integers(0, spare + 1)) if spare > 0 else spare // 2
+        place.append((slice(max(start, 0), start + have), slice(max(-start, 0), max(-start, 0) + min(have, room))))
+    (rows, from_rows), (columns, from_columns) = place
+    frame[rows, columns] = large[from_rows, from_columns]
+    return np.asarray(frame)
+
+
+def write(path: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(framed(path)).save(out / path.name, quality=QUALITY, subsampling="4:2:0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("people", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("framed")
+    parser.add_argument("--others", nargs="*", default=[])
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    with ProcessPoolExecutor() as pool:
+        for folder in sorted(args.people.glob(args.framed)):
+            photos = sorted(folder.glob("*.jpg"))
+            list(pool.map(write, photos, [args.out / folder.name] * len(photos)))
+    for pattern in args.others:
+        for folder in args.people.glob(pattern):
+            link = args.out / folder.name
+            if not link.exists():
+                link.symlink_to(folder.resolve(), target_is_directory=True)
+
+
+if __name__ == "__main__":
+    main()
