@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Paper-scale results and banks, on a GPU that is there for half an hour: steps of less than ten minutes, each of which
+# goes on where it stopped, and brings what it has as one archive.
+#
+# Here, first:    SHARED=../shared benchmarks/gpu_campaign.sh pack       fills .gpu/ with parts of at most 60 MiB
+# There:          benchmarks/gpu_campaign.sh unpack .gpu/PART            a part a call: cifar-1, cifar-2, faces
+#                 benchmarks/gpu_campaign.sh STEP...                     see below; in this order
+# Again later:    put campaign.tar.gz into .gpu/again/ and unpack that: cells that are there are not trained again
+# Dry, on a CPU:  SHARED=../shared benchmarks/gpu_campaign.sh dry        every step at --scale tiny
+#
+# What they leave is in $WORK/out (cells, reports, banks); its archive is $OUT/campaign.tar.gz.
+set -euo pipefail
+
+WORK=${WORK:-/tmp/campaign}
+OUT=${OUT:-$WORK/back}
+SCALE=${SCALE:-paper}
+PYTHON=${PYTHON:-python3}
+data=$WORK/data
+out=$WORK/out
+people=$data/identities
+
+export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD:$WORK/site${PYTHONPATH:+:$PYTHONPATH}" XDG_CACHE_HOME=$WORK/cache
+unlearn() { "$PYTHON" -m unlearn_cli "$@"; }
+
+if [[ $SCALE == paper ]]; then
+  victims="--scale paper --precision bf16 --compile"
+  faces="--image-size 112"
+  crowd="id*"
+  judges="id12?,id13?,id14?,id15?"
+  makers="id02[4-9],id0[3-9]?,id10?,id11?"
+  of_cifar="--precision bf16"
+  of_people="--precision bf16 --surrogate resnet18,resnet50,vgg11"
+  seeds=3
+  gpu_speed="--device cuda --surrogate resnet18 --images 50000 --batch-size 512 --precision bf16 --rounds 3"
+else
+  victims="--scale tiny"
+  faces="--image-size 32"
+  crowd="id00[0-3],id12[0-3]"
+  judges="id12[0-3]"
+  makers="id02[4-7]"
+  of_cifar="--first-classes 2 --max-iterations 1 --surrogate resnet10-w16"
+  of_people="--max-iterations 2 --batch-size 32 --surrogate resnet10-w16,vgg11-w16"
+  seeds=1
+  gpu_speed="--images 200 --rounds 1"
+fi
+
+pack() {
+  mkdir -p .gpu/cifar-1 .gpu/cifar-2 .gpu/faces/wheels
+  cp "$SHARED"/datasets/unpack_cifar10.py .gpu/cifar-2/
+  cp "$SHARED"/datasets/cifar10/{batches.meta,data_batch_[123].*} .gpu/cifar-1/
+  cp "$SHARED"/datasets/cifar10/{data_batch_[45].*,test_batch.*} .gpu/cifar-2/
+  tar cf .gpu/faces/faces.tar -C "$SHARED"/datasets/faces identities
+  # What the machine's Python lacks (its library's page lists what it has), or has in another version.
+  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+    --platform manylinux2014_x86_64 -d .gpu/faces/wheels \
+    platformdirs simplejpeg 'rich>=14.3' 'typer>=0.26.2' 'pillow>=12.2'
+  # OpenCV has its part for itself: it is wanted if the machine's is version 5, which brings no cascades.
+  mkdir -p .gpu/opencv/wheels
+  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d .gpu/opencv/wheels 'opencv-python-headless>=4.12,<5'
+  du -sm .gpu/*
+}
+
+unpack() { # a part of pack's, or an archive that came back
+  mkdir -p "$data/cifar10" "$out" "$WORK/site"
+  if compgen -G "$1/wheels/*.whl" >/dev/null; then
+    "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$WORK/site" "$1"/wheels/*.whl
+  fi
+  if [[ -e $1/faces.tar ]]; then tar xf "$1/faces.tar" -C "$data"; fi
+  if compgen -G "$1/*.webp" >/dev/null; then cp "$1"/*.webp "$1"/*.xz "$data/cifar10/"; fi
+  if [[ -e $1/batches.meta ]]; then cp "$1/batches.meta" "$data/cifar10/"; fi
+  if [[ -e $1/unpack_cifar10.py ]]; then cp "$1/unpack_cifar10.py" "$data/"; fi
+  if [[ -e $1/campaign.tar.gz ]]; then tar xzf "$1/campaign.tar.gz" -C "$out"; fi
+  if [[ $(compgen -G "$data/cifar10/*.webp" | wc -l) == 6 && -e $data/unpack_cifar10.py && -e $data/cifar10/batches.meta ]]; then
+    "$PYTHON" "$data/unpack_cifar10.py" "$data"
+  fi
+}
+
+archive() { # checkpoints and protected photos stay behind
+  mkdir -p "$OUT"
+  tar czf "$OUT/campaign.tar.gz" -C "$out" --exclude='*.pt' --exclude=protected --exclude=locks --exclude='*.png' .
+  ls -l "$OUT"
+}
+
+recipe() { # name options...
+  unlearn evaluate --recipe "$1" --data-dir "$data" $victims -o "$out/paper" "${@:2}"
+}
+
+study() { # bank model
+  unlearn evaluate --bank "$1" --identities "$people" --classes "$crowd" --protect "$judges" --groups-of 13 \
+    $victims $faces --model "$2" --seeds $seeds -o "$out/people" --record
+}
+
+step() {
+  case $1 in
+    look) "$PYTHON" -c 'import cv2, torch, torchvision; print(cv2.__version__, torch.__version__, torchvision.__version__)'
+      unlearn --version ;;
+    # 1. Timings: noise in both forms beside the official structure and the matrix products' rate; one training.
+    timings) (cd "$data/.." && PYTHONPATH=$PYTHONPATH "$PYTHON" "$OLDPWD/benchmarks/generate_speed.py" $gpu_speed)
+      recipe table1-cifar10 --cells 'model=resnet18,noise=clean' --seeds 1 ;;
+    # 2. Table 1 for ResNet-18, and the bank cifar10 with its card.
+    table1) recipe table1-cifar10 --cells 'model=resnet18' --seeds $seeds ;;
+    cifar10) mkdir -p "$out/banks"
+      [[ -e $out/banks/cifar10.safetensors ]] ||
+        unlearn generate --dataset cifar10 --data-dir "$data" $of_cifar -o "$out/banks/cifar10.safetensors"
+      unlearn evaluate --bank "$out/banks/cifar10.safetensors" --dataset cifar10 --data-dir "$data" $victims \
+        --seeds $seeds --random-control -o "$out/cifar10" --record ;;
+    # 3. People at 112 pixels: the larger ensemble's banks, and what two victims learn of the 38, and of all 158.
+    person) mkdir -p "$out/banks"
+      for bank in person person-high; do
+        [[ -e $out/banks/$bank.safetensors ]] ||
+          unlearn generate --dataset "folder:$people" --classes "$makers" $faces --preset $bank --family person \
+            $of_people -o "$out/banks/$bank.safetensors"
+      done ;;
+    people-resnet18) for bank in "$out"/banks/person*.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;
+    people-resnet50) for bank in "$out"/banks/person*.safetensors; do study "$bank" resnet50; done ;;
+    # 4. As far as the time goes.
+    others) recipe table1-cifar10 --cells 'model=vgg11|resnet50|densenet121' --seeds 1 ;;
+    table2 | table3 | figure1 | table5 | figure6) recipe "$1" --seeds 1 ;;
+    *) echo "There is no step $1." >&2 && exit 2 ;;
+  esac
+}
+
+set -f # the patterns are for unlearn, not for the shell
+case ${1:-} in
+  pack) set +f && pack ;;
+  unpack) set +f && unpack "$2" ;;
+  dry)
+    set +f && mkdir -p .gpu && pack && for part in cifar-1 cifar-2 faces; do unpack .gpu/$part; done && set -f
+    SCALE=tiny "$0" look timings table1 cifar10 person people-resnet18 people-resnet50 others table2 table3 figure1 table5 figure6
+    ;;
+  '') sed -n '2,13s/^# \?//p' "$0" ;;
+  *)
+    for name in "$@"; do
+      echo "== $name $(date -u +%T)"
+      SECONDS=0
+      step "$name"
+      echo "== $name took $SECONDS s"
+    done
+    archive
+    ;;
+esac
