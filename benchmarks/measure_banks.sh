@@ -1,52 +1,79 @@
 #!/usr/bin/env bash
-# Measures the shipped banks and adds the figures to their cards: some five hours on two cores, for all.
-# The cards hold seed 0 of the steps person, person-high and (thirteen at a time) person-low so far.
-# Run it from the checkout, with CIFAR-10 in data/ and the faces in ../shared/datasets (or FACES=...). What it did is
-# in build/evaluation, so that it goes on after an interruption.
+# Measures the shipped banks and adds the figures to their cards: some eight hours on two cores, for all.
+# docs/results/person.md says which of it was run. Run it from the checkout, with CIFAR-10 in data/ and the faces and
+# photos in ../shared (or SHARED=...). What it did is in build/evaluation, so that it goes on after an interruption.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
 
+SHARED=${SHARED:-../shared}
+faces=$SHARED/datasets/faces/identities
+things=$SHARED/datasets/imagenette224/train
+out=build/evaluation
 # The 38 people id120 to id157, whom no bank was made on, five at a time among 24 others.
-people="--identities ${FACES:-../shared/datasets/faces/identities}"
-people+=" --classes id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --protect id12?,id13?,id14?,id15?"
-people+=" --scale cpu --precision bf16 --jobs ${JOBS:-2}"
+crowd="--classes id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --scale cpu --precision bf16 --jobs ${JOBS:-2}"
+people="--identities $faces $crowd --protect id12?,id13?,id14?,id15?"
 few="$people --groups-of 5"
 many="$people --groups-of 13 --seeds 1" # for attackers: fewer trainings, more at a time
+ten="--protect id12[5-9],id13[5-9] --groups-of 5 --seeds 1"
+twenty="--protect id12?,id13? --groups-of 5 --seeds 1"
 
 set -f # the patterns are for unlearn, not for the shell
 measure() { # output bank options...
-  unlearn evaluate --bank "$2" "${@:3}" -o "build/evaluation/$1" --record
+  unlearn evaluate --bank "$2" "${@:3}" -o "$out/$1" --record
+}
+point() { # bank [options...]: one point of the frontier, which is no part of a card
+  unlearn evaluate --bank "$1" --identities "$faces" $crowd $ten "${@:2}" -o $out/people
+  mkdir -p $out/frontier && cp $out/people/report.json "$out/frontier/$(basename "$1" .safetensors)${3:+-$3}.json"
 }
 
-for step in ${*:-cifar10 person person-high person-low trips victims keys one-key attackers dilution}; do
+for step in ${*:-cifar10 people low trips victims random keys one-key frames frontier attackers dilution things}; do
   case $step in
     cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 ;;
-    person | person-high | person-low) measure people "$step" $few ;;
+    people) for bank in person person-high; do measure people $bank $few; done ;;
+    low) measure people person-low $many ;;
     trips)
-      for bank in person person-high; do
-        measure people $bank $few --seeds 1 --trip face:50
-        measure people $bank $few --seeds 1 --trip hard
-        measure people $bank $few --seeds 1 --image-size 32
-      done
+      measure people person-high $few --seeds 1 --trip face:50
+      measure people person-high $few --seeds 1 --trip hard
+      measure people person-high $few --seeds 1 --image-size 32
       ;;
     victims) measure people person-high $few --seeds 1 --model vgg11-w16 ;;
-    keys)
-      for seed in 1 2; do # 30 people each time, five at a time: 60 keys in twelve trainings
-        unlearn evaluate --bank person $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed \
-          -o build/evaluation/people
+    random) measure people person-high $few --seeds 1 --random-control ;;
+    keys) # 30 people each time, five at a time: 60 keys in twelve trainings
+      for seed in 1 2; do
+        unlearn evaluate --bank person-high $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed -o $out/keys$seed
       done
       ;;
-    one-key) unlearn evaluate --bank person $few --seeds 1 --one-key -o build/evaluation/people ;;
-    attackers)
-      defences=none,gray,jpeg:30,blur,color-jitter,adversarial:8,orthogonal-projection
-      for bank in person person-high; do
-        unlearn evaluate --bank $bank $many --defence $defences -o build/evaluation/attackers
+    one-key) unlearn evaluate --bank person-high --identities "$faces" $crowd $ten --one-key -o $out/one-key ;;
+    frames)
+      python benchmarks/phone_frames.py "$faces" build/frames 'id1[23]*' --others 'id14*' 'id15*' 'id00*' 'id01*' 'id02[0-3]'
+      unlearn evaluate --bank person-high --identities build/frames $crowd $twenty -o $out/frames
+      ;;
+    frontier)
+      python benchmarks/unanchored.py build/unanchored
+      for bank in person-low person person-high build/unanchored/whole.safetensors build/unanchored/texture.safetensors; do
+        point $bank
       done
+      for epsilon in 6 4; do point person-high --epsilon $epsilon; done
+      for epsilon in 12 16; do
+        unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --preset person-high \
+          --family person --epsilon $epsilon -o build/person-$epsilon.safetensors --overwrite
+        point build/person-$epsilon.safetensors
+      done
+      python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
+      ;;
+    attackers)
+      unlearn evaluate --bank person-high $many --defence gray,jpeg:30,blur,color-jitter -o $out/attackers
+      unlearn evaluate --bank person-high $many --defence adversarial:8 -o $out/adversarial
       ;;
     dilution)
       for rate in 0.99 0.95 0.8; do
-        unlearn evaluate --bank person $many --poison-rate $rate -o build/evaluation/attackers
+        unlearn evaluate --bank person-high $many --poison-rate $rate -o $out/dilution
       done
+      ;;
+    things)
+      unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
+      measure things photos-10 --clean "$things" --protected build/things --image-size 64 --trip social --views 3 \
+        --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 3
       ;;
   esac
 done
