@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes the shipped banks: a quarter of an hour in all on two cores. benchmarks/measure_banks.sh measures them.
-# The cards name the very commands below. Run it from the checkout, with CIFAR-10 in data/ and the faces in
-# ../shared/datasets (or FACES=...).
-# usage: make_banks.sh [cifar10] [person] [person-low] [person-high]      (all by default)
+# Makes the shipped banks: half an hour in all on one core. benchmarks/measure_banks.sh measures them.
+# The cards name the very commands below. Run it from the checkout, with CIFAR-10 in data/ and the faces and
+# imagenette224 in ../shared/datasets (or DATASETS=...).
+# usage: make_banks.sh [cifar10] [person] [person-low] [person-high] [photos-10]      (all by default)
 set -euo pipefail
 
-banks=${*:-cifar10 person person-low person-high}
-faces="--dataset folder:${FACES:-../shared/datasets/faces/identities}"
+banks=${*:-cifar10 person person-low person-high photos-10}
+datasets=${DATASETS:-../shared/datasets}
+faces="--dataset folder:$datasets/faces/identities"
 # id120 to id157 are never used to make a bank: they judge it. id000 to id023 are the crowd around them.
 makers="--classes id02[4-9],id0[3-9]?,id10?,id11?"
 
@@ -15,6 +16,10 @@ for bank in $banks; do
   if [[ $bank == person* ]]; then
     unlearn generate $faces $makers --preset "$bank" --family person -o "pretrained/$bank.safetensors" --overwrite \
       --dataset-name 'Labeled Faces in the Wild (deep-funneled), 96 people' --licence 'research use only'
+  elif [[ $bank == photos-10 ]]; then
+    unlearn generate --dataset "folder:$datasets/imagenette224/train" --image-size 64 --preset photos --precision bf16 \
+      -o pretrained/photos-10.safetensors --overwrite \
+      --dataset-name 'imagenette (ten classes of ImageNet), 150 photos of each' --licence 'research use only'
   else
     unlearn generate --dataset cifar10 --data-dir data -o "pretrained/$bank.safetensors" --overwrite
   fi

@@ -106,7 +106,7 @@ def test_options_go_before_a_preset(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "visibility", "strength"),
-    [(["person-low"], 0.025, "low"), (["person-low", "--visibility", "0.05"], 0.05, None), (["photos"], 0.05, None)],
+    [(["person-low"], 0.02, "low"), (["person-low", "--visibility", "0.05"], 0.05, None), (["photos"], 0.07, None)],
 )
 def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
     run: Run, arguments: list[str], visibility: float, strength: str | None

@@ -182,12 +182,19 @@ PERSON: dict[str, Any] = {
 }
 """A bank of patterns for people among many; docs/results/person.md has what was tried beside it."""
 
-PHOTOS = {"joint": True, "visibility": 0.05, "max_iterations": 48, "batch_size": 64, "through": "photo"}
-"""A bank of patterns for what photos show: over the whole of them, through what platforms and scrapers do."""
+PHOTOS: dict[str, Any] = {
+    "joint": True,
+    "visibility": 0.07,
+    "rounds": 2,
+    "max_iterations": 60,
+    "batch_size": 64,
+    "through": "scale+shift+flip",
+}
+"""A bank of patterns for what photos show, over the whole of them; docs/results/photos.md has what was tried."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    "person-low": {**PERSON, "strength": "low", "visibility": 0.025},
+    "person-low": {**PERSON, "strength": "low", "visibility": 0.02},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
