@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
-from unlearn_cli.evaluation.people import person_key
+from unlearn_cli.evaluation.people import person_key, protect_people
 from unlearn_cli.faces import find_faces
+from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.protection import Protection, anchored
 from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
@@ -105,8 +106,6 @@ def with_the_key(protections: dict[str, Protection], protected: set[str], span: 
         if name not in protected:
             return photo
         of = protections[name].pattern
-        from unlearn_cli.photos.decode import Photo
-
         negative = Pattern(-of.noise, of.epsilon)
         changed = photo.copy()
         anchored(negative, Photo(photo, "RGB", "JPEG"), span).lay(changed, "RGB")
@@ -152,8 +151,6 @@ def detect(faces: Path, bank: str) -> None:
     )
 
     def both(of: DatasetSpec, seed: int, out: Path) -> ImageSet:
-        from unlearn_cli.evaluation.people import protect_people
-
         clean = load_dataset(of, "all")
         people = {name: Protection.of(choice, "person", key=person_key(name, seed)) for name in clean.classes}
         tree = protect_people(faces, people, out)
