@@ -64,7 +64,7 @@ pack() {
 
 unpack() { # a part of pack's, or an archive that came back
   mkdir -p "$data/cifar10" "$out" "$WORK/site"
-  if compgen -G "$1/wheels/*.whl" >/dev/null; then
+  if [[ $SCALE == paper ]] && compgen -G "$1/wheels/*.whl" >/dev/null; then
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$WORK/site" "$1"/wheels/*.whl
   fi
   if [[ -e $1/faces.tar ]]; then tar xf "$1/faces.tar" -C "$data"; fi
@@ -127,8 +127,10 @@ case ${1:-} in
   pack) set +f && pack ;;
   unpack) set +f && unpack "$2" ;;
   dry)
-    set +f && mkdir -p .gpu && pack && for part in cifar-1 cifar-2 faces; do unpack .gpu/$part; done && set -f
-    SCALE=tiny "$0" look timings table1 cifar10 person people-resnet18 people-resnet50 others table2 table3 figure1 table5 figure6
+    export SCALE=tiny # and without the wheels, which are for the GPU machine's Python
+    [[ -d .gpu ]] || "$0" pack
+    for part in cifar-1 cifar-2 faces; do "$0" unpack .gpu/$part; done
+    "$0" look timings table1 cifar10 person people-resnet18 people-resnet50 others table2 table3 figure1 table5 figure6
     ;;
   '') sed -n '2,13s/^# \?//p' "$0" ;;
   *)

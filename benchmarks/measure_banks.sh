@@ -62,12 +62,12 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
       ;;
     attackers)
-      unlearn evaluate --bank person-high $many --defence gray,jpeg:30,blur,color-jitter -o $out/attackers
+      unlearn evaluate --bank person-high $many --defence none,gray,jpeg:30,blur,color-jitter -o $out/attackers
       unlearn evaluate --bank person-high $many --defence adversarial:8 -o $out/adversarial
       ;;
     dilution)
       for rate in 0.99 0.95 0.8; do
-        unlearn evaluate --bank person-high $many --poison-rate $rate -o $out/dilution
+        unlearn evaluate --bank person-high $many --poison-rate $rate -o $out/attackers
       done
       ;;
     things)
