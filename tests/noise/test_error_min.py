@@ -153,7 +153,7 @@ def test_an_interrupted_search_ends_with_the_same_bits(
 ) -> None:
     monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)  # A slow disk makes it keep less often.
-    few = images.first(150)
+    few = images.first(80)
     settings = replace(SETTINGS, form=form, noise_steps=2, max_iterations=4, stop_error=0.0)  # type: ignore[arg-type]
     _, whole = search(few, settings)
     events = make_noise(few, settings, CPU, checkpoint=tmp_path)
