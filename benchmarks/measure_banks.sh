@@ -74,6 +74,11 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
       measure things photos-10 --clean "$things" --protected build/things --image-size 64 --trip social --views 3 \
         --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 3
+      # The control: random noise within the same bound.
+      unlearn generate --dataset "folder:$things" --image-size 64 --method random -o build/random.safetensors --overwrite
+      unlearn protect "$things" --class-from-folders --bank build/random.safetensors -o build/things-random
+      unlearn evaluate --clean "$things" --protected build/things-random --image-size 64 --trip social --views 3 \
+        --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 1 -o $out/things
       ;;
   esac
 done

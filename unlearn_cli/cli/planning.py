@@ -147,10 +147,12 @@ def plan_people(
         for turn, name in enumerate(names):
             key = person_key("" if of.one_key else name, of.key_seed)
             protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
+        if workers.rank > 0:
+            workers.wait()  # until the first has made it
+        made = protect_people(of.root, protections, output)
         if workers.rank == 0:
-            protect_people(of.root, protections, output)
-        workers.wait()
-        return protect_people(of.root, protections, output)
+            workers.wait()
+        return made
 
     cell = Cell(
         images=Images(spec=spec),
