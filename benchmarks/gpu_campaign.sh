@@ -38,7 +38,7 @@ else
   crowd="id00[0-3],id12[0-3]"
   judges="id12[0-3]"
   makers="id02[4-7]"
-  of_cifar="--first-classes 2 --max-iterations 1 --surrogate resnet10-w16"
+  of_cifar="--train-size 1000 --max-iterations 1 --surrogate resnet10-w16"
   of_people="--max-iterations 2 --batch-size 32 --surrogate resnet10-w16,vgg11-w16"
   seeds=1
   gpu_speed="--images 200 --rounds 1"
@@ -90,6 +90,8 @@ recipe() { # name options...
 study() { # bank model
   unlearn evaluate --bank "$1" --identities "$people" --classes "$crowd" --protect "$judges" --groups-of 13 \
     $victims $faces --model "$2" --seeds $seeds -o "$out/people" --record
+  # The next study writes its report over this one's, and a shipped bank's card does not come back.
+  mkdir -p "$out/reports" && cp "$out/people/report.json" "$out/reports/$(basename "$1" .safetensors)-$2-of-$(basename "$(dirname "$1")").json"
 }
 
 step() {
@@ -113,8 +115,8 @@ step() {
           unlearn generate --dataset "folder:$people" --classes "$makers" $faces --preset $bank --family person \
             $of_people -o "$out/banks/$bank.safetensors"
       done ;;
-    people-resnet18) for bank in "$out"/banks/person*.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;
-    people-resnet50) for bank in "$out"/banks/person*.safetensors; do study "$bank" resnet50; done ;;
+    people-resnet18) for bank in "$out"/banks/person{,-high}.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;
+    people-resnet50) for bank in "$out"/banks/person{,-high}.safetensors; do study "$bank" resnet50; done ;;
     # 4. As far as the time goes.
     others) recipe table1-cifar10 --cells 'model=vgg11|resnet50|densenet121' --seeds 1 ;;
     table2 | table3 | figure1 | table5 | figure6) recipe "$1" --seeds 1 ;;
