@@ -13,7 +13,8 @@ out=build/evaluation
 crowd="--classes id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --scale cpu --precision bf16 --jobs ${JOBS:-2}"
 people="--identities $faces $crowd --protect id12?,id13?,id14?,id15?"
 few="$people --groups-of 5"
-many="$people --groups-of 13 --seeds 1" # for attackers: fewer trainings, more at a time
+many="$people --groups-of 13 --seeds 1" # fewer trainings, more at a time
+some="--identities $faces $crowd --protect id12?,id13?,id14[0-5] --groups-of 13 --seeds 1" # fewer still, for attackers
 ten="--protect id12[5-9],id13[5-9] --groups-of 5 --seeds 1"
 twenty="--protect id12?,id13? --groups-of 5 --seeds 1"
 
@@ -33,17 +34,17 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
     low) measure people person-low $many ;;
     trips)
       measure people person-high $few --seeds 1 --trip face:50
-      measure people person-high $few --seeds 1 --trip hard
+      measure people person-high $some --trip hard
       measure people person-high $few --seeds 1 --image-size 32
       ;;
     victims) measure people person-high $few --seeds 1 --model vgg11-w16 ;;
-    random) measure people person-high $few --seeds 1 --random-control ;;
+    random) measure people person-high $some --random-control ;;
     keys) # 30 people each time, five at a time: 60 keys in twelve trainings
       for seed in 1 2; do
         unlearn evaluate --bank person-high $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed -o $out/keys$seed
       done
       ;;
-    one-key) unlearn evaluate --bank person-high --identities "$faces" $crowd $ten --one-key -o $out/one-key ;;
+    one-key) unlearn evaluate --bank person-high --identities "$faces" $crowd $twenty --one-key -o $out/one-key ;;
     frames)
       python benchmarks/phone_frames.py "$faces" build/frames 'id1[23]*' --others 'id14*' 'id15*' 'id00*' 'id01*' 'id02[0-3]'
       unlearn evaluate --bank person-high --identities build/frames $crowd $twenty -o $out/frames
@@ -56,18 +57,20 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       for epsilon in 6 4; do point person-high --epsilon $epsilon; done
       for epsilon in 12 16; do
         unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --preset person-high \
-          --family person --epsilon $epsilon -o build/person-$epsilon.safetensors --overwrite
+          --precision bf16 --family person --epsilon $epsilon -o build/person-$epsilon.safetensors --overwrite
         point build/person-$epsilon.safetensors
       done
       python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
       ;;
     attackers)
-      unlearn evaluate --bank person-high $many --defence none,gray,jpeg:30,blur,color-jitter -o $out/attackers
-      unlearn evaluate --bank person-high $many --defence adversarial:8 -o $out/adversarial
+      unlearn evaluate --bank person-high $some --defence none,jpeg:30,blur,color-jitter -o $out/attackers
+      unlearn evaluate --bank person-high $many --defence gray -o $out/attackers
+      unlearn evaluate --bank person-high $some --protect 'id12?,id13[0-2]' --defence adversarial:8 --epochs 10 \
+        -o $out/adversarial
       ;;
     dilution)
       for rate in 0.99 0.95 0.8; do
-        unlearn evaluate --bank person-high $many --poison-rate $rate -o $out/attackers
+        unlearn evaluate --bank person-high $some --poison-rate $rate -o $out/attackers
       done
       ;;
     things)

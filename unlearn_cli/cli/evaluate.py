@@ -58,7 +58,7 @@ def evaluate(
         typer.Option("--groups-of", min=1, help="Protect so many at a time, all of them in turn.  [default: all]"),
     ] = None,
     key_seed: Annotated[int, typer.Option(help="Of the keys that decide the protected people's patterns.")] = 0,
-    one_key: Annotated[bool, typer.Option("--one-key", help="Let them all share one, as nobody should.")] = False,
+    one_key: Annotated[bool, typer.Option("--one-key", help="Let them all share one key.")] = False,
     trip: Annotated[
         str | None,
         typer.Option(

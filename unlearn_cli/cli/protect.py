@@ -76,7 +76,7 @@ def protect(
         Path | None, typer.Option(help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]")
     ] = None,
     faces: Annotated[
-        Faces, typer.Option(help="Which faces get a person's noise; a friend's who uses it too makes it weaker.")
+        Faces, typer.Option(help="Which faces of a photo get a person's noise.")
     ] = Faces.largest,
     format_: Annotated[
         Format, typer.Option("--format", help="Write copies in their own format, or all in this one.")
