@@ -44,10 +44,16 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
         unlearn evaluate --bank person-high $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed -o $out/keys$seed
       done
       ;;
-    one-key) unlearn evaluate --bank person-high --identities "$faces" $crowd $twenty --one-key -o $out/one-key ;;
+    one-key) # of twenty people, and of the ten among them who are named most with another
+      unlearn evaluate --bank person-high --identities "$faces" $crowd $twenty --one-key -o $out/one-key
+      unlearn evaluate --bank person-high --identities "$faces" $crowd $twenty --protect 'id12[0-4],id13[0-4]' --one-key \
+        --key-seed 1 -o $out/one-key
+      ;;
     frames)
+      python benchmarks/unanchored.py build/unanchored
       python benchmarks/phone_frames.py "$faces" build/frames 'id1[23]*' --others 'id14*' 'id15*' 'id00*' 'id01*' 'id02[0-3]'
       unlearn evaluate --bank person-high --identities build/frames $crowd $twenty -o $out/frames
+      unlearn evaluate --bank build/unanchored/whole.safetensors --identities build/frames $crowd $ten -o $out/frames
       ;;
     frontier)
       python benchmarks/unanchored.py build/unanchored
@@ -69,9 +75,10 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
         -o $out/adversarial
       ;;
     dilution)
-      for rate in 0.99 0.95 0.8; do
+      for rate in 0.95 0.8; do
         unlearn evaluate --bank person-high $some --poison-rate $rate -o $out/attackers
       done
+      unlearn evaluate --bank person-high $some --protect 'id12?,id13[0-2]' --poison-rate 0.99 -o $out/attackers
       ;;
     things)
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
