@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from unlearn_cli.banks.bank import load_bank
 from unlearn_cli.banks.card import read_card
+from unlearn_cli.cli.app import app
 
 GRADIENTS = """
 import sys, torch
@@ -58,26 +61,24 @@ leave_workers()
 """
 
 
-def run(processes: int, *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_two(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
-    arguments = [sys.executable, *(launch if processes > 1 else []), *command]
+    arguments = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", *command]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     (tmp_path / "gradients.py").write_text(GRADIENTS)
-    found = []
-    for processes in (1, 2):
-        out = tmp_path / f"{processes}.pt"
-        done = run(processes, "gradients.py", str(out), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        found.append(torch.load(out, weights_only=True))
+    monkeypatch.setattr(sys, "argv", ["gradients.py", str(tmp_path / "1.pt")])
+    runpy.run_path(str(tmp_path / "gradients.py"))
+    done = run_two("gradients.py", str(tmp_path / "2.pt"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [torch.load(tmp_path / f"{processes}.pt", weights_only=True) for processes in (1, 2)]
     for name, one in found[0].items():
         two = found[1][name]
         assert torch.allclose(one["weights"], two["weights"], atol=1e-5), name
@@ -90,7 +91,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     assert torch.allclose(one, two, atol=1e-3 * one.abs().max().item())
 
 
-def test_two_processes_make_a_bank_as_strong(tmp_path: Path) -> None:
+def test_two_processes_make_a_bank_as_strong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     from PIL import Image
 
@@ -111,20 +112,23 @@ def test_two_processes_make_a_bank_as_strong(tmp_path: Path) -> None:
         "20",
     ]
     options += ["--surrogate", "resnet10-w16", "--max-iterations", "8", "--learning-rate", "0.02", "--json"]
+    monkeypatch.chdir(tmp_path)
+    alone = CliRunner().invoke(app, [*options, "-o", "1.safetensors"])
+    assert alone.exit_code == 0, alone.stderr
+    together = run_two("-m", "unlearn_cli", *options, "-o", "2.safetensors", cwd=tmp_path)
+    assert together.returncode == 0, together.stderr
     errors = []
-    for processes in (1, 2):
-        done = run(processes, "-m", "unlearn_cli", *options, "-o", f"{processes}.safetensors", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        last = json.loads(done.stdout.splitlines()[-1])
+    for processes, said in ((1, alone.stdout), (2, together.stdout)):
+        last = json.loads(said.splitlines()[-1])
         assert (last["event"], last["bank"]) == ("finished", f"{processes}.safetensors")
-        assert done.stdout.count('"estimated"') == 1
+        assert said.count('"estimated"') == 1
         bank = load_bank(tmp_path / f"{processes}.safetensors")
         assert 0 < np.abs(bank.noise.astype(int)).max() <= 8
         errors.append(read_card(bank.path)["made"]["error"])
     assert errors[1] == pytest.approx(errors[0], abs=0.15)
     # And they train victims together.
     victims = ["evaluate", "--bank", "2.safetensors", *options[1:5], "--batch-size", "16", "--epochs", "6"]
-    done = run(2, "-m", "unlearn_cli", *victims, "--learning-rate", "0.05", "-o", "shared", cwd=tmp_path)
+    done = run_two("-m", "unlearn_cli", *victims, "--learning-rate", "0.05", "-o", "shared", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "shared" / "report.json").read_text())["rows"]
     assert [row["protected_images"] for row in rows] == [48, 0]
