@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT
@@ -93,8 +94,6 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path, monkeypatch: py
 
 def test_two_processes_make_a_bank_as_strong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
-    from PIL import Image
-
     for label, name in enumerate("ab"):
         (tmp_path / "album" / name).mkdir(parents=True)
         for i in range(30):

@@ -75,9 +75,7 @@ def protect(
     key_file: Annotated[
         Path | None, typer.Option(help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]")
     ] = None,
-    faces: Annotated[
-        Faces, typer.Option(help="Which faces of a photo get a person's noise.")
-    ] = Faces.largest,
+    faces: Annotated[Faces, typer.Option(help="Which faces of a photo get a person's noise.")] = Faces.largest,
     format_: Annotated[
         Format, typer.Option("--format", help="Write copies in their own format, or all in this one.")
     ] = Format.keep,
