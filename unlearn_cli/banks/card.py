@@ -19,8 +19,9 @@ WHOLE_PHOTO = (
 )
 
 WITH_FACES = (
-    "The pattern goes with faces. Of a photo in which no face is found nothing was measured: it has the pattern "
-    "stretched over the whole of it, and no more."
+    "The pattern goes with faces, and works by its colours: a training in grey, or one that changes colours at random, "
+    "learns the face all the same. A photo in which no face is found has the pattern stretched over the whole of it, "
+    "and no more."
 )
 LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
 """By the frame: what it is not expected to do."""
