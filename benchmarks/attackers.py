@@ -144,7 +144,7 @@ def scrub(how: str, crowd: Path, protected: Path, out: Path, bank: str) -> None:
 
 
 def detect(faces: Path, bank: str) -> None:
-    """Half of the makers' photos protected with random keys; of the 38 others each photo both ways."""
+    """Of 120 people and of the 38 others each photo both ways, with other keys."""
     choice = choose("person", bank)
     spec = DatasetSpec(
         source=f"folder:{faces}", image_size=SIZE, trip=TRIPS["face"], classes=("id0*", "id10?", "id11?")
