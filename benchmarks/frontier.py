@@ -61,18 +61,24 @@ def measured(path: Path, shared: Path) -> Point:
 def plot(points: list[Point], out: Path) -> None:
     chart = Figure(figsize=(7, 4.6), layout="constrained")
     axes = chart.add_subplot()
-    for point in points:
+    for number, point in enumerate(points):
         of = point.accuracy
         error = [[100 * (of["mean"] - of["low"])], [100 * (of["high"] - of["mean"])]]
         axes.errorbar(point.flip, 100 * of["mean"], error, fmt="o", color="#0072B2", capsize=2, linewidth=0.8)
-        axes.annotate(point.name, (point.flip, 100 * of["mean"]), (4, 4), textcoords="offset points", fontsize=7)
+        above = 5 + 9 * (number % 2)  # Neighbours' names would lie upon each other.
+        axes.annotate(point.name, (point.flip, 100 * of["mean"]), (4, above), textcoords="offset points", fontsize=7)
     for flip, wanted, name in TARGETS:
         axes.plot(flip, 100 * wanted, "*", color="#D55E00")
         axes.annotate(name, (flip, 100 * wanted), (4, -9), textcoords="offset points", fontsize=7, color="#D55E00")
     control = points[0].row["unprotected"]["final"]["mean"]
     axes.axhline(100 * control, color="#777777", linewidth=0.8)
     axes.annotate("nobody protected", (0, 100 * control), (2, -9), textcoords="offset points", fontsize=7)
-    axes.set(xlabel="FLIP on the face", ylabel="protected people named rightly (%)", xlim=(0, None), ylim=(0, 100))
+    axes.set(
+        xlabel="FLIP on the face",
+        ylabel="protected people named rightly (%)",
+        xlim=(0, 1.15 * points[-1].flip),
+        ylim=(0, 100),
+    )
     axes.grid(color="#DDDDDD", linewidth=0.6)
     chart.savefig(out, dpi=130)
 

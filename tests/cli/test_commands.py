@@ -176,8 +176,11 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_exits_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
-    for i in range(200):
-        make_photo(tmp_path / "in" / f"{i}.png")
+    # Large enough to last for many seconds, however late a busy machine looks.
+    (tmp_path / "in").mkdir()
+    Image.effect_noise((1200, 900), 60).convert("RGB").save(tmp_path / "in" / "0.png")
+    for i in range(1, 200):
+        (tmp_path / "in" / f"{i}.png").hardlink_to(tmp_path / "in" / "0.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person", "-j", "1"],
         cwd=tmp_path,
