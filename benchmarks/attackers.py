@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
-from unlearn_cli.evaluation.people import person_key, protect_people
+from unlearn_cli.evaluation.people import person_key, protect_folders
 from unlearn_cli.faces import find_faces
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.noise import Pattern
@@ -153,7 +153,7 @@ def detect(faces: Path, bank: str) -> None:
     def both(of: DatasetSpec, seed: int, out: Path) -> ImageSet:
         clean = load_dataset(of, "all")
         people = {name: Protection.of(choice, "person", key=person_key(name, seed)) for name in clean.classes}
-        tree = protect_people(faces, people, out)
+        tree = protect_folders(faces, people, out)
         laid = load_dataset(DatasetSpec(**{**vars(of), "source": f"folder:{tree}"}), "all")
         images = torch.cat([clean.images, laid.images])
         labels = torch.arange(2).repeat_interleave(len(clean))

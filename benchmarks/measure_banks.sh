@@ -29,7 +29,7 @@ point() { # bank [options...]: one point of the frontier, which is no part of a 
 
 for step in ${*:-cifar10 people low trips victims random keys one-key frames frontier attackers dilution things}; do
   case $step in
-    cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 ;;
+    cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 --random-control ;;
     people) for bank in person person-high; do measure people $bank $few; done ;;
     low) measure people person-low $many ;;
     trips)
@@ -38,7 +38,7 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       measure people person-high $few --seeds 1 --image-size 32
       ;;
     victims) measure people person-high $few --seeds 1 --model vgg11-w16 ;;
-    random) measure people person-high $some --random-control ;;
+    random) for bank in person-low person person-high; do measure people $bank $some --random-control; done ;;
     keys) # 30 people each time, five at a time: 60 keys in twelve trainings
       for seed in 1 2; do
         unlearn evaluate --bank person-high $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed -o $out/keys$seed
@@ -83,12 +83,11 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
     things)
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
       measure things photos-10 --clean "$things" --protected build/things --image-size 64 --trip social --views 3 \
-        --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 3
-      # The control: random noise within the same bound.
-      unlearn generate --dataset "folder:$things" --image-size 64 --method random -o build/random.safetensors --overwrite
-      unlearn protect "$things" --class-from-folders --bank build/random.safetensors -o build/things-random
-      unlearn evaluate --clean "$things" --protected build/things-random --image-size 64 --trip social --views 3 \
-        --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 1 -o $out/things
+        --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 3 --random-control
+      for defence in gray color-jitter; do
+        measure things photos-10 --clean "$things" --protected build/things --image-size 64 --trip social --views 3 \
+          --scale cpu --epochs 30 --batch-size 32 --precision bf16 --seeds 1 --defence $defence
+      done
       ;;
   esac
 done

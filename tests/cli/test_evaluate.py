@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests import standins
 from tests.cli.conftest import Run
@@ -93,6 +95,23 @@ def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
     assert run("evaluate", *trees, "-o", "other").exit_code == 1
 
 
+@pytest.mark.usefixtures("lsp")
+def test_random_noise_is_laid_on_photos_as_protect_laid_the_banks(run: Run) -> None:
+    done = run("protect", "album", "--class-from-folders", "--bank", "lsp.safetensors", "-o", "done")
+    assert done.exit_code == 0, done.stderr
+    trees = ("--clean", "album", "--protected", "done", "--bank", "lsp.safetensors", *ALBUM[2:])
+    done = run("evaluate", *trees, "--random-control", "--record")
+    assert done.exit_code == 0, done.stderr
+    (tree,) = Path("unlearn-evaluation/protected").iterdir()
+    for photo in sorted(Path("album").rglob("*.png")):
+        with Image.open(photo) as original, Image.open(tree / photo.relative_to("album")) as copy:
+            change = np.asarray(copy, int) - np.asarray(original, int)
+        assert 4 < np.abs(change).max() <= 8, photo
+    assert report()["rows"][-1]["name"] == "random noise"
+    (result,) = read_card(Path("lsp.safetensors"))["results"]
+    assert result["random"]["final"] == report()["rows"][-1]["final"]["mean"]
+
+
 def test_recipes_are_listed(run: Run) -> None:
     done = run("evaluate", "--list-recipes")
     assert done.exit_code == 0
@@ -177,6 +196,7 @@ def test_people_are_verified(run: Run, shared: Path) -> None:
         (["--bank", "person", "--model", "resnet9000", *ALBUM], 2, "no model 'resnet9000'"),
         (["--recipe", "figure1", "--model", "vgg11"], 2, "it takes no --model"),
         (["--recipe", "figure1", "--dataset", "svhn"], 2, "A recipe names its dataset"),
+        (["--clean", "album", "--protected", "album", "--random-control", *ALBUM[2:]], 2, "--bank names the bank"),
         (["--clean", "album", "--protected", "album", "--dataset", "svhn"], 2, "it takes no --dataset"),
         (["--clean", "gone", "--protected", "album", "--image-size", "16"], 1, "gone is no folder"),
         (["--bank", "person", "--trigger", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),

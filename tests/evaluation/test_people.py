@@ -13,7 +13,7 @@ import torch
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.cell import Cell, Images, Library
-from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_people
+from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.scenario import build, choose_protected
 from unlearn_cli.photos.protection import Protection
@@ -43,11 +43,11 @@ def protections(names: list[str]) -> dict[str, Protection]:
 def test_each_gets_a_pattern_of_their_own_and_the_tree_is_made_once(crowd: Path, tmp_path: Path) -> None:
     names = find_people(crowd, ["id00[01]"])
     assert names == ["id000", "id001"]
-    tree = protect_people(crowd, protections(names), tmp_path / "out")
+    tree = protect_folders(crowd, protections(names), tmp_path / "out")
     assert {path.name for path in tree.iterdir() if path.is_dir()} == {"id000", "id001"}
     stamps = {path: path.stat().st_mtime_ns for path in tree.rglob("*.jpg")}
     assert len(stamps) == 20
-    assert protect_people(crowd, protections(names), tmp_path / "out") == tree
+    assert protect_folders(crowd, protections(names), tmp_path / "out") == tree
     assert stamps == {path: path.stat().st_mtime_ns for path in tree.rglob("*.jpg")}
     one, other = (protections(names)[name].pattern.noise.astype(float).ravel() for name in names)
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.6
@@ -56,14 +56,14 @@ def test_each_gets_a_pattern_of_their_own_and_the_tree_is_made_once(crowd: Path,
 def test_a_photo_that_cannot_be_protected_is_told(crowd: Path, tmp_path: Path) -> None:
     (crowd / "id000" / "zzz.jpg").write_bytes(b"no photo")
     with pytest.raises(WorkError, match="zzz"):
-        protect_people(crowd, protections(["id000"]), tmp_path / "out")
+        protect_folders(crowd, protections(["id000"]), tmp_path / "out")
     with pytest.raises(UsageError, match="Nobody"):
         find_people(crowd, ["id9*"])
 
 
 def test_only_the_protected_people_of_a_turn_come_from_the_tree(crowd: Path, tmp_path: Path) -> None:
     names = ["id000", "id001", "id002", "id003"]
-    tree = protect_people(crowd, protections(names), tmp_path / "out")
+    tree = protect_folders(crowd, protections(names), tmp_path / "out")
     spec = DatasetSpec(source=f"folder:{crowd}", image_size=24, trip=TRIPS["face"], views=2)
     cell = Cell(images=Images(spec=spec), protected_tree=tree, protect_classes=tuple(names))
     planned = in_turns([Planned(cell=cell, labels={"noise": "person"})], names, 3)

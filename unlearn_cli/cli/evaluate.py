@@ -24,7 +24,7 @@ ON_PEOPLE = (
     "image_size", "pairs", "record", "poison_rate", "model", "batch_size", "learning_rate", "augment", "defence",
     "classes", "random_control",
 )  # fmt: skip
-OF_TREE = ("clean", "protected", "bank", "record")
+OF_TREE = ("clean", "protected", "bank", "record", "random_control")
 ON_FOLDERS = (
     "image_size", "crop", "classes", "first_classes", "map_file", "pairs", "protect_classes", "poison_rate", "keep",
     "model", "batch_size", "learning_rate", "augment", "defence", "trip", "views",
@@ -175,8 +175,10 @@ def evaluate(
         refuse_given(context, "--protected brings its photos", allowed=(*RUNNING, *ON_FOLDERS, *OF_TREE))
     if identities is not None:
         refuse_given(context, "--identities brings its photos", allowed=(*RUNNING, *ON_PEOPLE))
-    if protected is not None and record != (bank is not None):
-        raise UsageError("With --protected, --bank names the bank that it was made with, for --record: give both.")
+    if protected is not None and (record or random_control) != (bank is not None):
+        raise UsageError(
+            "With --protected, --bank names the bank that it was made with, for --record and --random-control."
+        )
     if record and bank is None:
         raise UsageError("--record writes into the card beside a bank: name the --bank.")
     from unlearn_cli.cli import planning
@@ -243,7 +245,8 @@ def evaluate(
     elif protected is None and bank is not None:
         planned, about = planning.plan_bank(bank, form, victims, spec, train_size, change)
     else:
-        planned, about = planning.plan_tree(Path(str(protected)), victims, spec, train_size, change)
+        copies = planning.Copies(clean=Path(str(clean)), protected=Path(str(protected)), bank=bank)
+        planned, about = planning.plan_copies(copies, victims, spec, train_size, output, workers, change)
     from unlearn_cli.cli import evaluation
     from unlearn_cli.evaluation.recipe import chosen_cells
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from unlearn_cli.cli.console import command_line
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
-from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_people, random_choice
+from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.victims.datasets import DatasetSpec
+from unlearn_cli.victims.folders import list_classes
 from unlearn_cli.victims.train import TrainingSettings
 from unlearn_cli.victims.workers import Workers
 
@@ -106,14 +107,35 @@ def plan_bank(
     return victims.cells(cell, name, replace(cell, noise=NoisePlan(settings=drawn))), victims.about(what)
 
 
-def plan_tree(
-    protected: Path, victims: Victims, spec: DatasetSpec, train_size: int | None, change: Callable[[Cell], Cell]
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """Photos that were protected already."""
+
+    clean: Path
+    protected: Path
+    bank: str | None
+    """What they were protected with, their classes named by their folders; needed for random noise instead of it."""
+
+
+def plan_copies(
+    of: Copies,
+    victims: Victims,
+    spec: DatasetSpec,
+    train_size: int | None,
+    output: Path,
+    workers: Workers,
+    change: Callable[[Cell], Cell],
 ) -> Plan:
-    """A folder of photos that were protected already."""
+    """A folder of photos that were protected already; with random noise they are protected now, as the bank would."""
     images = _images(spec, victims.scale, train_size)
-    cell = change(Cell(images=images, protected_tree=protected, training=victims.settings(victims.scale.epochs or 60)))
-    what = f"What a victim learns from images protected by the photos in {protected}"
-    return victims.cells(cell, protected.name), victims.about(what)
+    cell = Cell(images=images, protected_tree=of.protected, training=victims.settings(victims.scale.epochs or 60))
+    random = cell
+    if victims.random:
+        choices = {name: random_choice(choose(name, of.bank)) for name in list_classes(of.clean)}
+        protections = {name: Protection.of(choice, name) for name, choice in choices.items()}
+        random = replace(cell, protected_tree=_made_once(of.clean, protections, output, workers))
+    what = f"What a victim learns from images protected by the photos in {of.protected}"
+    return victims.cells(change(cell), of.protected.name, change(random)), victims.about(what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +169,7 @@ def plan_people(
         for turn, name in enumerate(names):
             key = person_key("" if of.one_key else name, of.key_seed)
             protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
-        if workers.rank > 0:
-            workers.wait()  # until the first has made it
-        made = protect_people(of.root, protections, output)
-        if workers.rank == 0:
-            workers.wait()
-        return made
+        return _made_once(of.root, protections, output, workers)
 
     cell = Cell(
         images=Images(spec=spec),
@@ -166,6 +183,16 @@ def plan_people(
     noise += ", one key for all" if of.one_key else ""
     planned = in_turns(victims.cells(change(cell), noise, change(random)), names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
+
+
+def _made_once(root: Path, protections: Mapping[str, Protection], output: Path, workers: Workers) -> Path:
+    """A tree of protected photos, which the first of several workers makes."""
+    if workers.rank > 0:
+        workers.wait()
+    made = protect_folders(root, protections, output)
+    if workers.rank == 0:
+        workers.wait()
+    return made
 
 
 def _images(spec: DatasetSpec, scale: Scale, train_size: int | None) -> Images:

@@ -53,12 +53,13 @@ def random_choice(choice: Choice) -> Choice:
     return replace(choice, bank=replace(choice.bank, noise=drawn))
 
 
-def protect_people(root: Path, protections: Mapping[str, Protection], output: Path) -> Path:
-    """Protect each person's folder below ``root``; returns the tree of the copies, which is made only once.
+def protect_folders(root: Path, protections: Mapping[str, Protection], output: Path) -> Path:
+    """Protect each of these folders below ``root``; returns the tree of the copies, which is made only once.
 
     Raises ``WorkError`` where a photo could not be protected.
     """
-    what = "\n".join(f"{name} {of.fingerprint} {of.pattern.epsilon}" for name, of in sorted(protections.items()))
+    each = [f"{name} {of.fingerprint} {of.pattern.epsilon}" for name, of in sorted(protections.items())]
+    what = "\n".join([str(root.absolute()), *each])
     tree = output / "protected" / hashlib.sha256(what.encode()).hexdigest()[:HASH_LETTERS]
     for name, protection in protections.items():
         todo = plan([root / name], Where(output=tree / name))
