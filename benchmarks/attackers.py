@@ -1,8 +1,8 @@
 """What an attacker who knows how `unlearn` works does to protected photos: makes trees for `unlearn evaluate`.
 
-    python benchmarks/attackers.py scrub span CROWD PROTECTED OUT --bank person
+    python benchmarks/attackers.py scrub span CROWD PROTECTED OUT --bank person-high
     unlearn evaluate --clean OUT/clean --protected OUT/protected --trip face --protect-classes 'id12?,id13[0-2]' ...
-    python benchmarks/attackers.py detector FACES --bank person
+    python benchmarks/attackers.py detector FACES --bank person-high
 
 CROWD is a folder for each person; PROTECTED one that `unlearn evaluate --identities` made, with its first keys. Every
 attacker finds the face in each photo as protect does, and cleans everybody's photos, for they do not know who is
@@ -177,7 +177,7 @@ def main() -> None:
     other = kinds.add_parser("detector")
     other.add_argument("faces", type=Path)
     for each in (one, other):
-        each.add_argument("--bank", default="person")
+        each.add_argument("--bank", default="person-high")
     args = parser.parse_args()
     if args.kind == "scrub":
         scrub(args.how, args.crowd, args.protected, args.out, args.bank)

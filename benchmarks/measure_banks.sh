@@ -17,6 +17,7 @@ many="$people --groups-of 13 --seeds 1" # fewer trainings, more at a time
 some="--identities $faces $crowd --protect id12?,id13?,id14[0-5] --groups-of 13 --seeds 1" # fewer still, for attackers
 ten="--protect id12[5-9],id13[5-9] --groups-of 5 --seeds 1"
 twenty="--protect id12?,id13? --groups-of 5 --seeds 1"
+thirteen='id12?,id13[0-2]'
 
 set -f # the patterns are for unlearn, not for the shell
 measure() { # output bank options...
@@ -27,7 +28,14 @@ point() { # bank [options...]: one point of the frontier, which is no part of a 
   mkdir -p $out/frontier && cp $out/people/report.json "$out/frontier/$(basename "$1" .safetensors)${3:+-$3}.json"
 }
 
-for step in ${*:-cifar10 people low trips victims random keys one-key frames frontier attackers dilution things}; do
+crowd_alone() { # the 62 in a folder of their own, for what takes no --classes
+  mkdir -p build/crowd
+  ln -sfn $(set +f && realpath "$faces"/id1[2-5]? "$faces"/id0[01]? "$faces"/id02[0-3]) build/crowd/
+}
+tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only one there
+
+steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed things visible'
+for step in ${*:-$steps}; do # and frozen, which needs packages of its own
   case $step in
     cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 --random-control ;;
     people) for bank in person person-high; do measure people $bank $few; done ;;
@@ -39,9 +47,11 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       ;;
     victims) measure people person-high $few --seeds 1 --model vgg11-w16 ;;
     random) for bank in person-low person person-high; do measure people $bank $some --random-control; done ;;
-    keys) # 30 people each time, five at a time: 60 keys in twelve trainings
+    keys) # 30 people each time, five at a time: 60 keys in twelve trainings; and the few who are known with any
       for seed in 1 2; do
-        unlearn evaluate --bank person-high $few --protect 'id12?,id13?,id14?' --seeds 1 --key-seed $seed -o $out/keys$seed
+        for whom in 'id12?,id13?,id14?' 'id15[5-7]'; do
+          unlearn evaluate --bank person-high $few --protect "$whom" --seeds 1 --key-seed $seed -o $out/keys$seed
+        done
       done
       ;;
     one-key) # of twenty people, and of the ten among them who are named most with another
@@ -70,15 +80,31 @@ for step in ${*:-cifar10 people low trips victims random keys one-key frames fro
       ;;
     attackers)
       unlearn evaluate --bank person-high $some --defence none,jpeg:30,blur,color-jitter -o $out/attackers
-      unlearn evaluate --bank person-high $many --defence gray -o $out/attackers
-      unlearn evaluate --bank person-high $some --protect 'id12?,id13[0-2]' --defence adversarial:8 --epochs 10 \
+      unlearn evaluate --bank person-high $many --defence gray -o $out/gray
+      unlearn evaluate --bank person-high $some --protect "$thirteen" --defence adversarial:8 --epochs 10 \
         -o $out/adversarial
       ;;
     dilution)
       for rate in 0.95 0.8; do
         unlearn evaluate --bank person-high $some --poison-rate $rate -o $out/attackers
       done
-      unlearn evaluate --bank person-high $some --protect 'id12?,id13[0-2]' --poison-rate 0.99 -o $out/attackers
+      unlearn evaluate --bank person-high $some --protect "$thirteen" --poison-rate 0.99 -o $out/attackers
+      ;;
+    scrubbed) # cleaned by those who know the bank, the key, or what everybody looks like; and told from others
+      crowd_alone
+      unlearn evaluate --bank person-high $some --protect "$thirteen" -o $out/thirteen
+      for how in span average key; do
+        python benchmarks/attackers.py scrub $how build/crowd "$(tree_in thirteen)" build/scrub/$how --bank person-high
+        unlearn evaluate --clean build/scrub/$how/clean --protected build/scrub/$how/protected \
+          --protect-classes "$thirteen" --trip face --views 3 --image-size 40 --scale cpu --epochs 20 --batch-size 32 \
+          --precision bf16 -o $out/scrub-$how
+      done
+      python benchmarks/attackers.py detector "$faces" --bank person-high
+      ;;
+    visible) python benchmarks/visible.py "$SHARED" ;;
+    frozen) # after 'attackers': pip install dlib-bin face_recognition_models 'setuptools<80'
+      crowd_alone
+      python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
       ;;
     things)
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
