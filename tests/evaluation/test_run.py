@@ -154,8 +154,9 @@ def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
         spread([cell], tmp_path, CPU, "", jobs=1)
 
 
-def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path) -> None:
+def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'unlearn[ray]'")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise, which waits for all other tests
     cells = cells_of(folder)[:2]
     spread(cells, tmp_path / "ray", CPU, "by ray", jobs=2, engine="ray")
     local = finish(Runner(tmp_path / "here", CPU, command="by ray"), cells)

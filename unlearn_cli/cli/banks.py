@@ -74,12 +74,21 @@ def show_bank(
         out().print(f"Made with: {plain(command)}")
 
 
-def measured(card: dict[str, Any], form: str | None = None) -> list[str]:
-    """What was measured of a bank (or of one form of it), a sentence for each result of its card, the worst first."""
+def measured(card: dict[str, Any]) -> list[str]:
+    """What was measured of a bank, a sentence for each result of its card, the worst first."""
+    return [result["sentence"] for result in _worst_first(card)]
+
+
+def worst(card: dict[str, Any], form: str) -> list[str]:
+    """Of one form's results the worst where nothing is done against the noise, and the worst where something is."""
+    results = [result for result in _worst_first(card) if result.get("form", "class-wise") == form]
+    kinds = {result.get("defence", "none") == "none": result["sentence"] for result in reversed(results)}
+    return [kinds[unhindered] for unhindered in (True, False) if unhindered in kinds]
+
+
+def _worst_first(card: dict[str, Any]) -> list[dict[str, Any]]:
     results = [result for result in card.get("results", []) if "sentence" in result]
-    results = [result for result in results if form in (None, result.get("form", "class-wise"))]
-    results.sort(key=lambda result: float(result.get("protected", {}).get("final", 1)), reverse=True)
-    return [result["sentence"] for result in results]
+    return sorted(results, key=lambda result: float(result.get("protected", {}).get("final", 1)), reverse=True)
 
 
 def _print_provenance(bank: Bank) -> None:
