@@ -79,16 +79,17 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
       ;;
     attackers)
-      unlearn evaluate --bank person-high $some --defence none,jpeg:30,blur,color-jitter -o $out/attackers
-      unlearn evaluate --bank person-high $many --defence gray -o $out/gray
+      measure people person-high $some --defence jpeg:30,blur,color-jitter
+      measure gray person-high $many --defence gray
+      for bank in person person-low; do measure people $bank $some --defence gray,color-jitter; done
       unlearn evaluate --bank person-high $some --protect "$thirteen" --defence adversarial:8 --epochs 10 \
         -o $out/adversarial
       ;;
     dilution)
       for rate in 0.95 0.8; do
-        unlearn evaluate --bank person-high $some --poison-rate $rate -o $out/attackers
+        unlearn evaluate --bank person-high $some --poison-rate $rate -o $out/people
       done
-      unlearn evaluate --bank person-high $some --protect "$thirteen" --poison-rate 0.99 -o $out/attackers
+      unlearn evaluate --bank person-high $some --protect "$thirteen" --poison-rate 0.99 -o $out/people
       ;;
     scrubbed) # cleaned by those who know the bank, the key, or what everybody looks like; and told from others
       crowd_alone

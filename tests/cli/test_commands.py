@@ -51,13 +51,16 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
     assert hashlib.sha256(source.read_bytes()).digest() == before
 
 
-def test_the_worst_is_told_with_and_without_a_defence(tmp_path: Path, unlearn: RunUnlearn) -> None:
+def test_the_best_supported_figure_is_told_and_the_worst_defence(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     bank = make_bank(tmp_path / "mine.safetensors", classes=("cat",))
-    figures = {"better": (0.1, "none"), "usual": (0.2, "none"), "grey": (0.5, "gray"), "jpeg": (0.3, "jpeg:30")}
+    figures = {
+        "better": (0.1, "none", 3), "usual": (0.2, "none", 3), "once": (0.4, "none", 1), "grey": (0.5, "gray", 1),
+        "jpeg": (0.3, "jpeg:30", 1),
+    }  # fmt: skip
     results = [
-        {"sentence": f"Measured: {name}.", "protected": {"final": final}, "defence": defence, "command": name}
-        for name, (final, defence) in figures.items()
+        {"sentence": f"Measured: {name}.", "protected": {"final": final}, "defence": defence, "seeds": seeds}
+        for name, (final, defence, seeds) in figures.items()
     ]
     write_card(bank.path, {"bank_sha256": bank.sha256, "results": results})
     run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors")
@@ -67,7 +70,7 @@ def test_the_worst_is_told_with_and_without_a_defence(tmp_path: Path, unlearn: R
     ]
     shown = unlearn("banks", "show", "mine.safetensors").stdout
     assert [line for line in shown.splitlines() if "Measured" in line] == [
-        "- Measured: grey.", "- Measured: jpeg.", "- Measured: usual.", "- Measured: better."
+        "- Measured: grey.", "- Measured: once.", "- Measured: jpeg.", "- Measured: usual.", "- Measured: better."
     ]  # fmt: skip
 
 
@@ -183,7 +186,9 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
     assert report["command"].startswith("unlearn evaluate --bank album.safetensors")
     card = json.loads((tmp_path / "album.json").read_text())
     (row, _) = report["rows"]
-    assert card["results"][0]["protected"] == {"final": row["final"]["mean"], "peak": row["peak"]["mean"]}
+    protected = card["results"][0]["protected"]
+    assert (protected["final"], protected["peak"]) == (row["final"]["mean"], row["peak"]["mean"])
+    assert protected["final_interval"] == [row["final"]["low"], row["final"]["high"]]
     assert "ends at" in card["results"][0]["sentence"]
     assert card["made"]["stop"] in ("goal reached", "max_iterations reached")
     run = unlearn("protect", "album/day", "--class", "day", "--bank", "album.safetensors")

@@ -58,3 +58,12 @@ def test_what_makes_no_sense_is_one_sentence(crowd: Path, arguments: list[str], 
     done = run("evaluate", *arguments)
     assert done.exit_code == 2
     assert says in done.stderr
+
+
+def test_a_bank_for_faces_is_one_of_people(crowd: Path, tmp_path: Path, run: Run) -> None:
+    small = ("--image-size", "16", "--method", "random", "-o", "mine.safetensors")
+    made = run("generate", "--dataset", "folder:crowd", "--frame", "face", *small)
+    assert made.exit_code == 0, made.stderr
+    done = run("protect", crowd / "id000", "--class", "person", "--bank", "mine.safetensors", "-o", "done")
+    assert done.exit_code == 0, done.stderr
+    assert len(list((tmp_path / "done").iterdir())) == 5

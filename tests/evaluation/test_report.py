@@ -109,8 +109,12 @@ def test_a_card_keeps_the_figures_in_a_sentence() -> None:
     report = make_report(ABOUT, cells, {0: CLEAN, 1: result([[0.3, 0.3], [0.1, 0.1]], [0, 1])})
     (kept,) = recorded(report)
     assert kept["form"] == "sample-wise"
-    assert (kept["protected"], kept["clean"]) == ({"final": 0.1, "peak": 0.3}, {"final": 0.75, "peak": 0.75})
-    assert "ends at 10.0% clean accuracy (peak 30.0%); on the same images unprotected at 75.0%" in kept["sentence"]
+    assert {name: kept["protected"][name] for name in ("final", "peak")} == {"final": 0.1, "peak": 0.3}
+    assert kept["clean"]["final"] == kept["clean"]["peak"] == 0.75
+    low, high = kept["protected"]["final_interval"]
+    assert 0 < low < 0.1 < high < 0.3
+    ends = f"ends at 10.0% ({100 * low:.1f} to {100 * high:.1f}) clean accuracy (peak 30.0%); on the same images "
+    assert f"{ends}unprotected at 75.0%" in kept["sentence"]
     assert "One seed, 2 classes" in kept["sentence"]
 
 
@@ -174,8 +178,8 @@ def test_turns_are_pooled_image_by_image() -> None:
     assert row["unprotected_others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40]
     assert card["protected"]["final"] == row["protected"]["final"]["mean"]
     sentence = card["sentence"]
-    assert (
-        "2 people, 1 at a time protected among 2 classes, names 27.5% of their clean photos rightly (peak 50.0%)"
-        in sentence
-    )
+    assert "2 people, 1 at a time protected among 2 classes, names 27.5% (" in sentence
+    assert ") of their clean photos rightly (peak 50.0%)" in sentence
+    assert card["others"]["final"] == row["others"]["final"]["mean"]
+    assert card["clean_others"]["final"] == row["unprotected_others"]["final"]["mean"]
     assert "and 75.0% where nobody is protected; of the others' 71.2%, and 75.0%. 2 seeds." in sentence

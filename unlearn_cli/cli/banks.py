@@ -79,11 +79,15 @@ def measured(card: dict[str, Any]) -> list[str]:
     return [result["sentence"] for result in _worst_first(card)]
 
 
-def worst(card: dict[str, Any], form: str) -> list[str]:
-    """Of one form's results the worst where nothing is done against the noise, and the worst where something is."""
+def told(card: dict[str, Any], form: str) -> list[str]:
+    """Of one form's results, the one of the most seeds where nothing is done against the noise (of several the worst);
+    and the worst where something is.
+    """
     results = [result for result in _worst_first(card) if result.get("form", "class-wise") == form]
-    kinds = {result.get("defence", "none") == "none": result["sentence"] for result in reversed(results)}
-    return [kinds[unhindered] for unhindered in (True, False) if unhindered in kinds]
+    unhindered = [result for result in results if result.get("defence", "none") == "none"]
+    hindered = [result for result in results if result not in unhindered]
+    first = max(unhindered, key=lambda result: int(result.get("seeds", 1)), default=None)
+    return [result["sentence"] for result in (first, *hindered[:1]) if result is not None]
 
 
 def _worst_first(card: dict[str, Any]) -> list[dict[str, Any]]:

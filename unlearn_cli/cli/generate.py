@@ -43,7 +43,8 @@ def generate(
     ] = None,
     licence: Annotated[str | None, typer.Option(help="The terms of a folder's images, for the provenance.")] = None,
     family: Annotated[
-        str | None, typer.Option(help="One category that all classes are instances of, such as 'person'.")
+        str | None,
+        typer.Option(help="One category that all classes are instances of.  [default: person with --frame face]"),
     ] = None,
     method: Annotated[
         Literal["error-min", "error-max", "random", "lsp", "ar"] | None,
@@ -272,7 +273,9 @@ def generate(
         hidden=not leads,
     )
     if leads:
-        provenance = provenance_of(data, settings, spec.crop, family)
+        provenance = provenance_of(
+            data, settings, spec.crop, family or ("person" if settings.frame == "face" else None)
+        )
         bank_file.save(path, finished, provenance, settings, where, as_json=as_json)
     leave_workers()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.banks import worst
+from unlearn_cli.cli.banks import told
 from unlearn_cli.cli.choices import Faces, Form, Format, KeepMetadata, Strength
 from unlearn_cli.cli.choosing import Choosing, Keyring
 from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
@@ -371,7 +371,7 @@ def _limits(protections: dict[str, Protection]) -> list[str]:
     for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
         card = read_card(protection.bank_path, protection.bank_sha256)
         weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-        figures = worst(card, protection.form) or [_unmeasured(card, protection.form)]
+        figures = told(card, protection.form) or [_unmeasured(card, protection.form)]
         if protection.pattern.epsilon != protection.bank_epsilon:
             figures = [weaker]
         lines += [*figures, *card.get("limits", [])]

@@ -14,6 +14,7 @@ from unlearn_cli.evaluation.cell import hash_of
 from unlearn_cli.evaluation.metrics import Figure, figure
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.run import Result
+from unlearn_cli.victims.trip import SUBSAMPLING_NAME
 
 REPORT_SCHEMA = 2
 LABELS_NOT_SHOWN = ("form", "method")
@@ -107,12 +108,17 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         "trigger": _means([result["trigger"] for result in results]) if first["trigger"] else None,
         "auc": _means([[result["verification"]["auc"]] for result in results])[0] if first["verification"] else None,
         "verification": [result["verification"] for result in results] if first["verification"] else None,
-        "trip": first["cell"].get("images", {}).get("trip"),
+        "trip": _trip(first["cell"]),
         "like": _like(first["cell"]),
         "training": first["cell"]["training"],
         "defence": first["cell"]["defence"],
         "hardware": first["hardware"],
     }
+
+
+def _trip(cell: Mapping[str, Any]) -> dict[str, Any] | None:
+    trip = cell.get("images", {}).get("trip")
+    return {**trip, "subsampling": SUBSAMPLING_NAME} if trip else None
 
 
 def _others_of(protected: list[Result], clean: list[Result]) -> dict[str, Any] | None:
@@ -238,9 +244,10 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         random = next((one for one in report["rows"] if one["labels"] == {**row["labels"], "noise": RANDOM}), None)
         measured = {"clean": clean, "protected": row["protected"] or row}
         measured |= {"random": random["protected"] or random} if random is not None else {}
+        everybody = {**measured, "others": row["others"], "clean_others": row["unprotected_others"]}
         of_noise = (row["noise"] or {}).get("form", "class-wise")
         form = "sample-wise" if row["labels"].get("noise", "").endswith("(sample-wise)") else of_noise
-        short = {name: {key: of[key]["mean"] for key in ("final", "peak")} for name, of in measured.items()}
+        short = {name: _short(of) for name, of in everybody.items() if of is not None}
         found.append(
             {
                 "sentence": _sentence(report, row, measured, form),
@@ -262,6 +269,12 @@ def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _short(accuracies: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {key: accuracies[key] for key in ("final", "peak")}
+    intervals = {f"{key}_interval": [of["low"], of["high"]] for key, of in figures.items()}
+    return {key: of["mean"] for key, of in figures.items()} | intervals
+
+
 def _sentence(
     report: Mapping[str, Any], row: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]], form: str
 ) -> str:
@@ -274,7 +287,7 @@ def _sentence(
     share = "all images protected" if all_protected else f"{row['protected_images']} of them protected"
     return (
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {row['train_images']} "
-        f"images{how} of {report['dataset']['name']}, {share}{_after(row)}, ends at {row['final']['mean']:.1%} clean "
+        f"images{how} of {report['dataset']['name']}, {share}{_after(row)}, ends at {_figure(row['final'])} clean "
         f"accuracy (peak {row['peak']['mean']:.1%}); on the same images unprotected at "
         f"{measured['clean']['final']['mean']:.1%}{_with_random(measured)}. {_seeds(row)}, {classes} classes."
     )
@@ -294,10 +307,14 @@ def _sentence_on_some(
     return (
         f"Measured: {training['model']} trained {training['epochs']} epochs{against} on {of['train_images']} images at "
         f"{of['image_size']} px of {of['name']}{_after(row)}, {whom} protected among {every} classes, names "
-        f"{row['protected']['final']['mean']:.1%} of their clean photos rightly (peak "
+        f"{_figure(row['protected']['final'])} of their clean photos rightly (peak "
         f"{row['protected']['peak']['mean']:.1%}), and {measured['clean']['final']['mean']:.1%} where nobody is "
         f"protected{_with_random(measured)}{others}. {_seeds(row)}."
     )
+
+
+def _figure(of: Mapping[str, Any]) -> str:
+    return f"{of['mean']:.1%} ({100 * of['low']:.1f} to {100 * of['high']:.1f})"
 
 
 def _with_random(measured: Mapping[str, Mapping[str, Any]]) -> str:
@@ -306,7 +323,11 @@ def _with_random(measured: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _after(row: Mapping[str, Any]) -> str:
     trip = row["trip"]
-    return f" after the trip '{trip['name']}' (JPEG {trip['quality']}, crop to the {trip['crop']})" if trip else ""
+    return (
+        f" after the trip '{trip['name']}' (JPEG {trip['quality']} {trip['subsampling']}, crop to the {trip['crop']})"
+        if trip
+        else ""
+    )
 
 
 def _seeds(row: Mapping[str, Any]) -> str:

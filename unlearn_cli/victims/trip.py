@@ -22,6 +22,8 @@ from unlearn_cli.errors import UsageError
 SUBSAMPLING = 2
 """4:2:0 in Pillow's count, which platforms use."""
 
+SUBSAMPLING_NAME = "4:2:0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trip:
