@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the shipped banks and adds the figures to their cards: some eight hours on two cores, for all.
-# docs/results/person.md says which of it was run. Run it from the checkout, with CIFAR-10 in data/ and the faces and
+# Measures the shipped banks and adds the figures to their cards: some ten hours on two cores, for all.
+# docs/results/person.md and photos.md have what came out. Run it from the checkout, with CIFAR-10 in data/ and the faces and
 # photos in ../shared (or SHARED=...). What it did is in build/evaluation, so that it goes on after an interruption.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
@@ -102,7 +102,11 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       done
       python benchmarks/attackers.py detector "$faces" --bank person-high
       ;;
-    visible) python benchmarks/visible.py "$SHARED" ;;
+    visible) # after 'frontier'
+      made=$(set +f && ls build/person-12.safetensors build/person-16.safetensors build/unanchored/*.safetensors)
+      python benchmarks/visible.py "$SHARED" $made
+      python benchmarks/visible.py "$SHARED" $made --sheet build/visible.png
+      ;;
     frozen) # after 'attackers': pip install dlib-bin face_recognition_models 'setuptools<80'
       crowd_alone
       python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"

@@ -3,7 +3,10 @@
 Of each of the 38 people who judge the banks the first photo, with the key that `unlearn evaluate` gives them: as it
 is (250 px) and four times enlarged (a face of some 460 px), beside what JPEG alone does.
 
-usage: python benchmarks/visible.py ../shared [--sheet FILE.png]      (docs/results/person.md has its tables)
+usage: python benchmarks/visible.py ../shared [BANK...] [--sheet FILE.png]      (docs/results/person.md has its tables)
+
+BANK: further ones for the faces, such as those of measure_banks.sh frontier. The sheet has crops at 100 % of photos
+that are enlarged twice. It is of people whose photos are not ours to publish: look at it, and keep it to yourself.
 """
 
 from __future__ import annotations
@@ -89,13 +92,13 @@ def quality_of(before: Image.Image, after: Image.Image) -> Quality:
     return compare(one, other)
 
 
-def sheet(shared: Path, out: Path) -> None:
-    """Crops at 100 %: a row for each of a few people, a column for each way."""
-    names = [name for name in WAYS if "epsilon" not in name and "q90" not in name]
+def sheet(shared: Path, ways: dict[str, Written], out: Path) -> None:
+    """A row for each of a few people, a column for each way."""
+    names = [name for name in ways if "epsilon 2" not in name and "q90" not in name]
     rows = []
     for name, data in list(photos(shared, 2))[:SHOWN]:
         box = box_of(data)
-        crops = [face(data, box), *(face(WAYS[way](data, name), box) for way in names)]
+        crops = [face(data, box), *(face(ways[way](data, name), box) for way in names)]
         rows.append([crop.resize((crops[0].width, crops[0].height)) for crop in crops])
     side = max(crop.width for row in rows for crop in row)
     whole = Image.new("RGB", ((len(names) + 1) * (side + 8), SHOWN * (side + 8) + 20), "white")
@@ -110,14 +113,16 @@ def sheet(shared: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
+    parser.add_argument("banks", nargs="*")
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
+    ways = WAYS | {Path(bank).stem: protected(bank) for bank in args.banks}
     if args.sheet is not None:
-        sheet(args.shared, args.sheet)
+        sheet(args.shared, ways, args.sheet)
         return
     print("| | face at 250 px: FLIP | CIEDE2000 mean, p95 | SSIM | PSNR | enlarged: FLIP | CIEDE2000 mean |")
     print("|---|---|---|---|---|---|---|")
-    for way, written in WAYS.items():
+    for way, written in ways.items():
         cells = []
         for scale in (1, ENLARGED):
             measured = []
