@@ -208,6 +208,8 @@ def test_ctrl_c_exits_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever starts the tests in a shell's background has them ignore it, and every process of theirs with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     out = tmp_path / "in-protected"
     while process.poll() is None and not list(out.glob("*.png")):
