@@ -20,9 +20,6 @@ SETTINGS = NoiseSettings(surrogate="resnet10-w16", max_iterations=8, noise_share
 QUICK = replace(SETTINGS, surrogate_steps=3, batch_size=50)
 """For what holds of any search."""
 
-# Two workers would both make the fixture's search.
-pytestmark = pytest.mark.xdist_group("error_min")
-
 
 @pytest.fixture(scope="module")
 def images(cifar10: Path) -> ImageSet:
