@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the shipped banks and adds the figures to their cards: some ten hours on two cores, for all.
-# docs/results/person.md and photos.md have what came out. Run it from the checkout, with CIFAR-10 in data/ and the faces and
-# photos in ../shared (or SHARED=...). What it did is in build/evaluation, so that it goes on after an interruption.
+# docs/results/person.md and photos.md have what came out. Run it from the checkout, with CIFAR-10 in data/ and the
+# faces and photos in ../shared (or SHARED=...). What it did is in build/evaluation, so that it goes on after an interruption.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
 
@@ -23,6 +23,11 @@ set -f # the patterns are for unlearn, not for the shell
 measure() { # output bank options...
   unlearn evaluate --bank "$2" "${@:3}" -o "$out/$1" --record
 }
+face_bank() { # file options...: another bank for faces, on the makers of the shipped ones
+  mkdir -p build
+  unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --precision bf16 "${@:2}" \
+    -o "$1" --overwrite
+}
 point() { # bank [options...]: one point of the frontier, which is no part of a card
   unlearn evaluate --bank "$1" --identities "$faces" $crowd $ten "${@:2}" -o $out/people
   mkdir -p $out/frontier && cp $out/people/report.json "$out/frontier/$(basename "$1" .safetensors)${3:+-$3}.json"
@@ -34,7 +39,7 @@ crowd_alone() { # the 62 in a folder of their own, for what takes no --classes
 }
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only one there
 
-steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed things visible'
+steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed two-networks things visible'
 for step in ${*:-$steps}; do # and frozen, which needs packages of its own
   case $step in
     cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 --random-control ;;
@@ -71,9 +76,10 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
         point $bank
       done
       for epsilon in 6 4; do point person-high --epsilon $epsilon; done
+      face_bank build/person-0.045.safetensors --preset person --visibility 0.045
+      point build/person-0.045.safetensors
       for epsilon in 12 16; do
-        unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --preset person-high \
-          --precision bf16 --family person --epsilon $epsilon -o build/person-$epsilon.safetensors --overwrite
+        face_bank build/person-$epsilon.safetensors --preset person-high --epsilon $epsilon
         point build/person-$epsilon.safetensors
       done
       python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
@@ -110,6 +116,11 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
     frozen) # after 'attackers': pip install dlib-bin face_recognition_models 'setuptools<80'
       crowd_alone
       python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
+      ;;
+    two-networks) # as surrogate, of the noise for people
+      face_bank build/two.safetensors --preset person-high --surrogate resnet10-w16,vgg11-w16
+      unlearn evaluate --bank build/two.safetensors $few -o $out/people
+      unlearn evaluate --bank build/two.safetensors $few --seeds 1 --model vgg11-w16 -o $out/people
       ;;
     things)
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things

@@ -118,7 +118,7 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
 
 def _trip(cell: Mapping[str, Any]) -> dict[str, Any] | None:
     trip = cell.get("images", {}).get("trip")
-    return {**trip, "subsampling": SUBSAMPLING_NAME} if trip else None
+    return {**trip, "subsampling": SUBSAMPLING_NAME if trip["quality"] else None} if trip else None
 
 
 def _others_of(protected: list[Result], clean: list[Result]) -> dict[str, Any] | None:
@@ -323,11 +323,10 @@ def _with_random(measured: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _after(row: Mapping[str, Any]) -> str:
     trip = row["trip"]
-    return (
-        f" after the trip '{trip['name']}' (JPEG {trip['quality']} {trip['subsampling']}, crop to the {trip['crop']})"
-        if trip
-        else ""
-    )
+    if not trip:
+        return ""
+    encoded = f"JPEG {trip['quality']} {trip['subsampling']}" if trip["quality"] else "no JPEG"
+    return f" after the trip '{trip['name']}' ({encoded}, crop to the {trip['crop']})"
 
 
 def _seeds(row: Mapping[str, Any]) -> str:
