@@ -179,6 +179,7 @@ PERSON: dict[str, Any] = {
     "max_iterations": 60,
     "batch_size": 64,
     "through": "person",
+    "surrogate": "resnet10-w16,vgg11-w16",
 }
 """A bank of patterns for people among many; docs/results/person.md has what was tried beside it."""
 
