@@ -14,7 +14,9 @@ makers="--classes id02[4-9],id0[3-9]?,id10?,id11?"
 set -f # the patterns are for unlearn, not for the shell
 for bank in $banks; do
   if [[ $bank == person* ]]; then
-    unlearn generate $faces $makers --preset "$bank" --precision bf16 -o "pretrained/$bank.safetensors" --overwrite \
+    how="--precision bf16"
+    if [[ $bank == person-low ]]; then how="--family person"; fi # as it was made: in fp32
+    unlearn generate $faces $makers --preset "$bank" $how -o "pretrained/$bank.safetensors" --overwrite \
       --dataset-name 'Labeled Faces in the Wild (deep-funneled), 96 people' --licence 'research use only'
   elif [[ $bank == photos-10 ]]; then
     unlearn generate --dataset "folder:$datasets/imagenette224/train" --image-size 64 --preset photos --precision bf16 \

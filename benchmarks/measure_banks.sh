@@ -39,7 +39,7 @@ crowd_alone() { # the 62 in a folder of their own, for what takes no --classes
 }
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only one there
 
-steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed two-networks things visible'
+steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
 for step in ${*:-$steps}; do # and frozen, which needs packages of its own
   case $step in
     cifar10) measure cifar10 cifar10 --data-dir data --seeds 3 --random-control ;;
@@ -117,10 +117,10 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       crowd_alone
       python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
       ;;
-    two-networks) # as surrogate, of the noise for people
-      face_bank build/two.safetensors --preset person-high --surrogate resnet10-w16,vgg11-w16
-      unlearn evaluate --bank build/two.safetensors $few -o $out/people
-      unlearn evaluate --bank build/two.safetensors $few --seeds 1 --model vgg11-w16 -o $out/people
+    one-network) # as surrogate, which the banks were made with until 2026-11-22 (then in fp32)
+      face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16
+      unlearn evaluate --bank build/one.safetensors $few -o $out/people
+      unlearn evaluate --bank build/one.safetensors $few --seeds 1 --model vgg11-w16 -o $out/people
       ;;
     things)
       unlearn protect "$things" --class-from-folders --bank photos-10 -o build/things
