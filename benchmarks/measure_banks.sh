@@ -50,7 +50,7 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       measure people person-high $some --trip hard
       measure people person-high $few --seeds 1 --image-size 32
       ;;
-    victims) measure people person-high $few --seeds 1 --model vgg11-w16 ;;
+    victims) for bank in person person-high; do measure people $bank $few --seeds 1 --model vgg11-w16; done ;;
     random) for bank in person-low person person-high; do measure people $bank $some --random-control; done ;;
     keys) # 30 people each time, five at a time: 60 keys in twelve trainings; and the few who are known with any
       for seed in 1 2; do
@@ -70,16 +70,17 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       unlearn evaluate --bank person-high --identities build/frames $crowd $twenty -o $out/frames
       unlearn evaluate --bank build/unanchored/whole.safetensors --identities build/frames $crowd $ten -o $out/frames
       ;;
-    frontier)
+    frontier) # docs/results/person.md has these of the banks before, of one network
+      before='--surrogate resnet10-w16'
       python benchmarks/unanchored.py build/unanchored
       for bank in person-low person person-high build/unanchored/whole.safetensors build/unanchored/texture.safetensors; do
         point $bank
       done
       for epsilon in 6 4; do point person-high --epsilon $epsilon; done
-      face_bank build/person-0.045.safetensors --preset person --visibility 0.045
+      face_bank build/person-0.045.safetensors --preset person --visibility 0.045 $before
       point build/person-0.045.safetensors
       for epsilon in 12 16; do
-        face_bank build/person-$epsilon.safetensors --preset person-high --epsilon $epsilon
+        face_bank build/person-$epsilon.safetensors --preset person-high --epsilon $epsilon $before
         point build/person-$epsilon.safetensors
       done
       python benchmarks/frontier.py "$SHARED" $(set +f && echo $out/frontier/*.json) -o docs/results/frontier.png
@@ -118,7 +119,7 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
       ;;
     one-network) # as surrogate, which the banks were made with until 2026-11-22 (then in fp32)
-      face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16
+      face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16 --precision fp32
       unlearn evaluate --bank build/one.safetensors $few -o $out/people
       unlearn evaluate --bank build/one.safetensors $few --seeds 1 --model vgg11-w16 -o $out/people
       ;;

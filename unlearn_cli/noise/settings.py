@@ -195,7 +195,7 @@ PHOTOS: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    # With two networks it is seen more than was asked of it, whatever the visibility (docs/results/person.md).
+    # With two networks it is seen more than was asked of it, at either visibility tried (docs/results/person.md).
     "person-low": {**PERSON, "strength": "low", "visibility": 0.02, "surrogate": "resnet10-w16"},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
     "photos": PHOTOS,
