@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.catalog import choose
-from unlearn_cli.photos import jpeg
+from unlearn_cli.photos.formats import jpeg
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.fit import Patterns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ExifTags import Base
+from PIL import Image, UnidentifiedImageError
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
-from unlearn_cli.photos import jpeg
+from unlearn_cli.photos import formats
 from unlearn_cli.photos.depth import has_deep_colour
-from unlearn_cli.photos.metadata import Keep, Metadata, read_metadata
+from unlearn_cli.photos.formats import exif, heif, jpeg, tiff
+from unlearn_cli.photos.formats.beside import Beside
+from unlearn_cli.photos.metadata import Keep, Metadata, choose
 from unlearn_cli.photos.noise import DEEP, SUPPORTED_MODES
 from unlearn_cli.photos.resample import Workspace
 
@@ -38,7 +38,17 @@ LARGEST_FILE = 2 << 30
 SLOW_SCANS = 2_000_000_000
 """Pixels times scans of a progressive JPEG: a minute's decoding. Cameras and tools write about ten scans."""
 
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+DEFAULT_MEGAPIXELS = 400
+"""What photos are decoded of; today's phones make 200."""
+
+SUSPICIOUS_PIXELS = 100_000_000
+PIXELS_A_BYTE = 200
+"""A picture of more than so many pixels that claims more of them than this for each byte of its file is a bomb: a JPEG
+of nothing but white has 85, photos have 1 to 20."""
+
+TURNED_BY_EXIF = ("JPEG", "MPO", "PNG", "WEBP")
+"""The formats in which viewers obey an EXIF orientation, and Pillow leaves it to us: TIFF it turns by itself. HEIF and
+AVIF have transformations of their own, and what XMP says of the orientation nobody obeys."""
 
 STRIP_ROWS = 256
 
@@ -58,6 +68,8 @@ class Photo:
     """The quantisation tables of a JPEG, which tell its quality."""
     tiff_compression: str | None = None
     lossless_webp: bool = False
+    notes: tuple[str, ...] = ()
+    """What of its file a copy does not have, besides the metadata that is dropped on purpose: whole sentences."""
 
 
 def read_file(path: Path) -> bytes:
@@ -75,60 +87,86 @@ def read_file(path: Path) -> bytes:
 def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None) -> Photo:
     """Decode a photo file's bytes.
 
-    With a workspace the pixels may lie in its memory, until the next photo of this thread.
+    With a workspace the pixels may lie in its memory, until the next photo of this thread. Damage beside the pixels
+    is no reason to fail: what is damaged is left out, and the photo's notes say so.
     Raises ``PhotoSkippedError`` for what is left alone on purpose (animations, several pages,
     depths that Pillow would cut) and ``PhotoError`` for what cannot be read; both say why.
     """
     try:
-        if _is_heif(data):
-            _learn_heif()
-        with Image.open(io.BytesIO(data)) as image:
-            return _decode(image, data, keep, workspace)
+        return _decode(data, data, keep, workspace)
     except (PhotoSkippedError, PhotoError):
         raise
-    except UnidentifiedImageError as error:
-        raise PhotoError("it is no image that can be read, or it is damaged") from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise PhotoError(
-            f"it claims more than {limit} megapixels, as a malicious file would (--max-megapixels raises the limit)"
-        ) from error
     except MemoryError as error:
         raise PhotoError("there is not enough memory to decode it") from error
     except Exception as error:
         # Pillow's decoders raise nearly every built-in exception on damaged files: OSError,
         # SyntaxError, ValueError, struct.error, IndexError, ... No file may end the whole run.
-        raise PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})") from error
+        photo = _decode_bare(data, keep, workspace)
+        if photo is not None:
+            return photo
+        raise _explained(error) from error
 
 
-def _decode(image: Image.Image, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
-    source_format = "JPEG" if image.format == "MPO" else image.format or ""
-    _refuse(image, data)
-    info = dict(image.info)
-    # Before the metadata: asking a PNG for its EXIF decodes it, and swallows what is wrong with it.
-    pixels, mode = _pixels(image, data, workspace)
-    metadata = read_metadata(image, keep)
-    if mode == DEEP and "transparency" in info:
-        raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
-    return Photo(
-        pixels,
-        mode,
-        source_format,
-        metadata,
-        jpeg_tables=getattr(image, "quantization", None) if source_format == "JPEG" else None,
-        tiff_compression=info.get("compression") if source_format == "TIFF" else None,
-        lossless_webp=source_format == "WEBP" and _is_lossless_webp(data),
-    )
+def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo | None:
+    """The photo of a file of which something beside the pixels is damaged; None where the pixels are, too."""
+    try:
+        bare = formats.bare(data)
+        return _decode(bare, data, keep, workspace) if bare is not None else None
+    except (PhotoSkippedError, PhotoError):
+        raise
+    except Exception:  # As above; what the first attempt said is told.
+        return None
+
+
+def _explained(error: Exception) -> PhotoError:
+    if isinstance(error, UnidentifiedImageError):
+        return PhotoError("it is no image that can be read, or it is damaged")
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return PhotoError(f"it has more than {limit} megapixels (--max-megapixels raises the limit)")
+    return PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})")
+
+
+def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
+    """Decode a picture that is all of a file or, of a damaged one, what decides its pixels."""
+    if tiff.is_tiff(data) and (reason := tiff.refusal(exif.read(data))) is not None:
+        raise PhotoSkippedError(reason)
+    if heif.is_heif(data):
+        _learn_heif()
+        picture = heif.readable(data)
+    with Image.open(io.BytesIO(picture)) as image:
+        _refuse(image, data)
+        info = dict(image.info)
+        found = formats.read(image, data)
+        pixels, mode = _pixels(image, picture, found, workspace)
+        if mode == DEEP and "transparency" in info:
+            raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
+        is_jpeg = image.format in ("JPEG", "MPO")
+        return Photo(
+            pixels,
+            mode,
+            "JPEG" if is_jpeg else image.format or "",
+            choose(found, keep, info.get("dpi")),
+            jpeg_tables=getattr(image, "quantization", None) if is_jpeg else None,
+            tiff_compression=info.get("compression") if image.format == "TIFF" else None,
+            lossless_webp=image.format == "WEBP" and _is_lossless_webp(data),
+            notes=found.notes,
+        )
 
 
 def _refuse(image: Image.Image, data: bytes) -> None:
     """Raise for what is left alone before it is decoded."""
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1 and image.format not in ("MPO", "HEIF"):  # of these the first, or the main one, is the photo
-        what = "pages" if image.format == "TIFF" else "frames"
+        what = {"TIFF": "pages", "PSD": "layers"}.get(image.format or "", "frames")
         raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
     if has_deep_colour(image, data):
         raise PhotoSkippedError("it has more than 8 bits a colour, which would be cut to 8")
+    pixels = image.width * image.height
+    if pixels > SUSPICIOUS_PIXELS and pixels > PIXELS_A_BYTE * len(data):
+        raise PhotoError(
+            f"it claims {pixels // 1_000_000} megapixels in only {len(data) // 1000:,} kB, as a malicious file would"
+        )
     if max(image.size) > LARGEST_SIDE:
         raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, which no photo is")
     if "progressive" in image.info:
@@ -137,18 +175,31 @@ def _refuse(image: Image.Image, data: bytes) -> None:
             raise PhotoError(f"it is a JPEG of {scans} scans, which would take minutes to decode")
 
 
-def _pixels(image: Image.Image, data: bytes, workspace: Workspace | None) -> tuple[NDArray[Any], str]:
+def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace | None) -> tuple[NDArray[Any], str]:
     """The upright pixels of an opened image, and their mode."""
+    orientation = found.exif.orientation if found.exif and image.format in TURNED_BY_EXIF else 1
     if image.format in ("JPEG", "MPO"):
         plain = jpeg.decode(data, image.mode, *image.size, workspace)
         if plain is not None:
-            return _turned(plain, _orientation(image), workspace), image.mode
+            return _turned(plain, orientation, workspace), image.mode
+    image.info.pop("xmp", None)  # Where there is no other orientation, Pillow turns a TIFF as its XMP says.
     image.load()
-    upright = _with_plain_mode(_upright(image))
-    mode = DEEP if upright.mode in DEEP_MODES else upright.mode
+    if image.format == "TIFF" and image.mode == "P" and (palette := tiff.small_palette(found.exif)):
+        image.putpalette(palette)
+    plain_image = _with_plain_mode(image, data)
+    mode = DEEP if plain_image.mode in DEEP_MODES else plain_image.mode
     if mode not in SUPPORTED_MODES:
         raise PhotoSkippedError(UNSUPPORTED.get(mode, f"its pixel mode {mode} is not supported"))
-    return _to_array(upright), mode
+    pixels = _to_array(plain_image)
+    if image.format == "TIFF":
+        if tiff.is_inverted(found.exif):
+            np.invert(pixels, out=pixels)
+        turned = found.exif is not None and found.exif.orientation != 1
+        if not turned and tiff.looks_otherwise(data, pixels, mode):
+            raise PhotoSkippedError("two readers see different pictures in it; save it anew in a usual kind of TIFF")
+    elif image.format == "AVIF":
+        pixels = heif.properties(data).applied(pixels)
+    return _turned(pixels, orientation), mode
 
 
 def _to_array(image: Image.Image) -> NDArray[Any]:
@@ -163,19 +214,11 @@ def _to_array(image: Image.Image) -> NDArray[Any]:
     return pixels
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; damaged EXIF asks for nothing."""
-    try:
-        return int(image.getexif().get(Base.Orientation, 1))
-    except Exception:  # Whatever Pillow's EXIF parser raises on damage, the pixels are good.
-        return 1
-
-
-def _turned(pixels: NDArray[np.uint8], orientation: int, workspace: Workspace | None) -> NDArray[np.uint8]:
+def _turned(pixels: NDArray[Any], orientation: int, workspace: Workspace | None = None) -> NDArray[Any]:
     """Pixels as an EXIF orientation (Exif 2.3, table 6) asks for them to be shown."""
-    if orientation not in range(2, 9):
+    if orientation == 1:
         return pixels
-    size, bands = pixels.size, pixels.shape[2:]
+    size, dtype, bands = pixels.nbytes, pixels.dtype, pixels.shape[2:]
     if bands:  # Whole pixels are moved twice as fast as their bytes one by one.
         pixels = pixels.view(f"V{bands[0]}")[..., 0]
     if orientation in (5, 6, 7, 8):
@@ -186,17 +229,10 @@ def _turned(pixels: NDArray[np.uint8], orientation: int, workspace: Workspace | 
         pixels = pixels[:, ::-1]
     turned = workspace.buffer(size, "turned") if workspace else np.empty(size, np.uint8)
     turned.view(pixels.dtype).reshape(pixels.shape)[...] = pixels
-    return turned.reshape(*pixels.shape, *bands)
+    return turned.view(dtype).reshape(*pixels.shape, *bands)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image, turned as its orientation asks; itself, since a copy would take as much memory again."""
-    with contextlib.suppress(Exception):  # As above.
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
-
-
-def _with_plain_mode(image: Image.Image) -> Image.Image:
+def _with_plain_mode(image: Image.Image, data: bytes) -> Image.Image:
     """Palettes become colours, and a transparent colour becomes an alpha channel.
 
     A colour that noise has changed would no longer be the one that a file calls transparent.
@@ -204,6 +240,9 @@ def _with_plain_mode(image: Image.Image) -> Image.Image:
     transparent = "transparency" in image.info
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
+    if transparent and image.mode == "L" and image.format == "PNG" and data[24] < 8:
+        # The transparent grey is told in the file's depth, and the pixels are brought to 8 bits.
+        image.info["transparency"] *= 255 // ((1 << data[24]) - 1)
     if transparent and image.mode in ("RGB", "L"):
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
     if image.mode in ("RGBX", "YCbCr"):
@@ -220,10 +259,6 @@ def _is_lossless_webp(data: bytes) -> bool:
         size = int.from_bytes(data[position + 4 : position + 8], "little")
         position += 8 + size + size % 2
     return False
-
-
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and b"avif" not in data[8:64]
 
 
 def _learn_heif() -> None:

@@ -1,10 +1,12 @@
-"""Telling colour of more than 8 bits, which Pillow, having no mode for it, would cut to 8 unseen."""
+"""Telling colours and greys of more than 8 bits, which Pillow, having no mode for them, would cut to 8 unseen."""
 
 from __future__ import annotations
 
 import re
 
 from PIL import Image
+
+from unlearn_cli.photos.formats import heif
 
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "LA")
 HEAD = 1 << 16
@@ -13,14 +15,14 @@ HEAD = 1 << 16
 
 def has_deep_colour(image: Image.Image, data: bytes) -> bool:
     """Whether an opened, not yet loaded image has more than 8 bits a colour in its file, whose bytes are ``data``."""
+    if image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8)) > 8
+    if image.format == "AVIF":
+        return heif.properties(data).bits > 8
     if image.mode not in COLOUR_MODES:
         return False
     if image.format == "JPEG2000":
         return _jpeg2000_bits(data[:HEAD]) > 8
-    if image.format == "HEIF":
-        return int(image.info.get("bit_depth", 8)) > 8
-    if image.format == "AVIF":
-        return _avif_is_deep(data[:HEAD])
     # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
     # Portable pixmaps tell their largest value instead.
     arguments = [str(tile.args) for tile in getattr(image, "tile", ())]
@@ -38,9 +40,3 @@ def _jpeg2000_bits(head: bytes) -> int:
     count = int.from_bytes(head[start + 40 : start + 42], "big")
     depths = head[start + 42 : start + 42 + 3 * count : 3]
     return max(((depth & 0x7F) + 1 for depth in depths), default=0)
-
-
-def _avif_is_deep(head: bytes) -> bool:
-    """The high_bitdepth flag of the first av1C box (AV1 in ISOBMFF, 2.3)."""
-    start = head.find(b"av1C")
-    return start >= 0 and len(head) > start + 6 and bool(head[start + 6] & 0x40)

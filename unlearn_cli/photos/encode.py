@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError
-from unlearn_cli.photos import jpeg
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.metadata import Keep
-from unlearn_cli.photos.noise import DEEP
+from unlearn_cli.photos.formats import bmp, exif, heif, jpeg, png, tiff
+from unlearn_cli.photos.metadata import Keep, Metadata
+from unlearn_cli.photos.noise import DEEP, GREY_MODES
 
 JPEG_QUALITY = 95
 JPEG_SUBSAMPLING = "444"
@@ -31,7 +32,7 @@ HOLDS = {
     "WEBP": ("RGB", "RGBA"),
     "TIFF": ("RGB", "RGBA", "L", "LA", "CMYK", DEEP),
     "BMP": ("RGB", "L"),
-    "AVIF": ("RGB", "RGBA"),
+    "AVIF": ("RGB", "RGBA", "L"),
 }
 """The modes that each format gives back as they were written."""
 
@@ -47,7 +48,12 @@ SUFFIXES = {
 
 LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP")
 
-LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
+LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits", "lzma", "zstd")
+LOSSY_TIFF = "jpeg"
+"""The compressions of TIFF that are kept; any other becomes deflate."""
+
+HDR_HOLDS = ("PNG", "AVIF")
+"""The formats that can say that a picture is HDR."""
 
 LONGEST_WEBP = 16383
 
@@ -79,8 +85,16 @@ WRITING = Writing()
 def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
     """The format to write a photo in: the wanted one, or its own, or what holds it.
 
-    Raises ``PhotoSkippedError`` when no format that we write holds its mode.
+    Raises ``PhotoSkippedError`` when no format that we write holds its mode, or says that it is HDR.
     """
+    target = _output_format(photo, wanted)
+    hdr = photo.metadata.colour.hdr
+    if hdr is not None and target not in HDR_HOLDS:
+        raise PhotoSkippedError(f"it is an HDR picture ({hdr}), and {target} cannot say so: it would look washed out")
+    return target
+
+
+def _output_format(photo: Photo, wanted: FormatChoice) -> str:
     if wanted != "keep":
         target = wanted.upper()
         if photo.mode not in HOLDS[target]:
@@ -97,6 +111,8 @@ def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
 
 def is_lossless(photo: Photo, target: str, quality: int | None = None) -> bool:
     """Whether what is written decodes to the very pixels, so that the bound holds in the file."""
+    if target == "TIFF" and photo.format == "TIFF" and _tiff_compression(photo) == LOSSY_TIFF:
+        return False
     return target in LOSSLESS_FORMATS or (target == "WEBP" and photo.lossless_webp and quality is None)
 
 
@@ -117,17 +133,18 @@ def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
     if target == "WEBP" and max(photo.pixels.shape[:2]) > LONGEST_WEBP:
         raise PhotoError(f"WebP holds at most {LONGEST_WEBP} pixels a side; choose another --format")
     try:
-        if target == "JPEG":
-            quality = _jpeg_quality(photo, writing.quality)
-            data = jpeg.encode(photo.pixels, photo.mode, quality, JPEG_SUBSAMPLING, photo.metadata)
-            if data is not None:
-                return data
-        return _encode_by_pillow(photo, target, writing.quality)
+        grey = photo.mode in GREY_MODES
+        return _with_metadata(_encoded(photo, target, writing.quality), photo.metadata, target, grey=grey)
     except Exception as error:  # As with decoding, encoders raise many kinds (size limits, memory).
         raise PhotoError(f"it cannot be written as {target} ({str(error) or type(error).__name__})") from error
 
 
-def _encode_by_pillow(photo: Photo, target: str, quality: int | None) -> bytes:
+def _encoded(photo: Photo, target: str, quality: int | None) -> bytes:
+    """The bytes of a photo; of its metadata only what Pillow's encoders write as it is."""
+    if target == "JPEG":
+        data = jpeg.encode(photo.pixels, photo.mode, _jpeg_quality(photo, quality), JPEG_SUBSAMPLING)
+        if data is not None:
+            return data
     image = to_image(photo.pixels, photo.mode)
     buffer = io.BytesIO()
     image.save(buffer, target, **_metadata_options(photo, target), **_format_options(photo, target, quality))
@@ -142,24 +159,58 @@ def to_image(pixels: NDArray[Any], mode: str) -> Image.Image:
 def _metadata_options(photo: Photo, target: str) -> dict[str, Any]:
     kept = photo.metadata
     options: dict[str, Any] = {}
-    if kept.icc_profile:
-        options["icc_profile"] = kept.icc_profile
-    if kept.exif and target != "BMP":
-        options["exif"] = kept.exif
-    if kept.dpi and target in ("JPEG", "PNG", "TIFF", "BMP"):
+    if target in ("WEBP", "TIFF", "AVIF") and (profile := _profile(photo, target)):
+        options["icc_profile"] = profile
+    if target in ("WEBP", "AVIF"):
+        options["exif"] = exif.write(kept.exif) if kept.exif else b""
+        options["xmp"] = kept.xmp or b""
+    if kept.dpi and target in ("TIFF", "BMP"):
         options["dpi"] = kept.dpi
-    if kept.xmp and target in ("JPEG", "WEBP", "AVIF"):
-        options["xmp"] = kept.xmp
-    if kept.comment and target == "JPEG":
-        options["comment"] = kept.comment
-    if target == "PNG" and (kept.text or kept.xmp):
-        texts = PngImagePlugin.PngInfo()
-        for key, value in kept.text.items():
-            texts.add_text(key, value)
-        if kept.xmp:
-            texts.add_itxt("XML:com.adobe.xmp", kept.xmp.decode("utf-8", "replace"))
-        options["pnginfo"] = texts
     return options
+
+
+def _profile(photo: Photo, target: str) -> bytes | None:
+    """The colour profile to write; AVIF tells code points by themselves, as its readers expect."""
+    if target == "AVIF" and photo.metadata.colour.primaries is not None:
+        return photo.metadata.icc_profile
+    return photo.metadata.profile(grey=photo.mode in GREY_MODES)
+
+
+def _with_metadata(data: bytes, kept: Metadata, target: str, *, grey: bool) -> bytes:
+    """An encoded photo with the metadata that its encoder did not write."""
+    match target:
+        case "JPEG":
+            return jpeg.with_segments(
+                data,
+                dpi=kept.dpi,
+                block=exif.write(kept.exif) if kept.exif else b"",
+                xmp=kept.xmp,
+                profile=kept.profile(grey=grey),
+                comment=kept.comment,
+            )
+        case "PNG":
+            return png.with_chunks(data, _png_chunks(kept))
+        case "TIFF":
+            return tiff.with_tags(data, kept.exif, kept.xmp)
+        case "AVIF":
+            return heif.with_colour(data, kept.colour)
+        case "BMP" if profile := kept.profile(grey=grey):
+            return bmp.with_profile(data, profile)
+        case _:
+            return data
+
+
+def _png_chunks(kept: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    if kept.icc_profile:
+        yield png.profile_chunk(kept.icc_profile)
+    yield from png.colour_chunks(kept.colour)
+    if kept.dpi:
+        yield png.resolution_chunk(kept.dpi)
+    if kept.exif:
+        yield b"eXIf", exif.write(kept.exif)
+    yield from ((text.kind, text.body) for text in kept.texts)
+    if kept.xmp:
+        yield png.xmp_chunk(kept.xmp)
 
 
 def _format_options(photo: Photo, target: str, quality: int | None) -> dict[str, Any]:
@@ -169,13 +220,23 @@ def _format_options(photo: Photo, target: str, quality: int | None) -> dict[str,
         lossless = is_lossless(photo, target, quality)
         return dict(LOSSLESS_WEBP) if lossless else {"quality": quality or JPEG_QUALITY}
     if target == "TIFF":
-        kept = photo.tiff_compression in LOSSLESS_TIFF
-        return {"compression": photo.tiff_compression if kept else "tiff_adobe_deflate"}
+        compression = _tiff_compression(photo)
+        return {
+            "compression": compression,
+            **({"quality": quality or JPEG_QUALITY} if compression == LOSSY_TIFF else {}),
+        }
     if target == "AVIF":
         return {"quality": quality or JPEG_QUALITY, "subsampling": "4:4:4", "speed": AVIF_SPEED}
     if target == "PNG":
         return {"compress_level": PNG_LEVEL}
     return {}
+
+
+def _tiff_compression(photo: Photo) -> str:
+    """The compression of a TIFF: its own, or deflate, which every reader knows."""
+    own = photo.tiff_compression or ""
+    jpeg_kept = own == LOSSY_TIFF and photo.mode in ("RGB", "L")
+    return own if own in LOSSLESS_TIFF or jpeg_kept else "tiff_adobe_deflate"
 
 
 def _jpeg_quality(photo: Photo, wanted: int | None) -> int:

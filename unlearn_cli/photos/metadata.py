@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from xml.etree import ElementTree as ET
 
-from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import Base
+
+from unlearn_cli.photos.formats import exif
+from unlearn_cli.photos.formats.beside import Beside, Text
+from unlearn_cli.photos.formats.colour import Colour
+from unlearn_cli.photos.formats.exif import Block, Directory
 
 Keep = Literal["safe", "all", "none"]
-"""What to keep: ``none`` is the colour profile alone, ``safe`` also dates, camera, exposure and copyright, ``all``
+"""What to keep: ``none`` is the colour space alone, ``safe`` also dates, camera, exposure and copyright, ``all``
 also the place, serial numbers, descriptions and XMP. Nothing keeps what can hold the unprotected picture."""
+
+COLOUR_MAIN = (Base.WhitePoint, Base.PrimaryChromaticities, Base.TransferFunction)
+COLOUR_DETAIL = (Base.ColorSpace, Base.Gamma)
+INTEROP, ADOBE_RGB = (1, 2), b"R03"
+"""The tags that tell a colour space; with such an interoperability index it is a camera's Adobe RGB (DCF 2.0)."""
 
 SAFE_MAIN = (
     Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright,
+    Base.DateTimeOriginal, Base.DateTimeDigitized, *COLOUR_MAIN,
 )  # fmt: skip
 
 SAFE_DETAIL = (
@@ -29,7 +41,7 @@ SAFE_DETAIL = (
     Base.ApertureValue, Base.BrightnessValue, Base.ExposureBiasValue, Base.MaxApertureValue,
     Base.MeteringMode, Base.LightSource, Base.Flash, Base.FocalLength, Base.ColorSpace,
     Base.ExposureMode, Base.WhiteBalance, Base.DigitalZoomRatio, Base.FocalLengthIn35mmFilm,
-    Base.SceneCaptureType, Base.LensMake, Base.LensModel,
+    Base.SceneCaptureType, Base.LensMake, Base.LensModel, Base.Gamma,
 )  # fmt: skip
 
 ALL_MAIN = (
@@ -37,7 +49,11 @@ ALL_MAIN = (
     Base.XPTitle, Base.XPComment, Base.XPAuthor, Base.XPKeywords, Base.XPSubject,
 )  # fmt: skip
 
-NEVER_DETAIL = (Base.MakerNote, Base.ExifInteroperabilityOffset)
+NEVER_DETAIL = (Base.MakerNote, *exif.POINTERS)
+
+LARGEST_EXIF = 60_000
+LARGEST_XMP = 65_000
+"""Bytes: a JPEG's segment holds 65,533."""
 
 ROOM_FOR_A_PICTURE = 2048
 """A value of more bytes is not kept, whatever its name is."""
@@ -55,74 +71,102 @@ PICTURE_STARTS = re.compile(
 """How pictures begin, as they are, in base64 and in hexadecimal."""
 
 
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+
+XMP_SPACES = {
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+}
+
+XMP_DATES = {
+    f"{{{XMP_SPACES[name.split(':')[0]]}}}{name.split(':')[1]}": name
+    for name in (
+        "xmp:CreateDate xmp:ModifyDate xmp:MetadataDate photoshop:DateCreated exif:DateTimeOriginal "
+        "exif:DateTimeDigitized tiff:DateTime"
+    ).split()
+}
+"""The properties of XMP that are dates, by their full names."""
+
+XMP_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII)
+
+TEXT_DATES = ("Creation Time", "date:create", "date:modify", "date:timestamp", "tIME")
+TEXT_DATE = re.compile(r"[\w ,:+./-]{4,64}", re.ASCII)
+"""A PNG's texts that are dates, and what such a date looks like; ``tIME`` has a chunk of its own."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What is written back beside the pixels."""
 
     icc_profile: bytes | None = None
-    exif: bytes = b""
+    colour: Colour = field(default_factory=Colour)
+    """The colour space as far as the file told it by numbers."""
+    exif: Block | None = None
     """Without a tag for the orientation, because the pixels are written upright."""
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     comment: bytes | None = None
-    text: dict[str, str] = field(default_factory=dict)
+    texts: tuple[Text, ...] = ()
     """A PNG's."""
 
+    def profile(self, *, grey: bool) -> bytes | None:
+        """Return the ICC profile that says what the file said of its colours; None where that is sRGB."""
+        if self.colour.primaries is not None and self.icc_profile and self.colour.icc_profile(grey=grey):
+            return self.colour.icc_profile(grey=grey)  # PNG, 4.3: code points win over a profile.
+        return self.icc_profile or self.colour.icc_profile(grey=grey)
 
-def read_metadata(image: Image.Image, keep: Keep = "safe") -> Metadata:
-    """What to keep of the metadata of an opened image. Damaged metadata is dropped: no tag is worth a photo."""
-    icc_profile = image.info.get("icc_profile") or None
+
+def choose(found: Beside, keep: Keep = "safe", dpi: Any = None) -> Metadata:
+    """Return what to keep of what stands beside a photo's pixels, and of its resolution in dots an inch."""
+    colours = Metadata(found.icc_profile, found.colour, _exif(found.exif, keep))
     if keep == "none":
-        return Metadata(icc_profile)
-    dpi = _plain_dpi(image.info.get("dpi"))
-    exif = _exif(image, keep)
+        return colours
     if keep == "safe":
-        return Metadata(icc_profile, exif, dpi)
-    comment = image.info.get("comment")
-    return Metadata(
-        icc_profile,
-        exif,
-        dpi,
-        xmp=_xmp(image.info.get("xmp")),
-        comment=comment if isinstance(comment, bytes) and _is_harmless(comment) else None,
-        text=_text(getattr(image, "text", {})) if image.format == "PNG" else {},
+        texts = tuple(text for text in found.texts if _is_date(text))
+        return replace(colours, dpi=_plain_dpi(dpi), xmp=_dates(found.xmp), texts=texts)
+    return replace(
+        colours,
+        dpi=_plain_dpi(dpi),
+        xmp=_xmp(found.xmp),
+        comment=found.comment if found.comment and _is_harmless(found.comment) else None,
+        texts=tuple(text for text in found.texts if _is_harmless_text(text)),
     )
 
 
-def _exif(image: Image.Image, keep: Keep) -> bytes:
-    try:
-        source = image.getexif()
-        kept = Image.Exif()
-        main = SAFE_MAIN if keep == "safe" else ALL_MAIN
-        kept.update({int(tag): source[tag] for tag in main if tag in source and _is_harmless(source[tag])})
-        detail = source.get_ifd(IFD.Exif)
-        wanted = SAFE_DETAIL if keep == "safe" else [tag for tag in detail if tag not in NEVER_DETAIL]
-        details = {int(tag): detail[tag] for tag in wanted if tag in detail and _is_harmless(detail[tag])}
-        if details:
-            kept.get_ifd(IFD.Exif).update(details)
-        place = {tag: value for tag, value in source.get_ifd(IFD.GPSInfo).items() if _is_harmless(value)}
-        if keep == "all" and place:
-            kept.get_ifd(IFD.GPSInfo).update(place)
-        return kept.tobytes() if kept or details or (keep == "all" and place) else b""
-    except Exception:  # Pillow's EXIF parser and writer raise whatever the damage leads to.
-        return b""
+def _exif(block: Block | None, keep: Keep) -> Block | None:
+    """Return the tags to keep of a block; None where there are none, or far too many to be a photo's."""
+    if block is None:
+        return None
+    interop = _only(block.interop, INTEROP)
+    if keep == "none":
+        # A profile is kept, so what says the same in a tag is kept too.
+        adobe = 1 in interop and interop[1].data.startswith(ADOBE_RGB)
+        kept = Block(block.order, {}, _only(block.detail, COLOUR_DETAIL), {}, interop) if adobe else Block()
+    elif keep == "safe":
+        kept = Block(block.order, _only(block.main, SAFE_MAIN), _only(block.detail, SAFE_DETAIL), {}, interop)
+    else:
+        wanted = (tag for tag in block.detail if tag not in NEVER_DETAIL)
+        main, place = _only(block.main, ALL_MAIN), _only(block.place, block.place)
+        kept = Block(block.order, main, _only(block.detail, wanted), place, interop)
+    return kept if 0 < len(exif.write(kept)) <= LARGEST_EXIF else None
 
 
-def _is_harmless(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return len(value) <= ROOM_FOR_A_PICTURE // 8 and all(map(_is_harmless, value))
-    if isinstance(value, str):
-        value = value.encode("utf-8", "replace")
-    return not isinstance(value, bytes) or (len(value) <= ROOM_FOR_A_PICTURE and not PICTURE_STARTS.search(value))
+def _only(directory: Directory, tags: Iterable[int]) -> Directory:
+    """Return the entries of these tags that can hold no picture."""
+    return {int(tag): directory[tag] for tag in tags if tag in directory and _is_harmless(directory[tag].data)}
 
 
-def _xmp(packet: Any) -> bytes | None:
-    """An XMP packet with its orientation reset, unless it holds a picture."""
-    if isinstance(packet, str):
-        packet = packet.encode("utf-8", "replace")
-    packet = packet.rstrip(b"\0") if isinstance(packet, bytes) else b""
+def _is_harmless(value: bytes) -> bool:
+    return len(value) <= ROOM_FOR_A_PICTURE and not PICTURE_STARTS.search(value)
+
+
+def _xmp(packet: bytes | None) -> bytes | None:
+    """Return an XMP packet with its orientation reset; None if it holds a picture."""
+    packet = packet.rstrip(b"\0") if packet else b""
     # One in UTF-16 could hold anything without looking like it.
-    if not packet or b"\0" in packet or len(packet) > 32 * ROOM_FOR_A_PICTURE:
+    if not packet or b"\0" in packet or len(packet) > LARGEST_XMP:
         return None
     joined = re.sub(rb"&#x?[0-9A-Fa-f]+;|\s+", b"", packet)  # as encoded data is broken into lines
     if XMP_PICTURES.search(joined) or PICTURE_STARTS.search(joined):
@@ -130,10 +174,40 @@ def _xmp(packet: Any) -> bytes | None:
     return re.sub(rb"(tiff:Orientation(?:>|\s*=\s*[\"']))\s*\d", rb"\g<1>1", packet)
 
 
-def _text(text: dict[str, str]) -> dict[str, str]:
-    """A PNG's texts, but for raw profiles and thumbnails, and XMP, which is kept apart."""
-    apart = ("XML:com.adobe.xmp", "Raw profile type", "Thumb::")
-    return {key: str(value) for key, value in text.items() if not key.startswith(apart) and _is_harmless(str(value))}
+def _dates(packet: bytes | None) -> bytes | None:
+    """Return an XMP packet with the dates of another one and nothing else; None where it has none."""
+    packet = (packet or b"").strip(b"\0 \r\n\t")
+    if not packet or b"<!" in packet:  # A document type can make a small file a huge one.
+        return None
+    try:
+        described = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
+        found = {name: value for node in described for name, value in _properties(node) if name in XMP_DATES}
+    except (ET.ParseError, ValueError, LookupError):
+        return None
+    dates = [f'{XMP_DATES[name]}="{value}"' for name, value in found.items() if XMP_DATE.fullmatch(value)]
+    if not dates:
+        return None
+    names = " ".join(f'xmlns:{prefix}="{space}"' for prefix, space in XMP_SPACES.items())
+    return (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}">'
+        f'<rdf:Description rdf:about="" {names} {" ".join(dates)}/></rdf:RDF></x:xmpmeta>'
+    ).encode("ascii")
+
+
+def _properties(node: ET.Element) -> Iterable[tuple[str, str]]:
+    """The properties of an RDF description, which may be attributes or elements."""
+    yield from node.attrib.items()
+    yield from ((child.tag, (child.text or "").strip()) for child in node)
+
+
+def _is_date(text: Text) -> bool:
+    return text.key in TEXT_DATES and TEXT_DATE.fullmatch(text.value) is not None
+
+
+def _is_harmless_text(text: Text) -> bool:
+    """Whether one of a PNG's texts is no raw profile, no thumbnail, and no other picture, packed or not."""
+    apart = text.key.startswith(("Raw profile type", "Thumb::"))
+    return not apart and _is_harmless(text.value.encode("utf-8", "replace")) and _is_harmless(text.body)
 
 
 def _plain_dpi(dpi: Any) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos import formats
 from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
 from unlearn_cli.photos.metrics import Quality, compare
@@ -34,6 +35,8 @@ class Protected:
     """Whether the photo could only carry the noise's luma."""
     quality: Quality | None = None
     """What the file holds, against the original, where that was measured."""
+    notes: tuple[str, ...] = ()
+    """What of the original's file it does not have, as ``Photo.notes``."""
 
 
 def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.Image:
@@ -94,7 +97,7 @@ def protect_photo(
             quality = compare(original, as_mode(decode(encoded, "none"), photo.mode))
         except (PhotoSkippedError, PhotoError) as error:
             raise PhotoError(f"its copy could not be measured: {error}") from error
-    return Protected(encoded, target, photo.format, linf, photo.mode in GREY_MODES, quality)
+    return Protected(encoded, target, photo.format, linf, photo.mode in GREY_MODES, quality, photo.notes)
 
 
 def _check_lossless(encoded: bytes, photo: Photo) -> None:
@@ -103,7 +106,7 @@ def _check_lossless(encoded: bytes, photo: Photo) -> None:
     A strip at a time: of a large photo there is no room for another whole array.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with _opened(encoded) as image:
             image.load()
             same = image.size == photo.pixels.shape[1::-1] and all(
                 np.array_equal(_strip(image, photo.mode, top, before), before) for top, before in _strips(photo)
@@ -112,6 +115,13 @@ def _check_lossless(encoded: bytes, photo: Photo) -> None:
         raise PhotoError(f"its copy could not be read again ({str(error) or type(error).__name__})") from error
     if not same:
         raise PhotoError("its copy does not hold the pixels that it was made of")
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded))
+    except ValueError:  # Pillow refuses colour profiles above a megabyte, which some printers have.
+        return Image.open(io.BytesIO(formats.bare(encoded) or encoded))
 
 
 def _strips(photo: Photo) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -1,0 +1,54 @@
+"""What stands beside the pixels in a photo's file, format by format, read and written without touching the pixels."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from unlearn_cli.photos.formats import bmp, exif, heif, jpeg, others, png, tiff
+from unlearn_cli.photos.formats.beside import Beside
+
+
+def read(image: Image.Image, data: bytes) -> Beside:
+    """Return what stands beside the pixels of an opened image, whose file's bytes are ``data``."""
+    match image.format:
+        case "JPEG" | "MPO":
+            return jpeg.read(data)
+        case "PNG":
+            return png.read(data)
+        case "TIFF":
+            block = exif.read(data)
+            return Beside() if block is None else tiff.read(block)
+        case "BMP" | "DIB":
+            return bmp.read(data)
+        case "GIF":
+            return others.read_gif(data, image)
+        case "JPEG2000":
+            return others.read_jpeg2000(data)
+        case "PSD":
+            return others.read_psd(image)
+        case "AVIF" | "HEIF":
+            return _read_heif(image, heif.properties(data))
+        case _:
+            return _read_by_pillow(image)
+
+
+def bare(data: bytes) -> bytes | None:
+    """Return a JPEG or PNG file without all that does not decide its pixels; None for other formats, or cut pixels."""
+    return jpeg.bare(data) or png.bare(data)
+
+
+def _read_by_pillow(image: Image.Image) -> Beside:
+    block, xmp = image.info.get("exif"), image.info.get("xmp")
+    return Beside(
+        image.info.get("icc_profile") or None,
+        exif=exif.read(block) if isinstance(block, bytes) else None,
+        xmp=xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp,
+    )
+
+
+def _read_heif(image: Image.Image, told: heif.Properties) -> Beside:
+    found = _read_by_pillow(image)
+    # Pillow writes an AVIF's EXIF anew where it has another orientation, and loses texts that are not ASCII.
+    decoder = getattr(image, "_decoder", None)
+    block = exif.read(decoder.get_info()[4] or b"") if decoder is not None else found.exif
+    return Beside(found.icc_profile, told.colour, block, found.xmp, notes=told.notes)

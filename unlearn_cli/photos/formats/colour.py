@@ -1,0 +1,158 @@
+"""Colour spaces that a file tells by numbers instead of an ICC profile, and the profile that says the same."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Chromaticities = tuple[float, float, float, float, float, float, float, float]
+"""White, red, green, blue: x and y of each (CIE 1931), in the order of PNG's cHRM."""
+
+D65 = (0.3127, 0.329)
+
+PRIMARIES: dict[int, Chromaticities] = {
+    1: (*D65, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+    4: (0.31, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
+    5: (*D65, 0.64, 0.33, 0.29, 0.6, 0.15, 0.06),
+    6: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    7: (*D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    9: (*D65, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
+    11: (0.314, 0.351, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+    12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
+    22: (*D65, 0.63, 0.34, 0.295, 0.605, 0.155, 0.077),
+}
+"""ITU-T H.273, table 2: the numbers of colour primaries that have coordinates."""
+
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+
+CURVES: dict[int, tuple[float, ...]] = {
+    1: BT709_CURVE,
+    4: (2.2,),
+    5: (2.8,),
+    6: BT709_CURVE,
+    8: (1.0,),
+    13: SRGB_CURVE,
+    14: BT709_CURVE,
+    15: BT709_CURVE,
+}
+"""H.273, table 3: transfer characteristics as an ICC parametric curve: its gamma, or g, a, b, c and d."""
+
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""Of pictures that are brighter than a paper's white; no plain ICC profile can say so."""
+
+UNSPECIFIED = 2
+
+BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+D50 = np.array([0.9642, 1.0, 0.8249])
+"""What ICC profiles are told in (ICC.1:2010, 7.2.16)."""
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A colour space as numbers: code points of H.273, or a gamma and chromaticities as PNG has them."""
+
+    primaries: int | None = None
+    transfer: int | None = None
+    full_range: bool = True
+    """Whether the code points go with values from 0 to 255, and not with video's from 16 to 235."""
+    gamma: float | None = None
+    """The exponent from values to light, such as 2.2."""
+    chromaticities: Chromaticities | None = None
+    intent: int | None = None
+    """The rendering intent of PNG's sRGB chunk, which says that it is sRGB."""
+
+    @property
+    def hdr(self) -> str | None:
+        """``PQ`` or ``HLG``; None for an ordinary picture."""
+        return HDR_TRANSFERS.get(self.transfer or 0)
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether it says what everybody takes a picture for that says nothing."""
+        if self.primaries is None and self.transfer is None:
+            return self.intent is not None or (self.gamma is None and self.chromaticities is None)
+        # Most encoders write BT.709's curve or none at all for what is sRGB, and viewers take it so.
+        return self.primaries in (1, UNSPECIFIED, None) and self.transfer in (1, 6, 13, UNSPECIFIED, None)
+
+    def icc_profile(self, *, grey: bool = False) -> bytes | None:
+        """Return an ICC profile that says the same; None for sRGB, and for what no plain profile says."""
+        if self.is_srgb or self.hdr:
+            return None
+        known = self.primaries if self.primaries not in (None, UNSPECIFIED) else 1
+        white = self.chromaticities or PRIMARIES.get(known or 1)
+        curve = (self.gamma,) if self.gamma else CURVES.get(self.transfer or 13, SRGB_CURVE)
+        if white is None or not all(map(math.isfinite, (*white, *curve))):
+            return None
+        try:
+            return _profile(white, curve, grey=grey)
+        except (ZeroDivisionError, np.linalg.LinAlgError, struct.error):  # Coordinates that are no colours.
+            return None
+
+
+def _profile(white: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> bytes:
+    """A display profile of version 4 (ICC.1:2010, 8.3 and 8.4)."""
+    columns = _to_xyz(white)
+    light = columns.sum(axis=1)
+    adapted = _adaptation(light)
+    tags = [
+        (b"desc", _text("as the original's tags")),
+        (b"cprt", _text("CC0")),
+        (b"wtpt", _xyz(D50)),
+        (b"chad", b"sf32" + bytes(4) + _fixed(adapted.ravel())),
+    ]
+    shape = b"para" + bytes(4) + struct.pack(">HH", 0 if len(curve) == 1 else 3, 0) + _fixed(np.array(curve))
+    if grey:
+        tags.append((b"kTRC", shape))
+    else:
+        tags += [
+            (name, _xyz(value)) for name, value in zip((b"rXYZ", b"gXYZ", b"bXYZ"), (adapted @ columns).T, strict=True)
+        ]
+        tags += [(name, shape) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    return _assembled(tags, b"GRAY" if grey else b"RGB ")
+
+
+def _to_xyz(white: Chromaticities) -> NDArray[np.float64]:
+    """The matrix from linear RGB to XYZ, whose columns are the primaries."""
+    x, y = np.array(white[0::2]), np.array(white[1::2])
+    xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])
+    return np.asarray(xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0]))
+
+
+def _adaptation(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The Bradford matrix from a white to D50 (ICC.1:2010, annex E)."""
+    gains = (BRADFORD @ D50) / (BRADFORD @ light)
+    return np.asarray(np.linalg.inv(BRADFORD) @ np.diag(gains) @ BRADFORD)
+
+
+def _assembled(tags: list[tuple[bytes, bytes]], space: bytes) -> bytes:
+    position = 128 + 4 + 12 * len(tags)
+    places: dict[bytes, int] = {}
+    table, body = [struct.pack(">I", len(tags))], []
+    for name, value in tags:
+        if value not in places:  # The three curves are one.
+            padded = value.ljust(-(-len(value) // 4) * 4, b"\0")
+            places[value] = position
+            body.append(padded)
+            position += len(padded)
+        table.append(name + struct.pack(">II", places[value], len(value)))
+    head = struct.pack(">I4xI4s4s4s", position, 0x04300000, b"mntr", space, b"XYZ ")
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _fixed(D50)
+    return head.ljust(128, b"\0") + b"".join(table + body)
+
+
+def _fixed(values: NDArray[np.float64]) -> bytes:
+    return np.rint(values * 65536).astype(">i4").tobytes()
+
+
+def _xyz(values: NDArray[np.float64]) -> bytes:
+    return b"XYZ " + bytes(4) + _fixed(values)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode("utf-16-be")
+    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(encoded), 28) + encoded

@@ -1,0 +1,209 @@
+"""Directories of tags (EXIF blocks and TIFF files), read and written as the very bytes that they hold.
+
+Pillow decodes every text as Latin-1 and writes it back as ASCII, which turns "Jürgen" into "J??rgen". Here a value is
+never decoded: what is kept is kept to the byte, in whatever encoding it was.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+HEAD = b"Exif\0\0"
+
+EXIF_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
+POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROP_POINTER)
+
+UNIT_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes that a change of byte order reverses together, by the type of a value."""
+
+UNITS = {5: 2, 10: 2}
+"""How many of these units a value of a type has, where it is not one: a fraction is two numbers."""
+
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+
+MOST_ENTRIES = 4096
+"""A directory of more tags is damaged."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tag's value, as its file holds it."""
+
+    kind: int
+    """Its type (TIFF 6.0, section 2)."""
+    count: int
+    data: bytes
+    """In the byte order of its block."""
+
+
+Directory = dict[int, Entry]
+
+
+@dataclass(frozen=True)
+class Block:
+    """An EXIF block, or the tags of a TIFF file."""
+
+    order: str = "<"
+    """``<`` for little-endian, ``>`` for big-endian."""
+    main: Directory = field(default_factory=dict)
+    detail: Directory = field(default_factory=dict)
+    place: Directory = field(default_factory=dict)
+    interop: Directory = field(default_factory=dict)
+    big: bool = False
+    """Whether it is a BigTIFF's."""
+
+    def integers(self, tag: int) -> tuple[int, ...]:
+        """Return the whole numbers of a tag of the main directory; none where it is missing or holds no numbers."""
+        return integers(self.main.get(tag), self.order)
+
+    @property
+    def orientation(self) -> int:
+        """The orientation that it asks for, 1 to 8; 1 where it asks for none, or for nonsense."""
+        value = self.integers(0x0112)
+        return value[0] if value and value[0] in range(1, 9) else 1
+
+
+def integers(entry: Entry | None, order: str) -> tuple[int, ...]:
+    """Return the whole numbers of an entry; none where it is missing or holds no numbers."""
+    if entry is None or entry.kind not in INTEGERS:
+        return ()
+    return struct.unpack(f"{order}{entry.count}{INTEGERS[entry.kind]}", entry.data)
+
+
+def read(data: bytes) -> Block | None:
+    """Return the tags of an EXIF block (with or without ``Exif`` before it) or of a TIFF file's first page.
+
+    Tags that point outside of it are left out. None where it is no such block at all.
+    """
+    view = memoryview(data)
+    while view[:6] == HEAD:
+        view = view[6:]
+    order = {b"II": "<", b"MM": ">"}.get(bytes(view[:2]))
+    if order is None or len(view) < 8:
+        return None
+    (magic,) = struct.unpack_from(f"{order}H", view, 2)
+    if magic not in (42, 43) or (magic == 43 and len(view) < 16):
+        return None
+    big = magic == 43
+    (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", view, 8 if big else 4)
+    main = _directory(view, start, order, big)
+    detail = _below(view, main, EXIF_POINTER, order, big)
+    place = _below(view, main, GPS_POINTER, order, big)
+    interop = _below(view, detail, INTEROP_POINTER, order, big)
+    return Block(order, main, detail, place, interop, big)
+
+
+def _below(view: memoryview, above: Directory, pointer: int, order: str, big: bool) -> Directory:
+    start = integers(above.get(pointer), order)
+    return _directory(view, start[0], order, big) if start else {}
+
+
+def _directory(view: memoryview, start: int, order: str, big: bool) -> Directory:
+    return dict(_entries(view, start, order, big))
+
+
+def _entries(view: memoryview, start: int, order: str, big: bool) -> Iterator[tuple[int, Entry]]:
+    count_code, entry_code, inline = ("Q", "HHQ", 8) if big else ("H", "HHI", 4)
+    head, size = struct.calcsize(f"{order}{count_code}"), struct.calcsize(f"{order}{entry_code}") + inline
+    if start <= 0 or start + head > len(view):
+        return
+    (count,) = struct.unpack_from(f"{order}{count_code}", view, start)
+    for number in range(min(count, MOST_ENTRIES)):
+        position = start + head + number * size
+        if position + size > len(view):
+            return
+        tag, kind, values = struct.unpack_from(f"{order}{entry_code}", view, position)
+        length = values * UNIT_SIZES.get(kind, 0) * UNITS.get(kind, 1)
+        if length == 0:
+            continue
+        at = position + size - inline
+        if length > inline:
+            (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", view, at)
+        if at + length <= len(view):
+            yield tag, Entry(kind, values, bytes(view[at : at + length]))
+
+
+def write(block: Block) -> bytes:
+    """Return a block of these tags in its own byte order, without ``Exif`` before it; empty where there are none."""
+    if not (block.main or block.detail or block.place or block.interop):
+        return b""
+    mark = b"II" if block.order == "<" else b"MM"
+    return mark + struct.pack(f"{block.order}HI", 42, 8) + directories(block, 8)
+
+
+def directories(block: Block, start: int) -> bytes:
+    """Return all directories of a block as they stand at ``start`` in a file, the main one first."""
+    order = block.order
+    main, detail = dict(block.main), dict(block.detail)
+    parts: list[bytes] = []
+    # A pointer has the same size wherever it points, so that sizes are known before places are.
+    if block.interop:
+        detail[INTEROP_POINTER] = _pointer(0, order)
+    if detail:
+        main[EXIF_POINTER] = _pointer(0, order)
+    if block.place:
+        main[GPS_POINTER] = _pointer(0, order)
+    place = start + _size(main)
+    if detail:
+        main[EXIF_POINTER] = _pointer(place, order)
+        after = place + _size(detail)
+        if block.interop:
+            detail[INTEROP_POINTER] = _pointer(after, order)
+        parts.append(_packed(detail, place, order))
+        if block.interop:
+            parts.append(_packed(block.interop, after, order))
+            after += _size(block.interop)
+        place = after
+    if block.place:
+        main[GPS_POINTER] = _pointer(place, order)
+        parts.append(_packed(block.place, place, order))
+    return _packed(main, start, order) + b"".join(parts)
+
+
+def _pointer(place: int, order: str) -> Entry:
+    return Entry(4, 1, struct.pack(f"{order}I", place))
+
+
+def _size(directory: Directory) -> int:
+    return 2 + 12 * len(directory) + 4 + sum(_padded(len(entry.data)) for entry in directory.values())
+
+
+def _padded(length: int) -> int:
+    """The bytes that a value takes behind its directory; each begins at an even place."""
+    return length + length % 2 if length > 4 else 0
+
+
+def _packed(directory: Directory, start: int, order: str) -> bytes:
+    head = [struct.pack(f"{order}H", len(directory))]
+    values: list[bytes] = []
+    place = start + 2 + 12 * len(directory) + 4
+    for tag in sorted(directory):
+        entry = directory[tag]
+        head.append(struct.pack(f"{order}HHI", tag, entry.kind, entry.count))
+        if len(entry.data) <= 4:
+            head.append(entry.data.ljust(4, b"\0"))
+            continue
+        head.append(struct.pack(f"{order}I", place))
+        values.append(entry.data.ljust(_padded(len(entry.data)), b"\0"))
+        place += _padded(len(entry.data))
+    return b"".join([*head, bytes(4), *values])
+
+
+def in_order(block: Block, order: str) -> Block:
+    """Return a block in another byte order: numbers are turned round, texts and bytes stay."""
+    if block.order == order:
+        return block
+    main, detail, place, interop = (
+        {tag: Entry(entry.kind, entry.count, _reversed(entry)) for tag, entry in part.items()}
+        for part in (block.main, block.detail, block.place, block.interop)
+    )
+    return Block(order, main, detail, place, interop, block.big)
+
+
+def _reversed(entry: Entry) -> bytes:
+    size = UNIT_SIZES[entry.kind]
+    return entry.data if size == 1 else np.frombuffer(entry.data, f"u{size}").byteswap().tobytes()

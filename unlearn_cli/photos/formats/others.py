@@ -1,0 +1,78 @@
+"""GIF, JPEG 2000 and PSD files: the colour profile and dates, which Pillow passes over."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from PIL import Image
+
+from unlearn_cli.photos.formats import exif
+from unlearn_cli.photos.formats.beside import Beside
+
+GIF_PROFILE = b"\x21\xff\x0bICCRGBG1012"
+
+JP2_EXIF = b"JpgTiffExif->JP2"
+JP2_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+JP2_PROFILES = (2, 3)
+"""The methods of a colour box that is an ICC profile (ISO/IEC 15444-1, I.5.3.3)."""
+
+PSD_EXIF, PSD_XMP = 1058, 1060
+
+
+def read_gif(data: bytes, image: Image.Image) -> Beside:
+    """Return what stands beside the pixels of a GIF file."""
+    start = data.find(GIF_PROFILE)
+    profile = _blocks(data, start + len(GIF_PROFILE)) if start >= 0 else None
+    return Beside(profile or None, xmp=image.info.get("xmp"))
+
+
+def _blocks(data: bytes, position: int) -> bytes:
+    """Join the blocks of a GIF's extension; an empty one ends it."""
+    parts = []
+    while position < len(data) and data[position]:
+        parts.append(data[position + 1 : position + 1 + data[position]])
+        position += 1 + data[position]
+    return b"".join(parts)
+
+
+def read_jpeg2000(data: bytes) -> Beside:
+    """Return what stands beside the pixels of a JPEG 2000 file; a bare codestream has nothing."""
+    profile, block, xmp = None, None, None
+    for kind, start, end in _jp2_boxes(data, 0, len(data)):
+        if kind == b"jp2h":
+            for inner, at, stop in _jp2_boxes(data, start, end):
+                if inner == b"colr" and data[at] in JP2_PROFILES and profile is None:
+                    profile = data[at + 3 : stop]
+        elif kind == b"uuid" and data[start : start + 16] == JP2_EXIF:
+            block = exif.read(data[start + 16 : end])
+        elif kind == b"uuid" and data[start : start + 16] == JP2_XMP:
+            xmp = data[start + 16 : end]
+    return Beside(profile, exif=block, xmp=xmp)
+
+
+def _jp2_boxes(data: bytes, position: int, end: int) -> list[tuple[bytes, int, int]]:
+    """Return type, start and end of the boxes in a part of a file."""
+    boxes = []
+    while position + 8 <= end and not data.startswith(b"\xff\x4f"):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        head = 8
+        if size == 1 and position + 16 <= end:
+            (size,) = struct.unpack_from(">Q", data, position + 8)
+            head = 16
+        after = position + size if size else end
+        if after < position + head or after > end:
+            break
+        boxes.append((kind, position + head, after))
+        position = after
+    return boxes
+
+
+def read_psd(image: Any) -> Beside:
+    """Return what stands beside the pixels of a Photoshop file."""
+    resources = {number: body for number, _, body in getattr(image, "resources", ())}
+    return Beside(
+        image.info.get("icc_profile"),
+        exif=exif.read(resources.get(PSD_EXIF, b"")),
+        xmp=resources.get(PSD_XMP),
+    )

@@ -1,0 +1,235 @@
+"""PNG files: their chunks (PNG, third edition), read and written without touching the pixels."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from unlearn_cli.photos.formats import exif
+from unlearn_cli.photos.formats.beside import Beside, Text, damaged
+from unlearn_cli.photos.formats.colour import Chromaticities, Colour
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+AFTER_HEADER = len(SIGNATURE) + 25
+"""Where the header chunk ends and others may begin."""
+
+PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
+"""The chunks that decide the pixels, and how many pictures there are."""
+
+XMP_KEY = "XML:com.adobe.xmp"
+RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
+"""Texts in which ImageMagick and its kin keep an EXIF block, in hexadecimal."""
+
+LARGEST_PROFILE = 16 << 20
+LARGEST_TEXT = 1 << 18
+"""Bytes, unpacked. What is larger is no profile, or nothing that is kept."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk of a file."""
+
+    kind: bytes
+    body: memoryview
+    sound: bool
+    """Whether its checksum is right."""
+    whole: memoryview
+    """With its length and checksum."""
+
+
+def chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG file up to its end, or to where it is cut off. Only small ones are checked."""
+    view, position = memoryview(data), len(SIGNATURE)
+    while position + 12 <= len(view):
+        (length,) = struct.unpack_from(">I", view, position)
+        end = position + 12 + length
+        if end > len(view):
+            return
+        kind, body = bytes(view[position + 4 : position + 8]), view[position + 8 : end - 4]
+        sound = kind in PICTURE or zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(
+            view[end - 4 : end], "big"
+        )
+        yield Chunk(kind, body, sound, view[position:end])
+        if kind == b"IEND":
+            return
+        position = end
+
+
+def bare(data: bytes) -> bytes | None:
+    """Return a PNG file without all that does not decide its pixels; None for what is no PNG."""
+    if not data.startswith(SIGNATURE):
+        return None
+    return b"".join([SIGNATURE, *(chunk.whole for chunk in chunks(data) if chunk.kind in PICTURE)])
+
+
+def read(data: bytes) -> Beside:
+    """Return what stands beside the pixels of a PNG file. What is damaged is left out, and named in the notes."""
+    found = _Found()
+    for chunk in chunks(data):
+        if chunk.kind in PICTURE or chunk.kind not in READERS:
+            continue
+        try:
+            if not chunk.sound:
+                raise ValueError("its checksum is wrong")
+            READERS[chunk.kind](found, bytes(chunk.body))
+        except (ValueError, struct.error, zlib.error):
+            found.damaged.append(NAMES.get(chunk.kind, chunk.kind.decode("ascii", "replace") + " tag"))
+    block = found.exif or next((raw for text in found.texts if (raw := _raw_exif(text)) is not None), None)
+    xmp = next((text.value.encode() for text in found.texts if text.key == XMP_KEY), None)
+    texts = tuple(text for text in found.texts if text.key != XMP_KEY and text.key not in RAW_EXIF)
+    colour = Colour(found.primaries, found.transfer, found.full_range, found.gamma, found.chromaticities, found.intent)
+    return Beside(found.icc_profile, colour, block, xmp, None, texts, tuple(damaged(found.damaged)))
+
+
+@dataclass
+class _Found:
+    icc_profile: bytes | None = None
+    exif: exif.Block | None = None
+    primaries: int | None = None
+    transfer: int | None = None
+    full_range: bool = True
+    gamma: float | None = None
+    chromaticities: Chromaticities | None = None
+    intent: int | None = None
+    texts: list[Text] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def _gamma(found: _Found, body: bytes) -> None:
+    (value,) = struct.unpack(">I", body)
+    if value == 0:
+        raise ValueError("a gamma of zero")
+    found.gamma = 100_000 / value
+
+
+def _chromaticities(found: _Found, body: bytes) -> None:
+    white_x, white_y, *others = (value / 100_000 for value in struct.unpack(">8I", body))
+    if min(white_y, *others[1::2]) == 0:
+        raise ValueError("a colour without light")
+    red_x, red_y, green_x, green_y, blue_x, blue_y = others
+    found.chromaticities = white_x, white_y, red_x, red_y, green_x, green_y, blue_x, blue_y
+
+
+def _intent(found: _Found, body: bytes) -> None:
+    (found.intent,) = struct.unpack(">B", body)
+
+
+def _code_points(found: _Found, body: bytes) -> None:
+    primaries, transfer, matrix, full = struct.unpack(">4B", body)
+    if matrix != 0:
+        raise ValueError("a PNG holds red, green and blue")
+    found.primaries, found.transfer, found.full_range = primaries, transfer, bool(full)
+
+
+def _profile(found: _Found, body: bytes) -> None:
+    _, _, packed = body.partition(b"\0")
+    found.icc_profile = _unpacked(packed[1:], LARGEST_PROFILE)
+
+
+def _block(found: _Found, body: bytes) -> None:
+    found.exif = exif.read(body)
+    if found.exif is None:
+        raise ValueError("no EXIF block")
+
+
+def _text(found: _Found, body: bytes) -> None:
+    key, _, value = body.partition(b"\0")
+    found.texts.append(Text(key.decode("latin-1"), value.decode("latin-1"), b"tEXt", body))
+
+
+def _time(found: _Found, body: bytes) -> None:
+    year, month, day, hour, minute, second = struct.unpack(">H5B", body)
+    moment = f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+    found.texts.append(Text("tIME", moment, b"tIME", body))
+
+
+def _packed_text(found: _Found, body: bytes) -> None:
+    key, _, packed = body.partition(b"\0")
+    value = _unpacked(packed[1:], LARGEST_TEXT)
+    found.texts.append(Text(key.decode("latin-1"), value.decode("latin-1"), b"zTXt", body))
+
+
+def _international_text(found: _Found, body: bytes) -> None:
+    key, _, rest = body.partition(b"\0")
+    packed, rest = rest[:1] == b"\1", rest[2:]
+    _, _, rest = rest.partition(b"\0")  # the language
+    _, _, value = rest.partition(b"\0")  # the key, translated
+    if packed:
+        value = _unpacked(value, LARGEST_TEXT)
+    found.texts.append(Text(key.decode("latin-1"), value.decode("utf-8", "replace"), b"iTXt", body))
+
+
+READERS = {
+    b"gAMA": _gamma,
+    b"cHRM": _chromaticities,
+    b"sRGB": _intent,
+    b"cICP": _code_points,
+    b"iCCP": _profile,
+    b"eXIf": _block,
+    b"tIME": _time,
+    b"tEXt": _text,
+    b"zTXt": _packed_text,
+    b"iTXt": _international_text,
+}
+
+NAMES = {b"iCCP": "colour profile", b"eXIf": "EXIF block", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
+
+
+def _unpacked(packed: bytes, most: int) -> bytes:
+    """Unpack zlib's stream. Raises ``ValueError`` for what is cut off or too large."""
+    stream = zlib.decompressobj()
+    value = stream.decompress(packed, most)
+    if not stream.eof:
+        raise ValueError("it is cut off or too large")
+    return value
+
+
+def _raw_exif(text: Text) -> exif.Block | None:
+    """Return the EXIF block of a text that holds one: a line of its name, one of its length, then hexadecimal."""
+    if text.key not in RAW_EXIF:
+        return None
+    try:
+        return exif.read(bytes.fromhex("".join(text.value.split("\n")[3:])))
+    except ValueError:
+        return None
+
+
+def with_chunks(data: bytes, added: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return a PNG file with more chunks, each a type and a body, right behind its header."""
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in added
+    ]
+    if not parts:
+        return data
+    view = memoryview(data)
+    return b"".join([view[:AFTER_HEADER], *parts, view[AFTER_HEADER:]])
+
+
+def colour_chunks(colour: Colour) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the chunks that tell a colour space."""
+    if colour.primaries is not None and colour.transfer is not None:
+        yield b"cICP", struct.pack(">4B", colour.primaries, colour.transfer, 0, colour.full_range)
+    if colour.intent is not None:
+        yield b"sRGB", struct.pack(">B", colour.intent)
+    if colour.gamma is not None:
+        yield b"gAMA", struct.pack(">I", round(100_000 / colour.gamma))
+    if colour.chromaticities is not None:
+        yield b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in colour.chromaticities))
+
+
+def profile_chunk(profile: bytes) -> tuple[bytes, bytes]:
+    """Return the chunk of a colour profile."""
+    return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)
+
+
+def resolution_chunk(dpi: tuple[float, float]) -> tuple[bytes, bytes]:
+    """Return the chunk of a resolution in dots an inch."""
+    x, y = (round(value / 0.0254) for value in dpi)
+    return b"pHYs", struct.pack(">IIB", x, y, 1)
+
+
+def xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:
+    """Return the chunk of an XMP packet."""
+    return b"iTXt", XMP_KEY.encode() + bytes(5) + packet

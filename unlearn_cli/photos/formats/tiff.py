@@ -1,0 +1,158 @@
+"""TIFF files: which kinds are read rightly here, and tags that Pillow's writer cannot hold."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearn_cli.photos.formats import exif
+from unlearn_cli.photos.formats.beside import Beside
+from unlearn_cli.photos.formats.exif import Block, Directory, Entry
+
+STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, COLOUR_MAP, INK_SET, SAMPLE_FORMAT = 258, 262, 277, 284, 320, 332, 339
+XMP, ICC_PROFILE = 700, 34675
+
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
+RAW_PHOTOMETRICS = (32803, 34892)
+"""Of a camera's sensor (TIFF/EP, DNG)."""
+
+COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
+"""The kinds that are read, and how many values a pixel has, without transparency."""
+
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+
+LARGEST_COMPARED = 50_000_000
+"""Pixels: the second reading of a larger picture would take too much memory."""
+
+
+def is_tiff(data: bytes) -> bool:
+    """Whether a file begins as TIFF files do."""
+    return data[:4] in STARTS
+
+
+def refusal(block: Block | None) -> str | None:
+    """Return why a TIFF file with these tags is left alone, although it may be whole; None for a kind that is read.
+
+    Pillow reads more kinds than these, and some of them wrongly: 12 bits as 16, planes of 16 bits as planes of 8,
+    white as black.
+    """
+    if block is None or PHOTOMETRIC not in block.main:
+        return None  # Damaged, or no picture: its decoder will tell.
+    if block.big and block.order == ">":
+        return "it is a big-endian BigTIFF, which cannot be read here; save it as an ordinary TIFF or PNG"
+    bits = set(block.integers(BITS) or (1,))
+    formats = set(block.integers(SAMPLE_FORMAT) or (UNSIGNED,))
+    (photometric,) = block.integers(PHOTOMETRIC)[:1] or (None,)
+    (samples,) = block.integers(SAMPLES)[:1] or (1,)
+    planar = block.integers(PLANAR)[:1] == (2,)
+    if photometric in RAW_PHOTOMETRICS:
+        return "it is a camera's raw picture; export it as JPEG or TIFF and protect that"
+    if photometric == LAB:
+        return "it is in the Lab colour space, which is not supported"
+    if photometric not in COLOURS:
+        return None
+    if formats & {FLOAT, 5, 6}:
+        return "it holds floating-point values, not pixel levels"
+    if formats & {SIGNED}:
+        return "it holds signed values, not pixel levels"
+    if len(bits) > 1 or not bits <= {1, 2, 4, 8, 16, 32}:
+        return f"it has {_listed(bits)} bits a colour, a depth that is not supported; save it with 8 or 16"
+    (depth,) = bits
+    if depth == 32:
+        return "it holds 32-bit values, not pixel levels"
+    return _odd_layout(photometric, depth, samples - COLOURS[photometric], planar, block)
+
+
+def _odd_layout(photometric: int, depth: int, others: int, planar: bool, block: Block) -> str | None:
+    grey = photometric in (MIN_IS_WHITE, MIN_IS_BLACK)
+    if depth == 16 and not (grey and others == 0):
+        return "it has more than 8 bits a colour, which would be cut to 8"
+    if depth == 16 and photometric == MIN_IS_WHITE and block.order == ">":
+        return "it is 16-bit grey in which zero is white, big-endian, which cannot be read here; save it as PNG"
+    if depth < 8 and (others or not (grey or photometric == PALETTE)):
+        return f"it has {depth} bits a colour, a depth that is not supported; save it with 8"
+    if others not in (0, 1):
+        return "it has more channels than colours and transparency, which a copy would lose"
+    if photometric == MIN_IS_WHITE and others:
+        return "it is grey in which zero is white, with transparency, which cannot be read here; save it as PNG"
+    if grey and others and planar:
+        return "its grey and its transparency lie apart (planar), which is not supported"
+    if photometric == CMYK and block.integers(INK_SET)[:1] == (2,):
+        return "its inks are not cyan, magenta, yellow and black"
+    return None
+
+
+def _listed(numbers: set[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
+
+
+def is_inverted(block: Block | None) -> bool:
+    """Whether it is 16-bit grey in which zero is white; Pillow inverts only what has at most 8 bits."""
+    return block is not None and block.integers(PHOTOMETRIC) == (MIN_IS_WHITE,) and block.integers(BITS) == (16,)
+
+
+def small_palette(block: Block | None) -> bytes | None:
+    """Return the colours of a palette that was written with values up to 255 instead of 65535; None for any other.
+
+    libtiff tells such palettes in the same way. Pillow takes all of their colours for black.
+    """
+    values = block.integers(COLOUR_MAP) if block is not None else ()
+    if not values or len(values) % 3 or max(values) > 255 or max(values) == 0:
+        return None
+    return np.array(values, np.uint8).reshape(3, -1).T.tobytes()
+
+
+def read(block: Block) -> Beside:
+    """Return what stands beside the pixels of a TIFF file with these tags."""
+    profile, xmp = block.main.get(ICC_PROFILE), block.main.get(XMP)
+    return Beside(profile.data if profile else None, exif=block, xmp=xmp.data if xmp else None)
+
+
+def with_tags(data: bytes, block: Block | None, xmp: bytes | None) -> bytes:
+    """Return a TIFF file with these tags beside its own, in a new directory at its end; its own win.
+
+    Pillow cannot write EXIF into a compressed TIFF, and writes texts as ASCII.
+    """
+    own = exif.read(data)
+    if own is None or own.big or not (block or xmp):
+        return data
+    added = exif.in_order(block, own.order) if block else Block(own.order)
+    main: Directory = {**added.main, **own.main}
+    if xmp:
+        main[XMP] = Entry(1, len(xmp), xmp)
+    start = len(data) + len(data) % 2
+    directories = exif.directories(replace(added, main=main), start)
+    head = data[:4] + struct.pack(f"{own.order}I", start)
+    return b"".join([head, memoryview(data)[8:], bytes(len(data) % 2), directories])
+
+
+def looks_otherwise(data: bytes, pixels: NDArray[Any], mode: str) -> bool:
+    """Whether OpenCV, an independent reader, sees another picture in a TIFF file than these pixels.
+
+    Only where it can read the file at all, in the same layout; what it cannot read it says nothing about.
+    """
+    import cv2
+
+    if pixels.shape[0] * pixels.shape[1] > LARGEST_COMPARED or mode not in ("L", "I;16", "RGB"):
+        return False
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return False
+    if other is None or other.dtype != pixels.dtype:
+        return False
+    if mode == "RGB" and other.ndim == 3:
+        other = other[..., 2::-1]
+    if other.shape != pixels.shape:
+        return False
+    # Their JPEG decoders and colour conversions differ by a few levels; a misread picture by far more.
+    step = max(1, pixels.shape[0] // 64)
+    apart = np.abs(other[::step].astype(np.int32) - pixels[::step].astype(np.int32)).mean()
+    return bool(apart > (8 if mode != "I;16" else 8 * 257))
