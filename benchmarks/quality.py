@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.catalog import choose
-from unlearn_cli.photos.formats import jpeg
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.fit import Patterns
-from unlearn_cli.photos.metadata import Metadata
+from unlearn_cli.photos.formats import jpeg
 from unlearn_cli.photos.metrics import compare
 from unlearn_cli.photos.noise import Pattern
 
@@ -81,7 +80,7 @@ def measure(path: Path, pattern: Pattern, patterns: Patterns) -> list[tuple[str,
             assert quality is not None
             assert subsampling is not None
             name = f"JPEG q{quality} {':'.join(subsampling)}"
-            made = jpeg.encode(photo.pixels, photo.mode, quality, subsampling, Metadata())
+            made = jpeg.encode(photo.pixels, photo.mode, quality, subsampling)
             assert made is not None
             encoded = made
         after = decode(encoded)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
-from unlearn_cli.photos.formats import jpeg
 from unlearn_cli.photos.decode import decode
+from unlearn_cli.photos.formats import jpeg
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 

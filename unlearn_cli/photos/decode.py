@@ -192,11 +192,11 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
         raise PhotoSkippedError(UNSUPPORTED.get(mode, f"its pixel mode {mode} is not supported"))
     pixels = _to_array(plain_image)
     if image.format == "TIFF":
-        if tiff.is_inverted(found.exif):
-            np.invert(pixels, out=pixels)
         turned = found.exif is not None and found.exif.orientation != 1
         if not turned and tiff.looks_otherwise(data, pixels, mode):
             raise PhotoSkippedError("two readers see different pictures in it; save it anew in a usual kind of TIFF")
+        if tiff.is_inverted(found.exif):  # OpenCV, too, takes its white for black.
+            np.invert(pixels, out=pixels)
     elif image.format == "AVIF":
         pixels = heif.properties(data).applied(pixels)
     return _turned(pixels, orientation), mode

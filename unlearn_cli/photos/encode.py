@@ -226,7 +226,8 @@ def _format_options(photo: Photo, target: str, quality: int | None) -> dict[str,
             **({"quality": quality or JPEG_QUALITY} if compression == LOSSY_TIFF else {}),
         }
     if target == "AVIF":
-        return {"quality": quality or JPEG_QUALITY, "subsampling": "4:4:4", "speed": AVIF_SPEED}
+        subsampling = "4:0:0" if photo.mode == "L" else "4:4:4"
+        return {"quality": quality or JPEG_QUALITY, "subsampling": subsampling, "speed": AVIF_SPEED}
     if target == "PNG":
         return {"compress_level": PNG_LEVEL}
     return {}

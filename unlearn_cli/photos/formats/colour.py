@@ -28,19 +28,18 @@ PRIMARIES: dict[int, Chromaticities] = {
 """ITU-T H.273, table 2: the numbers of colour primaries that have coordinates."""
 
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 
 CURVES: dict[int, tuple[float, ...]] = {
-    1: BT709_CURVE,
     4: (2.2,),
     5: (2.8,),
-    6: BT709_CURVE,
     8: (1.0,),
     13: SRGB_CURVE,
-    14: BT709_CURVE,
-    15: BT709_CURVE,
 }
 """H.273, table 3: transfer characteristics as an ICC parametric curve: its gamma, or g, a, b, c and d."""
+
+BT709_TRANSFERS, BT1886 = (1, 6, 14, 15), 2.4
+"""The curves of video cameras (BT.709 and its kin). They are shown by a screen's own curve (BT.1886), but in HEIF and
+AVIF, whose encoders write them for what is sRGB, all viewers take them for sRGB's."""
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """Of pictures that are brighter than a paper's white; no plain ICC profile can say so."""
@@ -65,6 +64,8 @@ class Colour:
     chromaticities: Chromaticities | None = None
     intent: int | None = None
     """The rendering intent of PNG's sRGB chunk, which says that it is sRGB."""
+    heif: bool = False
+    """Whether its code points stood in HEIF or AVIF."""
 
     @property
     def hdr(self) -> str | None:
@@ -76,16 +77,26 @@ class Colour:
         """Whether it says what everybody takes a picture for that says nothing."""
         if self.primaries is None and self.transfer is None:
             return self.intent is not None or (self.gamma is None and self.chromaticities is None)
-        # Most encoders write BT.709's curve or none at all for what is sRGB, and viewers take it so.
-        return self.primaries in (1, UNSPECIFIED, None) and self.transfer in (1, 6, 13, UNSPECIFIED, None)
+        return self.primaries in (1, UNSPECIFIED) and self.shown_transfer in (13, UNSPECIFIED)
+
+    @property
+    def shown_transfer(self) -> int | None:
+        """The transfer characteristics that viewers take its own for."""
+        return 13 if self.heif and self.transfer in (*BT709_TRANSFERS, UNSPECIFIED) else self.transfer
 
     def icc_profile(self, *, grey: bool = False) -> bytes | None:
         """Return an ICC profile that says the same; None for sRGB, and for what no plain profile says."""
         if self.is_srgb or self.hdr:
             return None
         known = self.primaries if self.primaries not in (None, UNSPECIFIED) else 1
-        white = self.chromaticities or PRIMARIES.get(known or 1)
-        curve = (self.gamma,) if self.gamma else CURVES.get(self.transfer or 13, SRGB_CURVE)
+        white = PRIMARIES.get(known or 1)
+        if self.primaries is None and self.chromaticities:
+            white = self.chromaticities
+        curve = CURVES.get(self.shown_transfer or 13, SRGB_CURVE)
+        if self.shown_transfer in BT709_TRANSFERS:
+            curve = (BT1886,)
+        elif self.transfer is None and self.gamma:
+            curve = (self.gamma,)
         if white is None or not all(map(math.isfinite, (*white, *curve))):
             return None
         try:

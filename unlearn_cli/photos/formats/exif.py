@@ -14,6 +14,7 @@ import numpy as np
 
 HEAD = b"Exif\0\0"
 
+ORIENTATION = 0x0112
 EXIF_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROP_POINTER)
 
@@ -63,7 +64,7 @@ class Block:
     @property
     def orientation(self) -> int:
         """The orientation that it asks for, 1 to 8; 1 where it asks for none, or for nonsense."""
-        value = self.integers(0x0112)
+        value = self.integers(ORIENTATION)
         return value[0] if value and value[0] in range(1, 9) else 1
 
 

@@ -42,7 +42,7 @@ class Properties:
         for kind, body in self.listed:
             if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 10:
                 primaries, transfer = struct.unpack(">HH", body[4:8])
-                return Colour(primaries, transfer)
+                return Colour(primaries, transfer, heif=True)
         return Colour()
 
     def applied(self, pixels: Pixels) -> Pixels:
@@ -70,8 +70,9 @@ def _cropped(pixels: Pixels, body: bytes) -> Pixels:
         return pixels
     rows, columns = pixels.shape[:2]
     wide, high = width // width_of, height // height_of
+    # Between two pixels libheif goes to the left, and down.
     left = int(np.floor(right / right_of + (columns - wide) / 2))
-    top = int(np.floor(down / down_of + (rows - high) / 2))
+    top = int(np.floor(down / down_of + (rows - high) / 2 + 0.5))
     if left < 0 or top < 0 or wide < 1 or high < 1 or left + wide > columns or top + high > rows:
         return pixels
     return pixels[top : top + high, left : left + wide]

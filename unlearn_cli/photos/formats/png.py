@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import Beside, Text, damaged
-from unlearn_cli.photos.formats.colour import Chromaticities, Colour
+from unlearn_cli.photos.formats.colour import UNSPECIFIED, Chromaticities, Colour
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AFTER_HEADER = len(SIGNATURE) + 25
@@ -120,6 +120,8 @@ def _code_points(found: _Found, body: bytes) -> None:
     primaries, transfer, matrix, full = struct.unpack(">4B", body)
     if matrix != 0:
         raise ValueError("a PNG holds red, green and blue")
+    if UNSPECIFIED in (primaries, transfer):
+        return  # It says nothing, and viewers take it so.
     found.primaries, found.transfer, found.full_range = primaries, transfer, bool(full)
 
 
@@ -187,13 +189,19 @@ def _unpacked(packed: bytes, most: int) -> bytes:
 
 
 def _raw_exif(text: Text) -> exif.Block | None:
-    """Return the EXIF block of a text that holds one: a line of its name, one of its length, then hexadecimal."""
+    """Return the EXIF block of a text that holds one: a line of its name, one of its length, then hexadecimal.
+
+    Its orientation is left out, because no viewer obeys it there.
+    """
     if text.key not in RAW_EXIF:
         return None
     try:
-        return exif.read(bytes.fromhex("".join(text.value.split("\n")[3:])))
+        block = exif.read(bytes.fromhex("".join(text.value.split("\n")[3:])))
     except ValueError:
         return None
+    if block is not None:
+        block.main.pop(exif.ORIENTATION, None)
+    return block
 
 
 def with_chunks(data: bytes, added: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -209,8 +217,8 @@ def with_chunks(data: bytes, added: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def colour_chunks(colour: Colour) -> Iterator[tuple[bytes, bytes]]:
     """Yield the chunks that tell a colour space."""
-    if colour.primaries is not None and colour.transfer is not None:
-        yield b"cICP", struct.pack(">4B", colour.primaries, colour.transfer, 0, colour.full_range)
+    if colour.primaries is not None and not (colour.heif and colour.is_srgb):
+        yield b"cICP", struct.pack(">4B", colour.primaries, colour.shown_transfer, 0, colour.full_range)
     if colour.intent is not None:
         yield b"sRGB", struct.pack(">B", colour.intent)
     if colour.gamma is not None:
