@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,13 @@ def test_photos_keep_their_dates_and_lose_their_place_and_thumbnail(done: dict[s
 LEAKS = (b"http://ns.adobe.com/", b"<x:xmpmeta", b"Photoshop 3.0", b"MPF\0", b"urn:iso:std:iso:ts:21496")
 """XMP (which can hold the place and a thumbnail), Photoshop resources, further frames, gain maps."""
 
+DATES = re.compile(
+    rb'(http://ns\.adobe\.com/xap/1\.0/\0)?<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    rb'<rdf:RDF xmlns:rdf="[\w:/.#-]+"><rdf:Description rdf:about="" (xmlns:\w+="[\w:/.]+" ?)+'
+    rb'(\w+:\w*Date\w*="[\dTZ:.+-]+" ?)+/></rdf:RDF></x:xmpmeta>'
+)
+"""XMP that holds dates and nothing else."""
+
 
 def test_nothing_else_that_can_hold_the_picture_or_the_place_is_written(done: dict[str, PhotoDone]) -> None:
     had = 0
@@ -116,6 +124,7 @@ def test_nothing_else_that_can_hold_the_picture_or_the_place_is_written(done: di
         profile = open_photo(result.source).metadata.icc_profile or b""
         before, after = (path.read_bytes().replace(profile, b"") for path in (result.source, result.target))
         had += any(leak in before for leak in LEAKS)
+        after = DATES.sub(b"", after)
         assert not [leak for leak in LEAKS if leak in after], name
     assert had >= 5  # else the line above could not fail
 

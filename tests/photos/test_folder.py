@@ -100,7 +100,7 @@ def test_a_damaged_photo_fails_alone(tmp_path: Path) -> None:
         "c.jpg": "failed",
         "d.jpg": "protected",
     }
-    assert "truncated" in done["b.jpg"].reason
+    assert "cut off" in done["b.jpg"].reason
     assert sorted(p.name for p in (tmp_path / "in-protected").iterdir()) == ["a.jpg", "d.jpg"]
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import decode
-from unlearn_cli.photos.formats import jpeg
+from unlearn_cli.photos.formats import markers
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
@@ -64,16 +64,16 @@ def test_a_torn_png_is_not_taken_for_a_whole_one() -> None:
 
 def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
     data = encoded("JPEG", (640, 480), progressive=True)
-    scans = jpeg.count_scans(data)
+    scans = markers.count_scans(data)
     assert 5 < scans < 20
     start = data.rindex(b"\xff\xda")
     last_scan = data[start : data.rindex(b"\xff\xd9")]
     bomb = data[:start] + last_scan * 7000 + b"\xff\xd9"
-    assert jpeg.count_scans(bomb) == scans - 1 + 7000
+    assert markers.count_scans(bomb) == scans - 1 + 7000
     with pytest.raises(PhotoError, match="scans, which would take minutes"):
         decode(bomb)
-    assert jpeg.count_scans(encoded("JPEG")) == 1
-    assert jpeg.count_scans(b"\xff\xd8") == 0
+    assert markers.count_scans(encoded("JPEG")) == 1
+    assert markers.count_scans(b"\xff\xd8") == 0
 
 
 def test_a_very_long_line_of_pixels_is_left_alone() -> None:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos import formats
 from unlearn_cli.photos.depth import has_deep_colour
-from unlearn_cli.photos.formats import exif, heif, jpeg, tiff
+from unlearn_cli.photos.formats import exif, heif, jpeg, markers, tiff
 from unlearn_cli.photos.formats.beside import Beside
 from unlearn_cli.photos.metadata import Keep, Metadata, choose
 from unlearn_cli.photos.noise import DEEP, SUPPORTED_MODES
@@ -170,7 +170,7 @@ def _refuse(image: Image.Image, data: bytes) -> None:
     if max(image.size) > LARGEST_SIDE:
         raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, which no photo is")
     if "progressive" in image.info:
-        scans = jpeg.count_scans(data)
+        scans = markers.count_scans(data)
         if scans * image.width * image.height > SLOW_SCANS:
             raise PhotoError(f"it is a JPEG of {scans} scans, which would take minutes to decode")
 
@@ -182,6 +182,8 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
         plain = jpeg.decode(data, image.mode, *image.size, workspace)
         if plain is not None:
             return _turned(plain, orientation, workspace), image.mode
+        if markers.is_cut(data):  # Pillow takes whatever follows for pixels.
+            raise PhotoError("it is incomplete: a part of its pixels is cut off")
     image.info.pop("xmp", None)  # Where there is no other orientation, Pillow turns a TIFF as its XMP says.
     image.load()
     if image.format == "TIFF" and image.mode == "P" and (palette := tiff.small_palette(found.exif)):

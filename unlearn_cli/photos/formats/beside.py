@@ -39,7 +39,7 @@ class Beside:
 def damaged(names: Iterable[str]) -> Iterator[str]:
     """Yield the sentence that says which damaged tags were left out; none for no names."""
     for name in dict.fromkeys(names):
-        yield f"its {name} is damaged and was left out"
+        yield f"its {name} is damaged or too large and was left out"
 
 
 GAIN_MAP = "it has a gain map for bright screens (HDR), which a protected copy does not have"

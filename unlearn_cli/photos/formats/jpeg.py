@@ -1,4 +1,4 @@
-"""JPEG straight between bytes and arrays, and the segments of a JPEG file.
+"""JPEG straight between bytes and arrays, and the metadata in its segments.
 
 The same libjpeg-turbo that Pillow uses, without Pillow's image in between: converting to and from that costs as much
 as the decoding. What cannot be done here (CMYK, damage that Pillow tolerates) is for Pillow to do.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import GAIN_MAP, VIDEO, Beside, damaged
+from unlearn_cli.photos.formats.markers import APP0, APP1, APP2, APP14, APP15, COM, SOS, ended, segments
 from unlearn_cli.photos.resample import Workspace
 
 COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
@@ -24,10 +24,6 @@ COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
 
 SUBSAMPLINGS = ("444", "422", "420")
 
-SOI, SOS, EOI, DRI, APP0, APP1, APP2, APP14, APP15, COM = 0xD8, 0xDA, 0xD9, 0xDD, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
-FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
-PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-RESTARTS = range(0xD0, 0xD8)
 LARGEST_SEGMENT = 65533
 EXIF_HEAD, XMP_HEAD, ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 JFIF_HEAD, ADOBE_HEAD = b"JFIF\0", b"Adobe"
@@ -108,31 +104,6 @@ def _pieces(profile: bytes) -> list[bytes]:
     return [ICC_HEAD + bytes([number, len(pieces)]) + piece for number, piece in enumerate(pieces, 1)]
 
 
-class Segment(NamedTuple):
-    """One segment in front of a JPEG's first scan, or that scan's own head."""
-
-    kind: int
-    start: int
-    """Where its marker is."""
-    body: bytes
-
-
-def segments(data: bytes, position: int = 2) -> Iterator[Segment]:
-    """Yield the segments from a place on, up to the head of the next scan, with it. Junk is passed over."""
-    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
-        kind = data[position + 1]
-        if kind in (0x00, 0x01, 0xFF, *RESTARTS):
-            position += 1
-            continue
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if kind == EOI or end < position + 4 or end > len(data):
-            return
-        yield Segment(kind, position, data[position + 4 : end])
-        if kind == SOS:
-            return
-        position = end
-
-
 def read(data: bytes) -> Beside:
     """Return what stands beside the pixels of a JPEG file. What is damaged is left out, and named in the notes."""
     block, xmp, comment, wrong = b"", None, None, []
@@ -197,107 +168,4 @@ def bare(data: bytes) -> bytes | None:
             parts.append(view[start : start + 4 + len(body)])
     if not scan:
         return None
-    end, ended = _end(data, scan)
-    parts += [view[scan:end], b"\xff\xd9"]
-    whole = b"".join(parts)
-    return whole if ended or _is_whole(whole) else None
-
-
-def _end(data: bytes, scan: int) -> tuple[int, bool]:
-    """Return where the last scan's data end, given the place of the first one's head, and whether a marker says so."""
-    position, end = scan, scan
-    while True:
-        scans = list(segments(data, position))
-        if not scans or scans[-1].kind != SOS:
-            at = end if position == scan else position
-            return at, data[at : at + 2] == b"\xff\xd9"
-        end = _after_scan(data, scans[-1].start + 4 + len(scans[-1].body))
-        if end < 0:
-            return len(data), False
-        position = end
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether a JPEG to which an end marker was added has all of its pixels, at their full precision."""
-    found = list(segments(data))
-    frame = next((segment for segment in found if segment.kind in FRAMES), None)
-    if frame is None or len(frame.body) < 6:
-        return False
-    mode = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(frame.body[5])
-    if mode is None or not _is_complete(data, frame) or not _has_restarts(data, frame, found):
-        return False
-    try:
-        simplejpeg.decode_jpeg(data, mode)
-    except ValueError as error:
-        # What lies between the last pixel and the marker that was added is no pixel.
-        return re.search(r"extraneous bytes before marker 0xd9", str(error)) is not None
-    except Exception:
-        return False
-    return True
-
-
-def _is_complete(data: bytes, frame: Segment) -> bool:
-    """Whether the scans of a frame bring every coefficient of every component to its last bit (ITU-T T.81, G.1.1)."""
-    components = frame.body[6 : 6 + 3 * frame.body[5] : 3]
-    missing = {(component, number) for component in components for number in range(64)}
-    position = 2
-    while True:
-        found = list(segments(data, position))
-        if not found or found[-1].kind != SOS:
-            return not missing
-        body = found[-1].body
-        count = body[0] if body else 0
-        if len(body) < 4 + 2 * count:
-            return False
-        first, last, bits = body[1 + 2 * count : 4 + 2 * count]
-        if frame.kind not in PROGRESSIVE:
-            first, last, bits = 0, 63, 0
-        if bits & 15 == 0:
-            missing -= {
-                (component, number) for component in body[1 : 1 + 2 * count : 2] for number in range(first, last + 1)
-            }
-        position = _after_scan(data, found[-1].start + 4 + len(body))
-        if position < 0:
-            return not missing
-
-
-def _has_restarts(data: bytes, frame: Segment, found: list[Segment]) -> bool:
-    """Whether a scan has as many restart markers as its size asks for; several scans must have none."""
-    interval = next((int.from_bytes(body[:2], "big") for kind, _, body in found if kind == DRI), 0)
-    if interval == 0:
-        return True
-    height, width = struct.unpack(">HH", frame.body[1:5])
-    samplings = frame.body[7 : 6 + 3 * frame.body[5] : 3]
-    single = len(samplings) == 1
-    across, down = (1, 1) if single else (max(s >> 4 for s in samplings), max(s & 15 for s in samplings))
-    blocks = -(-width // (8 * across)) * -(-height // (8 * down))
-    head = found[-1]
-    start = head.start + 4 + len(head.body)
-    scan = data[start : _after_scan(data, start)]
-    there = len(re.findall(rb"\xff[\xd0-\xd7]", scan))
-    return frame.kind not in PROGRESSIVE and there >= -(-blocks // interval) - 1
-
-
-def count_scans(data: bytes) -> int:
-    """Return how many scans the first picture of a JPEG file has: decoding a progressive one takes time for each."""
-    position, scans = 2, 0
-    while 0 <= position < len(data) - 3:
-        kind = data[position + 1]
-        if data[position] != 0xFF or kind == EOI:
-            break
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if kind == SOS:
-            scans += 1
-            position = _after_scan(data, position)
-    return scans
-
-
-def _after_scan(data: bytes, position: int) -> int:
-    """Return where the next marker is; inside a scan, 0xFF is followed by zero, a restart marker or a fill byte."""
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            return -1
-        if data[position + 1] not in (0x00, 0xFF, *RESTARTS):
-            return position
-        position += 1
+    return ended(b"".join([*parts, view[scan:]]))

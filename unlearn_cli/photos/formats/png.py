@@ -127,13 +127,17 @@ def _code_points(found: _Found, body: bytes) -> None:
 
 def _profile(found: _Found, body: bytes) -> None:
     _, _, packed = body.partition(b"\0")
-    found.icc_profile = _unpacked(packed[1:], LARGEST_PROFILE)
+    found.icc_profile = _unpacked(packed, LARGEST_PROFILE)
 
 
 def _block(found: _Found, body: bytes) -> None:
     found.exif = exif.read(body)
     if found.exif is None:
         raise ValueError("no EXIF block")
+
+
+def _resolution(_: _Found, body: bytes) -> None:
+    struct.unpack(">IIB", body)  # Pillow tells what it says; here it is only looked at.
 
 
 def _text(found: _Found, body: bytes) -> None:
@@ -149,17 +153,17 @@ def _time(found: _Found, body: bytes) -> None:
 
 def _packed_text(found: _Found, body: bytes) -> None:
     key, _, packed = body.partition(b"\0")
-    value = _unpacked(packed[1:], LARGEST_TEXT)
+    value = _unpacked(packed, LARGEST_TEXT)
     found.texts.append(Text(key.decode("latin-1"), value.decode("latin-1"), b"zTXt", body))
 
 
 def _international_text(found: _Found, body: bytes) -> None:
     key, _, rest = body.partition(b"\0")
-    packed, rest = rest[:1] == b"\1", rest[2:]
+    packed, method, rest = rest[:1] == b"\1", rest[1:2], rest[2:]
     _, _, rest = rest.partition(b"\0")  # the language
     _, _, value = rest.partition(b"\0")  # the key, translated
     if packed:
-        value = _unpacked(value, LARGEST_TEXT)
+        value = _unpacked(method + value, LARGEST_TEXT)
     found.texts.append(Text(key.decode("latin-1"), value.decode("utf-8", "replace"), b"iTXt", body))
 
 
@@ -167,6 +171,7 @@ READERS = {
     b"gAMA": _gamma,
     b"cHRM": _chromaticities,
     b"sRGB": _intent,
+    b"pHYs": _resolution,
     b"cICP": _code_points,
     b"iCCP": _profile,
     b"eXIf": _block,
@@ -180,9 +185,11 @@ NAMES = {b"iCCP": "colour profile", b"eXIf": "EXIF block", b"tEXt": "text", b"zT
 
 
 def _unpacked(packed: bytes, most: int) -> bytes:
-    """Unpack zlib's stream. Raises ``ValueError`` for what is cut off or too large."""
+    """Unpack zlib's stream behind the number of its method. Raises ``ValueError`` for what is cut off or too large."""
+    if packed[:1] != b"\0":
+        raise ValueError("there is only one method")
     stream = zlib.decompressobj()
-    value = stream.decompress(packed, most)
+    value = stream.decompress(packed[1:], most)
     if not stream.eof:
         raise ValueError("it is cut off or too large")
     return value
