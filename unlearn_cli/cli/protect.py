@@ -115,7 +115,7 @@ def protect(
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no more photos after one failed.")] = False,
     max_megapixels: Annotated[
-        int | None, typer.Option(min=1, help="Decode photos of up to this size.  [default: 178]")
+        int | None, typer.Option(min=1, help="Decode photos of up to this size.  [default: 400]")
     ] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Where each photo's record goes.  [default: OUTPUT.jsonl beside the output]")
@@ -247,10 +247,11 @@ def _set_limits(megapixels: int | None) -> None:
 
     from PIL import Image
 
+    from unlearn_cli.photos.decode import DEFAULT_MEGAPIXELS
+
     # Pillow warns of odd but readable files and of large ones. Its hard limit on size stays on.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    if megapixels is not None:
-        Image.MAX_IMAGE_PIXELS = megapixels * 500_000  # the limit is twice that
+    Image.MAX_IMAGE_PIXELS = (megapixels or DEFAULT_MEGAPIXELS) * 500_000  # the limit is twice that
 
 
 def _read_list(name: str) -> bytes:

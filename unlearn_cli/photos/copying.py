@@ -14,15 +14,18 @@ from pathlib import Path
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
-from unlearn_cli.photos.decode import Photo, decode, read_file
+from unlearn_cli.photos.decode import PIXELS_A_BYTE, Photo, claimed_pixels, decode, read_file
 from unlearn_cli.photos.encode import WRITING, Writing, renamed
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.metrics import Quality
 from unlearn_cli.photos.noise import Noise
 from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.protection import Protection
-from unlearn_cli.photos.resample import Workspace
+from unlearn_cli.photos.resample import LARGE, Workspace
 from unlearn_cli.photos.scan import PHOTO_SUFFIXES, Plan, Task, expected_target
+
+SMALL_FILE = LARGE // PIXELS_A_BYTE
+"""Bytes: a smaller file that claims a large photo is refused, so that its header need not be read twice."""
 
 DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--again lays noise on noise)"
@@ -115,7 +118,8 @@ class Run:
         photo = One(self, task)
         record: Record | None
         try:
-            done, record = photo.protect()
+            with photo.stack:
+                done, record = photo.protect()
         except PhotoSkippedError as reason:
             done, record = photo.ended("skipped", str(reason))
             if str(reason) == ITSELF_PROTECTED:
@@ -156,6 +160,8 @@ class One:
         self.last = self.manifest.last(task.source)
         self.settings = _digest(self.protection, self.options.writing)
         self.noise: Noise = self.protection.pattern
+        self.stack = contextlib.ExitStack()
+        """What is held until the photo is done."""
         self.sha256: str | None = None
         self.stat: os.stat_result | None = None
 
@@ -174,6 +180,7 @@ class One:
             raise PhotoSkippedError(ITSELF_PROTECTED)
         if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
             raise PhotoSkippedError("something is at its copy's place already (--skip-existing)")
+        self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
         if self.task.backup is None:
             data = b""  # A large photo's file need not be in memory beside its pixels.

@@ -84,6 +84,15 @@ def read_file(path: Path) -> bytes:
         raise PhotoError(f"it cannot be read ({error.strerror or error})") from error
 
 
+def claimed_pixels(data: bytes) -> int:
+    """Return how many pixels a photo's file claims to have, from its header alone; 0 where that cannot be read."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.width * image.height
+    except Exception:  # As ``decode`` will tell.
+        return 0
+
+
 def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None) -> Photo:
     """Decode a photo file's bytes.
 

@@ -148,6 +148,9 @@ def _encoded(photo: Photo, target: str, quality: int | None) -> bytes:
     image = to_image(photo.pixels, photo.mode)
     buffer = io.BytesIO()
     image.save(buffer, target, **_metadata_options(photo, target), **_format_options(photo, target, quality))
+    del image  # Of a large photo there is no room for both.
+    if target == "TIFF":
+        tiff.add_tags(buffer, photo.metadata.exif, photo.metadata.xmp)
     return buffer.getvalue()
 
 
@@ -190,8 +193,6 @@ def _with_metadata(data: bytes, kept: Metadata, target: str, *, grey: bool) -> b
             )
         case "PNG":
             return png.with_chunks(data, _png_chunks(kept))
-        case "TIFF":
-            return tiff.with_tags(data, kept.exif, kept.xmp)
         case "AVIF":
             return heif.with_colour(data, kept.colour)
         case "BMP" if profile := kept.profile(grey=grey):

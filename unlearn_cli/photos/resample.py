@@ -7,6 +7,7 @@ its matrix library adds, and whether a photo is done in one strip or in many.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ CACHE_BYTES = 256 << 20
 
 LARGEST_KEPT = 128 << 20
 """Bytes of a buffer that is kept for the next photo."""
+
+LARGE = 100_000_000
+"""Pixels of a photo that is worked on alone, without another such one beside it."""
 
 # 7 bits of noise, a factor of at most 1.25 for bicubic's overshoot, and these: below float32's 24.
 WEIGHT_BITS = 10
@@ -128,6 +132,11 @@ class Workspace:
     def __init__(self) -> None:
         self.cache = StripCache()
         self._buffers = threading.local()
+        self._large = threading.Lock()
+
+    def room(self, pixels: int) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which there is memory for a photo of so many pixels: of the large ones one at a time."""
+        return self._large if pixels > LARGE else contextlib.nullcontext()
 
     def buffer(self, size: int, which: str) -> NDArray[np.uint8]:
         """``size`` bytes, uninitialised; the same memory for each call of a thread for the same ``which``."""

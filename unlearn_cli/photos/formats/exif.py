@@ -75,7 +75,7 @@ def integers(entry: Entry | None, order: str) -> tuple[int, ...]:
     return struct.unpack(f"{order}{entry.count}{INTEGERS[entry.kind]}", entry.data)
 
 
-def read(data: bytes) -> Block | None:
+def read(data: bytes | memoryview) -> Block | None:
     """Return the tags of an EXIF block (with or without ``Exif`` before it) or of a TIFF file's first page.
 
     Tags that point outside of it are left out. None where it is no such block at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import replace
 from typing import Any
@@ -114,22 +115,25 @@ def read(block: Block) -> Beside:
     return Beside(profile.data if profile else None, exif=block, xmp=xmp.data if xmp else None)
 
 
-def with_tags(data: bytes, block: Block | None, xmp: bytes | None) -> bytes:
-    """Return a TIFF file with these tags beside its own, in a new directory at its end; its own win.
+def add_tags(file: io.BytesIO, block: Block | None, xmp: bytes | None) -> None:
+    """Add tags to those of a TIFF file, in a new directory at its end; its own win.
 
-    Pillow cannot write EXIF into a compressed TIFF, and writes texts as ASCII.
+    Pillow cannot write EXIF into a compressed TIFF, and writes texts as ASCII. The file is changed where it is,
+    because of a large photo there is no room for another one.
     """
-    own = exif.read(data)
+    with file.getbuffer() as data:
+        own, length = exif.read(data), len(data)
     if own is None or own.big or not (block or xmp):
-        return data
+        return
     added = exif.in_order(block, own.order) if block else Block(own.order)
     main: Directory = {**added.main, **own.main}
     if xmp:
         main[XMP] = Entry(1, len(xmp), xmp)
-    start = len(data) + len(data) % 2
-    directories = exif.directories(replace(added, main=main), start)
-    head = data[:4] + struct.pack(f"{own.order}I", start)
-    return b"".join([head, memoryview(data)[8:], bytes(len(data) % 2), directories])
+    start = length + length % 2
+    file.seek(4)
+    file.write(struct.pack(f"{own.order}I", start))
+    file.seek(length)
+    file.write(bytes(length % 2) + exif.directories(replace(added, main=main), start))
 
 
 def looks_otherwise(data: bytes, pixels: NDArray[Any], mode: str) -> bool:
