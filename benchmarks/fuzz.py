@@ -2,9 +2,15 @@
 
 usage: python benchmarks/fuzz.py FOLDER [--files 5000] [--seconds 60] [--seed 0] [--keep DIR]
 
-Every file of FOLDER is a seed. A mutant has bytes flipped, runs overwritten, removed, repeated or taken from another
-seed, or its end cut off. Each is protected in memory, in one process, under a time limit; a traceback, a time above the
-limit, or a lossless copy outside of the bound ends the run, with the mutant kept.
+Every file of FOLDER is a seed. Half of the mutants have bytes flipped, runs overwritten, removed, repeated or taken
+from another seed, or their end cut off. The other half, of JPEG and PNG, have damaged *helper segments*: wrong lengths,
+bodies cut or filled with noise, wrong checksums, texts above a megabyte, segments twice, a missing end marker with or
+without something behind it. Each is protected in memory, in one process, under a time limit; a traceback, a time above
+the limit, or a lossless copy outside of the bound ends the run, with the mutant kept. So does a mutant of which only
+helpers are damaged, and which libvips reads like its seed, when it is refused, or read otherwise.
+
+libvips, where it is installed (the extra ``dev``), is the second decoder: of every fifth protected mutant it is asked
+what it sees, and the line at the end tells how often it saw another picture.
 """
 
 from __future__ import annotations
@@ -13,19 +19,26 @@ import argparse
 import random
 import resource
 import signal
+import struct
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import LOSSLESS_FORMATS
+from unlearn_cli.photos.formats import markers, png
 from unlearn_cli.photos.metrics import largest_change
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, as_mode, protect_bytes
@@ -36,6 +49,16 @@ LARGEST_SEED = 200_000
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif", ".jp2", ".heif")
 """Equally many mutants are made of each."""
+
+HELPED = (".jpg", ".png")
+"""The formats whose helper segments are damaged."""
+
+
+SAMPLED = 5
+"""The second decoder is asked about one protected mutant in so many."""
+
+ALIKE = 3.0
+"""Levels, on average, that two decoders of the same picture may be apart."""
 
 
 def main() -> None:
@@ -53,18 +76,18 @@ def main() -> None:
     data = [path.read_bytes() for path in seeds]
     of = {suffix: [i for i, path in enumerate(seeds) if path.suffix.lower() == suffix] for suffix in SUFFIXES}
     choice = choose("cat")
-    pattern = Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon)
+    run = Run(Pattern(choice.bank.noise[choice.index], choice.bank.provenance.epsilon))
     signal.signal(signal.SIGALRM, too_slow)
-    ends: Counter[str] = Counter()
-    formats: Counter[str] = Counter()
     slowest = 0.0
     for number in range(options.files):
-        index = draw.choice(of[draw.choice([suffix for suffix in SUFFIXES if of[suffix]])])
-        mutant = mutate(draw, data[index], data[draw.randrange(len(data))])
+        helpers = number % 2 == 0
+        suffixes = HELPED if helpers else SUFFIXES
+        index = draw.choice(of[draw.choice([suffix for suffix in suffixes if of[suffix]])])
+        mutant = damaged(draw, data[index]) if helpers else mutate(draw, data[index], data[draw.randrange(len(data))])
         start = time.perf_counter()
         signal.alarm(options.seconds)
         try:
-            ends[end(mutant, pattern)] += 1
+            run.take(mutant, data[index] if helpers else None)
         except BaseException:
             kept = options.keep / f"fuzz-{number}-{seeds[index].name}"
             kept.write_bytes(mutant)
@@ -73,13 +96,60 @@ def main() -> None:
         finally:
             signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - start)
-        formats[seeds[index].suffix.lower()] += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{options.files} mutants of {len(seeds)} files (seed {options.seed}): {dict(ends)}; no traceback, none "
+        f"{options.files} mutants of {len(seeds)} files (seed {options.seed}): {dict(run.ends)}; no traceback, none "
         f"outside its bound; the slowest took {slowest:.1f} s; peak memory of the process {peak:.0f} MiB.\n"
-        f"Of {', '.join(f'{suffix} {count}' for suffix, count in formats.most_common())}."
+        f"Half of them with damaged helper segments: {dict(run.helped)}.\n"
+        f"The second decoder: {dict(run.seen) or 'not installed'}."
     )
+
+
+class Run:
+    """Counts how mutants end."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.pattern = pattern
+        self.ends: Counter[str] = Counter()
+        self.helped: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+
+    def take(self, mutant: bytes, seed: bytes | None) -> None:
+        """Protect a mutant, and check what becomes of it; one with damaged helpers has its ``seed``'s pixels."""
+        how = end(mutant, self.pattern)
+        self.ends[how] += 1
+        if seed is not None:
+            self.helped[how] += 1
+            if how != "protected" and end(seed, self.pattern) == "protected":
+                other, before = second_opinion(mutant), second_opinion(seed)
+                lost = other is not None and before is not None and alike(other, before)
+                assert not lost, "a photo was refused for damage beside its pixels"
+        if how == "protected" and (seed is not None or self.ends[how] % SAMPLED == 0):
+            other = second_opinion(mutant)
+            if other is not None:
+                same = alike(decode(mutant, "none").pixels, other)
+                self.seen["alike" if same else "differently"] += 1
+                assert same or seed is None, "damage beside the pixels changed what is seen"
+
+
+def second_opinion(data: bytes) -> NDArray[Any] | None:
+    """What libvips sees; None where it sees nothing, or is not installed."""
+    try:
+        import pyvips
+
+        image = pyvips.Image.new_from_buffer(data, "", fail_on="warning").autorot()
+        pixels: NDArray[Any] = image.numpy()
+    except Exception:
+        return None
+    return pixels
+
+
+def alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two decoders saw the same; pictures of other layouts (greys as colours, palettes) are not compared."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return one.shape[:2] == other.shape[:2]
+    scale = 257 if one.dtype == np.uint16 else 1
+    return bool(np.abs(one.astype(np.int32) - other).mean() <= ALIKE * scale)
 
 
 def too_slow(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -105,6 +175,55 @@ def check(data: bytes, made: Protected, epsilon: int) -> None:
     if made.format in LOSSLESS_FORMATS:
         before = decode(data, "none")
         assert largest_change(before, as_mode(after, before.mode)) <= epsilon
+
+
+def damaged(draw: random.Random, data: bytes) -> bytes:
+    """A file with damage beside its pixels alone; as it is where it has no place for that."""
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        data = damaged_png(draw, data) if data.startswith(png.SIGNATURE) else damaged_jpeg(draw, data)
+    return data
+
+
+def damaged_jpeg(draw: random.Random, data: bytes) -> bytes:
+    found = [part for part in markers.segments(data) if part.kind in (*range(0xE0, 0xF0), 0xFE)]
+    adobe = any(part.kind == 0xEE for part in found)  # it decides how colours are read
+    found = [part for part in found if part.kind != 0xEE]
+    if not found:
+        return data
+    part = draw.choice(found)
+    choice = draw.randrange(6)
+    body = part.body
+    if choice == 0:
+        body = body[: draw.randrange(len(body) + 1)]
+    elif choice == 1:
+        body = body[:4] + draw.randbytes(max(0, len(body) - 4))
+    elif choice == 2:
+        body = draw.choice((b"JFIF\0", b"ICC_PROFILE\0\1", b"Exif\0\0MM", b"MPF\0")) + draw.randbytes(draw.randrange(9))
+    elif choice == 3:
+        body = body + draw.randbytes(draw.randrange(200))
+    elif choice == 4:
+        again = data[part.start : part.end]
+        return data[: part.end] + again * draw.randrange(1, 4) + data[part.end :]
+    elif not adobe and data.endswith(markers.END):
+        return data[:-2] + draw.choice((b"", bytes(draw.randrange(1, 99)), b"\0\0\0\x18ftypmp42" + draw.randbytes(99)))
+    body = body[:65533]
+    whole = struct.pack(">BBH", 0xFF, part.kind, len(body) + 2) + body
+    return data[: part.start] + whole + data[part.end :]
+
+
+def damaged_png(draw: random.Random, data: bytes) -> bytes:
+    kinds = (b"gAMA", b"cHRM", b"pHYs", b"sRGB", b"cICP", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"prVt")
+    kind = draw.choice(kinds)
+    bodies: tuple[Callable[[], bytes], ...] = (
+        lambda: draw.randbytes(draw.randrange(40)),
+        lambda: b"key\0\0" + zlib.compress(bytes(draw.randrange(1_100_000, 1_300_000))),
+        lambda: b"key\0\0" + zlib.compress(draw.randbytes(60))[: draw.randrange(60)],
+        lambda: b"key\0" + b"x" * draw.randrange(1_048_577, 1_200_000),
+    )
+    body = draw.choice(bodies)()
+    check = zlib.crc32(kind + body) if draw.random() < 0.8 else draw.randrange(1 << 32)
+    whole = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+    return data[: png.AFTER_HEADER] + whole + data[png.AFTER_HEADER :]
 
 
 def mutate(draw: random.Random, data: bytes, other: bytes) -> bytes:

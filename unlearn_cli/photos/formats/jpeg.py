@@ -16,7 +16,20 @@ from numpy.typing import NDArray
 
 from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import GAIN_MAP, VIDEO, Beside, damaged
-from unlearn_cli.photos.formats.markers import APP0, APP1, APP2, APP14, APP15, COM, SOS, ended, segments
+from unlearn_cli.photos.formats.markers import (
+    ADOBE_HEAD,
+    APP0,
+    APP1,
+    APP2,
+    APP14,
+    COM,
+    JFIF_HEAD,
+    SHORTEST_ADOBE,
+    SHORTEST_JFIF,
+    ended,
+    segments,
+    without_helpers,
+)
 from unlearn_cli.photos.resample import Workspace
 
 COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
@@ -26,8 +39,6 @@ SUBSAMPLINGS = ("444", "422", "420")
 
 LARGEST_SEGMENT = 65533
 EXIF_HEAD, XMP_HEAD, ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
-JFIF_HEAD, ADOBE_HEAD = b"JFIF\0", b"Adobe"
-SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
 
 GAIN_MAPS = re.compile(rb"hdrgm:|aux:hdrgainmap|urn:iso:std:iso:ts:21496")
 VIDEOS = re.compile(rb"MotionPhoto|MicroVideo")
@@ -154,18 +165,5 @@ def bare(data: bytes) -> bytes | None:
 
     None for what is no JPEG, and where the end marker is missing and pixels are, too.
     """
-    if not data.startswith(b"\xff\xd8"):
-        return None
-    parts: list[bytes | memoryview] = [b"\xff\xd8"]
-    view, scan = memoryview(data), 0
-    for kind, start, body in segments(data):
-        helper = APP0 <= kind <= APP15 or kind == COM
-        needed = kind == APP0 and body.startswith(JFIF_HEAD) and len(body) >= SHORTEST_JFIF
-        needed |= kind == APP14 and body.startswith(ADOBE_HEAD) and len(body) >= SHORTEST_ADOBE
-        if kind == SOS:
-            scan = start
-        elif needed or not helper:
-            parts.append(view[start : start + 4 + len(body)])
-    if not scan:
-        return None
-    return ended(b"".join([*parts, view[scan:]]))
+    picture = without_helpers(data)
+    return ended(picture) if picture is not None else None

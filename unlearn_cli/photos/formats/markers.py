@@ -17,6 +17,10 @@ RESTARTS = range(0xD0, 0xD8)
 BETWEEN_SCANS = (SOS, DQT, DHT, DNL, DRI, COM, *range(APP0, APP15 + 1))
 END = b"\xff\xd9"
 
+JFIF_HEAD, ADOBE_HEAD = b"JFIF\0", b"Adobe"
+SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
+"""Bytes below which libjpeg does not take such a segment for what it says. They decide how colours are stored."""
+
 PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
 BOX = re.compile(rb"\0[\0-\xff]{3}(?:ftyp|mdat|moov|free|skip|wide|mpvd)", re.DOTALL)
 
@@ -79,6 +83,24 @@ def count_scans(data: bytes) -> int:
     return scans
 
 
+def without_helpers(data: bytes) -> bytes | None:
+    """Return a JPEG file without the segments that do not decide its pixels; None for what has no pixels at all."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    parts: list[bytes | memoryview] = [b"\xff\xd8"]
+    view = memoryview(data)
+    for segment in segments(data):
+        kind, start, body = segment
+        if kind == SOS:
+            return b"".join([*parts, view[start:]])
+        helper = APP0 <= kind <= APP15 or kind == COM
+        needed = kind == APP0 and body.startswith(JFIF_HEAD) and len(body) >= SHORTEST_JFIF
+        needed |= kind == APP14 and body.startswith(ADOBE_HEAD) and len(body) >= SHORTEST_ADOBE
+        if needed or not helper:
+            parts.append(view[start : segment.end])
+    return None
+
+
 def ended(data: bytes) -> bytes | None:
     """Return a JPEG file up to its end marker, which is added where it is missing and all pixels are there.
 
@@ -110,11 +132,11 @@ def is_cut(data: bytes) -> bool:
 
     A file that ends as it should, and is damaged in between, is left to its decoder, which shows what it can.
     """
-    if ended(data) is not None:
-        return False
+    picture = without_helpers(data)
+    if picture is None or ended(picture) is not None:
+        return picture is None
     first = next((segment for segment in segments(data) if segment.kind == SOS), None)
-    if first is None:
-        return True
+    assert first is not None
     following = after_scan(data, first.end)
     return not data.rstrip(b"\0").endswith(END) or data[following : following + 2] == bytes([0xFF, SOI])
 
