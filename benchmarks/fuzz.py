@@ -38,7 +38,7 @@ from unlearn_cli.banks.catalog import choose
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import LOSSLESS_FORMATS
-from unlearn_cli.photos.formats import markers, png
+from unlearn_cli.photos.formats import exif, markers, png
 from unlearn_cli.photos.metrics import largest_change
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, as_mode, protect_bytes
@@ -186,8 +186,9 @@ def damaged(draw: random.Random, data: bytes) -> bytes:
 
 def damaged_jpeg(draw: random.Random, data: bytes) -> bytes:
     found = [part for part in markers.segments(data) if part.kind in (*range(0xE0, 0xF0), 0xFE)]
-    adobe = any(part.kind == 0xEE for part in found)  # it decides how colours are read
-    found = [part for part in found if part.kind != 0xEE]
+    adobe = any(part.kind == 0xEE for part in found)
+    # How colours are read, and how pixels are turned, is not beside the pixels.
+    found = [part for part in found if part.kind != 0xEE and not turns(part.body)]
     if not found:
         return data
     part = draw.choice(found)
@@ -209,6 +210,12 @@ def damaged_jpeg(draw: random.Random, data: bytes) -> bytes:
     body = body[:65533]
     whole = struct.pack(">BBH", 0xFF, part.kind, len(body) + 2) + body
     return data[: part.start] + whole + data[part.end :]
+
+
+def turns(body: bytes) -> bool:
+    """Whether a segment is EXIF that asks for the photo to be turned."""
+    block = exif.read(body) if body.startswith(b"Exif") else None
+    return block is not None and block.orientation != 1
 
 
 def damaged_png(draw: random.Random, data: bytes) -> bytes:
