@@ -17,12 +17,12 @@ from PIL import Image, ImageCms
 from tests.conftest import protection_of
 from unlearn_cli.errors import UsageError
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
-from unlearn_cli.photos.copying import Options, PhotoDone
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.lists import parse_list, parse_shard
 from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.scan import WHERE, Where, plan
 
 PROTECTION = protection_of(Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8))

@@ -13,10 +13,11 @@ from PIL import Image
 
 from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, One, Options, PhotoDone
+from unlearn_cli.photos.copying import One
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.outcome import DONE, ITSELF_PROTECTED, Options, PhotoDone
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.photos.undo import undo
 
