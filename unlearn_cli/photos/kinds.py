@@ -14,8 +14,8 @@ PHOTO_SUFFIXES = frozenset(
 the rest is counted, not touched."""
 
 RAW_SUFFIXES = frozenset(
-    ".3fr .cr2 .cr3 .crw .dcr .dng .erf .gpr .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf .srw "
-    ".x3f".split()
+    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .gpr .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf "
+    ".srw .x3f".split()
 )
 """Many of them begin as a TIFF does, of which Pillow would read the thumbnail alone."""
 
