@@ -78,7 +78,10 @@ def _copy_attributes(of: Path, name: str) -> None:
         mode &= 0o777
     if not _copy_extended_attributes(of, name):  # The group's permissions are the most that the list gives anybody.
         mode &= ~stat.S_IRWXG
-    os.chmod(name, mode)  # Behind the owner, since a change of that takes permissions away.
+    for bits in (mode, mode & 0o777):  # Behind the owner, since a change of that takes permissions away.
+        with contextlib.suppress(OSError):  # Some file systems know fewer.
+            os.chmod(name, bits)
+            break
 
 
 def _give_owner(name: str, found: os.stat_result) -> bool:

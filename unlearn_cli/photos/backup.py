@@ -48,8 +48,10 @@ def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]
 
 
 def _names_of_originals(name: str) -> Iterator[str]:
-    """The names of which a copy's name may have been made."""
+    """The names of which a copy's name may have been made: with another suffix, without the one, or the number."""
     stem, suffix = os.path.splitext(name)
     for whole in dict.fromkeys((stem, re.sub(r"-\d+$", "", stem))):
-        yield from (whole + other for other in sorted(PHOTO_SUFFIXES) if whole + other != name)
-        yield from (whole for _ in suffix[:1])
+        for other in sorted(PHOTO_SUFFIXES - {suffix.lower()}):
+            yield from (whole + other, whole + other.upper())
+        if suffix:
+            yield whole

@@ -13,7 +13,7 @@ from pathlib import Path
 from unlearn_cli.errors import UsageError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.encode import FormatChoice, default_format, renamed
-from unlearn_cli.photos.manifest import WRITTEN, is_manifest, read_records
+from unlearn_cli.photos.manifest import WRITTEN, Record, is_manifest, read_records
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,11 @@ class Choices:
             yield f"{stem}-{number}{suffix}"
 
     def __contains__(self, name: str) -> bool:
+        if name in (self.alone, self.whole):
+            return True
         stem, suffix = os.path.splitext(self.whole)
-        numbered = rf"{re.escape(stem)}-([2-9]|[1-9]\d+){re.escape(suffix)}"
-        return name in (self.alone, self.whole) or re.fullmatch(numbered, name) is not None
+        number = name.removesuffix(suffix).removeprefix(f"{stem}-")
+        return name == f"{stem}-{number}{suffix}" and re.fullmatch(r"[2-9]|[1-9]\d+", number) is not None
 
 
 def choices(name: str, wanted: FormatChoice) -> tuple[Choices, ...]:
@@ -96,14 +98,15 @@ def place_of(path: Path) -> Path:
 
 
 class Places:
-    """``place_of``, which remembers folders."""
+    """``place_of`` as text, which remembers folders."""
 
     def __init__(self) -> None:
-        self._real = functools.cache(resolved)
+        self._real = functools.cache(os.path.realpath)
 
-    def __call__(self, path: Path) -> Path:
+    def __call__(self, path: Path) -> str:
         """The place of a path."""
-        return self._real(path.parent) / path.name
+        folder, name = os.path.split(path)
+        return f"{self._real(folder)}/{name}"
 
 
 class Names:
@@ -150,10 +153,10 @@ def _only_case(one: Path, other: Path) -> bool:
 class Earlier:
     """What earlier runs called copies and backups, as manifests tell."""
 
-    copies: dict[tuple[Path, Path], Path] = field(default_factory=dict)
-    """By photo and folder."""
-    backups: dict[tuple[Path, Path], Path] = field(default_factory=dict)
-    made_of: dict[Path, set[Path]] = field(default_factory=dict)
+    copies: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Names, by photo and folder."""
+    backups: dict[tuple[str, str], str] = field(default_factory=dict)
+    made_of: dict[str, set[str]] = field(default_factory=dict)
     """By the place of a copy that was put beside its photo to replace it: that photo."""
     hashes: set[str] = field(default_factory=set)
     """The SHA-256 of such copies."""
@@ -164,32 +167,36 @@ class Earlier:
         """Read manifests, of which the last counts most. Raises ``WorkError`` if one cannot be read."""
         earlier = cls()
         for manifest in manifests:
-            if not is_manifest(manifest):
-                continue
-            for record in read_records(manifest):
-                if record.output is None or record.status not in (*WRITTEN, "restored"):
-                    continue
-                source, output = _absolute(manifest, record.input), _absolute(manifest, record.output)
-                earlier.copies[source, output.parent] = output
-                if record.backup is None:
-                    continue
-                backup = _absolute(manifest, record.backup)
-                earlier.backups[source, backup.parent] = backup
-                if record.output_sha256 is not None and source != output:
-                    earlier.made_of.setdefault(earlier.place(output), set()).add(earlier.place(source))
-                    earlier.hashes.add(record.output_sha256)
+            if is_manifest(manifest):
+                for record in read_records(manifest):
+                    earlier._keep(os.path.dirname(manifest), record)
         return earlier
+
+    def _keep(self, base: str, record: Record) -> None:
+        if record.output is None or record.status not in (*WRITTEN, "restored"):
+            return
+        source, output = _absolute(base, record.input), _absolute(base, record.output)
+        folder, name = os.path.split(output)
+        self.copies[source, folder] = name
+        if record.backup is None:
+            return
+        folder, name = os.path.split(_absolute(base, record.backup))
+        self.backups[source, folder] = name
+        if record.output_sha256 is not None and source != output:
+            self.made_of.setdefault(self.place(Path(output)), set()).add(self.place(Path(source)))
+            self.hashes.add(record.output_sha256)
 
     def copy_of(self, task: Task, wanted: FormatChoice) -> Path | None:
         """The place of a photo's last copy, if that is one that it may have now."""
-        place = self.copies.get((task.source, task.target.parent))
-        fits = place is not None and any(place.name in names for names in choices(task.target.name, wanted))
-        return place if fits else None
+        name = self.copies.get((str(task.source), str(task.target.parent)))
+        if name is None or not any(name in names for names in choices(task.target.name, wanted)):
+            return None
+        return task.target.with_name(name)
 
     def backup_of(self, task: Task, backup: Path) -> Path | None:
         """The place of a photo's last backup, if that is one that it may have now."""
-        place = self.backups.get((task.source, backup.parent))
-        return place if place is not None and place.name in Choices(backup.name) else None
+        name = self.backups.get((str(task.source), str(backup.parent)))
+        return backup.with_name(name) if name is not None and name in Choices(backup.name) else None
 
     def without_begun(self, tasks: list[Task]) -> list[Task]:
         """Photos without the copies that a run in place put beside them, and was killed before it removed them."""
@@ -202,8 +209,8 @@ class Earlier:
         return [task for task in tasks if not is_begun(task)]
 
 
-def _absolute(manifest: Path, path: str) -> Path:
-    return Path(os.path.normpath(manifest.parent / path))
+def _absolute(base: str, path: str) -> str:
+    return os.path.normpath(os.path.join(base, path))
 
 
 def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -> tuple[dict[Task, Task], Names]:
@@ -224,7 +231,8 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
             places.setdefault(task, place)
 
     last = {task: earlier.copy_of(task, wanted) for task in order}
-    same = [task for task in order if expected(task, wanted).alone == task.target.name]
+    choice = {task: expected(task, wanted) for task in order}
+    same = [task for task in order if choice[task].alone == task.target.name]
     for task in same:
         if task.target != task.source and names.is_source(task.target):
             raise UsageError(f"{task.target} is an input, and would be written too. Name another --output.")
@@ -239,7 +247,7 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
         claim(task, task.target)
     for task in order:
         if task not in places:
-            places[task] = names.take_free(task.target.parent, expected(task, wanted), task.source)
+            places[task] = names.take_free(task.target.parent, choice[task], task.source)
     backups = _name_backups(order, earlier)
     return {task: replace(task, copy=places[task], backup=backups.get(task)) for task in order}, names
 

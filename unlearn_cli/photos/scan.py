@@ -114,10 +114,9 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
 
 def _once(tasks: Iterable[Task], where: Where) -> list[Task]:
     """Each photo once, as it was found first; where it is replaced, once by whatever links it was found."""
-    place, found = Places(), dict[tuple[Path, Path], Task]()
+    place, found = Places(), dict[object, Task]()
     for task in tasks:
-        key = (place(task.source),) * 2 if where.backup is not None else (task.source, task.target)
-        found.setdefault(key, task)
+        found.setdefault(place(task.source) if where.backup is not None else (task.source, task.target), task)
     return list(found.values())
 
 
