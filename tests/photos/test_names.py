@@ -113,11 +113,43 @@ def test_each_of_a_clash_has_its_copy_and_keeps_it(tmp_path: Path, jobs: int) ->
     # The name that is free now goes to nobody who has one.
     (tmp_path / "in" / "a.bmp").unlink()
     assert {photo.reason for photo in run(tmp_path / "in", **options).values()} == {DONE}
-    make_photo(tmp_path / "in" / "a.bmp", 50)
-    make_photo(tmp_path / "in" / "a.aaa.webp")
+    make_photo(tmp_path / "in" / "a.gif", 50)
     done = run(tmp_path / "in", **options)
-    assert done["a.gif"].reason == done["a.png"].reason == DONE
-    assert done["a.bmp"].target == tmp_path / "in-protected" / "a.jpg"
+    assert (done["a.gif"].target, done["a.png"].reason) == (tmp_path / "in-protected" / "a.gif.jpg", DONE)
+    make_photo(tmp_path / "in" / "a.bmp", 50)
+    assert run(tmp_path / "in", **options)["a.bmp"].target == tmp_path / "in-protected" / "a.jpg"
+
+
+def test_a_new_photo_that_comes_first_takes_no_name_that_another_has(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in", writing=Writing("jpeg"))
+    make_photo(tmp_path / "in" / "a.gif")
+    assert copies(tmp_path, format="jpeg") == {"a.gif": "a.gif.jpg", "a.png": "a.jpg"}
+    done = run(tmp_path / "in", writing=Writing("jpeg"))
+    assert (done["a.gif"].status, done["a.png"].reason) == ("protected", DONE)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nor_one_from_another_folder(tmp_path: Path, replaced: bool) -> None:
+    where = Where(backup=tmp_path / "kept") if replaced else Where(output=tmp_path / "out")
+    photos = [make_photo(tmp_path / folder / "x.png", size) for folder, size in (("p", 40), ("q", 50), ("a", 60))]
+
+    def named(given: list[Path]) -> list[Any]:
+        places = [task.backup if replaced else task.copy for task in plan(given, where).tasks]
+        return [place and place.name for place in places]
+
+    assert named(photos[:2]) == ["x.png", "x-2.png"]
+    done = list(protect_photos(plan(photos[:2], where), {"": PROTECTION}))
+    assert [photo.status for photo in done] == ["protected", "protected"]
+    assert named(photos) == ["x.png", "x-2.png", "x-3.png"]
+    assert named(photos[1:2]) == ["x-2.png"]
+
+
+def test_a_photo_that_is_given_twice_is_replaced_once(tmp_path: Path) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "alias").symlink_to(tmp_path / "in", target_is_directory=True)
+    todo = plan([tmp_path / "in", source], Where(backup=tmp_path / "kept"), listed=[tmp_path / "alias" / "a.png"])
+    assert [task.source for task in todo.tasks] == [source]
 
 
 def test_verify_pairs_each_photo_with_the_copy_that_the_manifest_tells(tmp_path: Path) -> None:

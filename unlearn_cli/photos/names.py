@@ -243,8 +243,6 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
     for task, place in last.items():
         if place is not None:
             claim(task, place)
-    for task in same:  # Whose last copy had another name since the photo was of another format than its name says.
-        claim(task, task.target)
     for task in order:
         if task not in places:
             places[task] = names.take_free(task.target.parent, choice[task], task.source)
