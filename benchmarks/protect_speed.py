@@ -27,8 +27,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
-from unlearn_cli.photos.copying import Options
 from unlearn_cli.photos.folder import protect_folder
+from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
 

@@ -25,6 +25,7 @@ def write_atomically(
     tag: str = "",
     like: os.stat_result | None = None,
     times: bool = True,
+    attributes: Path | None = None,
     exclusive: bool = False,
     private: bool = False,
 ) -> None:
@@ -33,7 +34,8 @@ def write_atomically(
     Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
     ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is. The file gets the
     permissions of the one that it is ``like``, and its ``times``, before it is seen; a ``private`` one is for its
-    owner alone. An ``exclusive`` file replaces
+    owner alone. One that stands for another file gets that one's ``attributes`` too, as far as the system lets:
+    owner, all permissions and extended attributes. An ``exclusive`` file replaces
     none, and is there for good when this returns. Raises ``OSError``, with the temporary file removed;
     ``FileExistsError`` where an exclusive one would replace another.
     """
@@ -44,7 +46,9 @@ def write_atomically(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if not private:  # As it was made, it is its owner's alone.
+        if attributes is not None:
+            _copy_attributes(attributes, name)
+        elif not private:  # As it was made, it is its owner's alone.
             os.chmod(
                 name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask()
             )
@@ -59,6 +63,62 @@ def write_atomically(
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _copy_attributes(of: Path, name: str) -> None:
+    """Give a new file, which is its maker's alone so far, the owner, extended attributes and permissions of another.
+
+    What the system or the file system does not let is left out, but nobody gets more permissions by that.
+    """
+    found = os.stat(of)
+    mode = stat.S_IMODE(found.st_mode)
+    if os.name == "nt":  # Where a read-only file can be neither renamed over nor removed.
+        mode |= stat.S_IWUSR
+    if not _give_owner(name, found):
+        mode &= 0o777
+    if not _copy_extended_attributes(of, name):  # The group's permissions are the most that the list gives anybody.
+        mode &= ~stat.S_IRWXG
+    for bits in (mode, mode & 0o777):  # Behind the owner, since a change of that takes permissions away.
+        with contextlib.suppress(OSError):  # Some file systems know fewer.
+            os.chmod(name, bits)
+            break
+
+
+def _give_owner(name: str, found: os.stat_result) -> bool:
+    """Give a file the owner and group of another; False where only the superuser may."""
+    if not hasattr(os, "chown"):
+        return True
+    for owner in (found.st_uid, -1):  # The group alone can be given by who is in it.
+        with contextlib.suppress(OSError):
+            os.chown(name, owner, found.st_gid)
+            return owner != -1
+    return False
+
+
+ACCESS_LIST = "system.posix_acl_access"
+OF_CONTENT = ("security.ima", "security.evm")
+"""Signatures of a file's content, which another content would break."""
+
+
+def _copy_extended_attributes(of: Path, name: str) -> bool:
+    """Give a file the extended attributes of another, as far as they can be set; False if its access list cannot."""
+    if not hasattr(os, "listxattr"):
+        return True
+    attributes: list[str] = []
+    with contextlib.suppress(OSError):
+        attributes = os.listxattr(of)
+    listed = True
+    for attribute in attributes:
+        if attribute in OF_CONTENT:
+            continue
+        try:
+            os.setxattr(name, attribute, os.getxattr(of, attribute))
+        except OSError:
+            listed = listed and attribute != ACCESS_LIST
+    if ACCESS_LIST not in attributes:  # It may have got the folder's.
+        with contextlib.suppress(OSError):
+            os.removexattr(name, ACCESS_LIST)
+    return listed
 
 
 def _rename_exclusively(name: str, path: Path) -> None:

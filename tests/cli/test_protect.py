@@ -262,7 +262,7 @@ def test_a_large_photo_needs_a_word(tmp_path: Path, unlearn: RunUnlearn) -> None
     assert small.returncode == 0
     Image.new("L", (1100, 1000)).save(tmp_path / "in" / "b.png")
     large = unlearn("protect", "in", "--class", "person", "--max-megapixels", "1")
-    assert "claims more than 1 megapixels" in large.stderr
+    assert "has more than 1 megapixels" in large.stderr
     assert "--max-megapixels" in large.stderr
 
 
@@ -306,3 +306,86 @@ def test_jpg_is_jpeg(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     assert unlearn("protect", "in", "--class", "person", "--format", "jpg").returncode == 0
     assert (tmp_path / "in-protected" / "a.jpg").is_file()
+
+
+def test_pictures_that_cannot_be_protected_are_named_and_fail_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    for i in range(12):
+        (tmp_path / "in" / f"{i:02}.NEF").touch()
+    (tmp_path / "in" / "a.mov").touch()
+    first = ", ".join(f"{i:02}.NEF" for i in range(10))
+    raw = "it is a camera's raw file: export it as JPEG or TIFF and protect that"
+    dry = unlearn("protect", "in", "--class", "cat", "-n")
+    run = unlearn("protect", "in", "--class", "cat")
+    for told in (dry, run):
+        assert told.returncode == 0, told.stderr
+        assert f"not protected: 12 files: {first} and 2 more: {raw}\n" in told.stdout
+        assert "not protected: 1 file: a.mov: it is the video of a Live Photo" in told.stdout
+    assert "in/11.NEF: it is" in unlearn("protect", "in", "--class", "cat", "-v").stdout
+    for arguments in ((), ("-n",)):
+        found = summary(unlearn("protect", "in", "--class", "cat", "--json", *arguments))
+        assert found["not_protected"][0] == {"input": str(tmp_path / "in" / "00.NEF"), "reason": raw}
+        assert (len(found["not_protected"]), found["other_files"]) == (13, 0)
+    assert unlearn("verify", "in", "in-protected").returncode == 0
+    assert unlearn("protect", "in", "--class", "cat", "-q").stdout == ""
+
+
+def test_in_place_they_are_named_before_anything_is_done(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.NEF").touch()
+    code = (
+        "import sys\n"
+        "from unlearn_cli.cli.app import app\n"
+        "from unlearn_cli.photos import folder\n"
+        "def nothing(*arguments):\n"
+        "    print('-- begun', file=sys.stderr)\n"
+        "    yield from ()\n"
+        "folder.protect_photos = nothing\n"
+        "app(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", code, "protect", "in", "--class", "cat", "--in-place", "--backup", "kept"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "not protected: 1 file: a.NEF: it is a camera's raw file" in run.stderr.split("-- begun")[0]
+    assert "not protected: 1 file: a.NEF: it is a camera's raw file" in run.stdout
+
+
+def test_a_raw_file_that_is_named_fails_alone(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "a.png")
+    make_photo(tmp_path / "b.jpg").rename(tmp_path / "b.CR2")
+    run = unlearn("protect", "a.png", "b.CR2", "--class", "cat")
+    assert run.returncode == 1
+    assert "b.CR2: it is a camera's raw file: export it as JPEG or TIFF and protect that" in run.stderr
+    assert "1 of 2 photos" in run.stdout
+    assert (tmp_path / "a-protected.png").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX links")
+def test_what_has_to_be_known_of_protected_photos_is_counted(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for i in range(2):
+        os.link(make_photo(tmp_path / "in" / f"{i}.png"), tmp_path / f"other{i}.png")
+    arguments = ("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")
+    note = "it had other names (hard links), which still hold the unprotected photo"
+    run = unlearn(*arguments, "-v")
+    assert run.returncode == 0, run.stderr
+    assert f"note: 2 photos: {note}" in run.stdout
+    assert f"note: {tmp_path}/in/1.png: {note}" in run.stderr
+    unlearn("protect", "--undo", "in.jsonl")
+    for i in range(2):
+        (tmp_path / f"other{i}.png").unlink()
+    os.link(tmp_path / "in" / "0.png", tmp_path / "other.png")
+    found = summary(unlearn(*arguments, "--json"))
+    assert (found["protected"], found["notes"]) == (2, {note: 1})
+
+
+def test_a_clash_of_names_stops_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for name in ("a.gif", "a.png", "b.jpg"):
+        make_photo(tmp_path / "in" / name)
+    arguments = ("protect", "in", "--class", "cat", "--format", "jpeg")
+    assert "in/a.png -> in-protected/a.png.jpg (cat)" in unlearn(*arguments, "-n").stdout
+    run = unlearn(*arguments)
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in (tmp_path / "in-protected").iterdir()) == ["a.jpg", "a.png.jpg", "b.jpg"]
+    assert summary(unlearn(*arguments, "--json"))["already_protected"] == 3
+    verified = unlearn("verify", "in", "in-protected")
+    assert verified.returncode == 0, verified.stderr
+    assert "protected: 3 of 3" in verified.stdout

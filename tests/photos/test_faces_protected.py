@@ -13,9 +13,9 @@ from unlearn_cli.banks.bank import load_bank, save_bank
 from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import BankError
-from unlearn_cli.photos.copying import NO_FACE, Options, PhotoDone
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
+from unlearn_cli.photos.outcome import NO_FACE, Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
 from unlearn_cli.photos.verify import verify

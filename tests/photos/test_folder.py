@@ -17,12 +17,12 @@ from PIL import Image, ImageCms
 from tests.conftest import protection_of
 from unlearn_cli.errors import UsageError
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
-from unlearn_cli.photos.copying import Options, PhotoDone
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.lists import parse_list, parse_shard
 from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.scan import WHERE, Where, plan
 
 PROTECTION = protection_of(Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8))
@@ -48,19 +48,17 @@ def test_a_format_that_cannot_be_written_back_becomes_a_png_once(tmp_path: Path)
 def test_two_photos_never_share_one_copy(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.gif")
     make_photo(tmp_path / "in" / "a.gif.png")
-    with pytest.raises(UsageError, match="would both become"):
-        run(tmp_path / "in")
-    assert not (tmp_path / "in-protected").exists()
+    assert {photo.status for photo in run(tmp_path / "in").values()} == {"protected"}
+    assert sorted(path.name for path in (tmp_path / "in-protected").iterdir()) == ["a.gif-2.png", "a.gif.png"]
     # A name that does not tell: the GIF that is called BMP becomes a PNG.
     (tmp_path / "in" / "a.gif").rename(tmp_path / "in" / "b.bmp")
     make_photo(tmp_path / "in" / "b.bmp.png")
-    done = run(tmp_path / "in", jobs=2)
-    assert {name: photo.status for name, photo in done.items()} == {
-        "a.gif.png": "protected",
-        "b.bmp": "failed",
-        "b.bmp.png": "protected",
+    done = run(tmp_path / "in", Where(output=tmp_path / "out"), jobs=2)
+    assert {name: photo.target and photo.target.name for name, photo in done.items()} == {
+        "a.gif.png": "a.gif.png",
+        "b.bmp": "b.bmp-2.png",
+        "b.bmp.png": "b.bmp.png",
     }
-    assert "another photo" in done["b.bmp"].reason
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 7])

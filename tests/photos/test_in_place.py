@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from PIL import Image
 
 from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.copying import DONE, ITSELF_PROTECTED, One, Options, PhotoDone
+from unlearn_cli.photos.copying import One
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.outcome import DONE, ITSELF_PROTECTED, Options, PhotoDone
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.photos.undo import undo
 
@@ -174,8 +176,8 @@ def test_a_backup_that_is_the_photo_itself_is_refused(album: Path) -> None:
 def test_two_photos_never_share_a_backup(album: Path) -> None:
     make_photo(album / "more" / "a.png")
     todo = [album / "in" / "a.png", album / "more" / "a.png"]
-    with pytest.raises(UsageError, match="would both be kept as"):
-        plan(todo, Where(backup=album / "kept"))
+    kept = [task.backup and task.backup.name for task in plan(todo, Where(backup=album / "kept")).tasks]
+    assert kept == ["a.png", "a-2.png"]
 
 
 def test_a_photo_that_has_the_copys_name_is_never_replaced(album: Path) -> None:
@@ -301,3 +303,71 @@ def test_two_photos_that_differ_by_suffix_are_both_kept(album: Path) -> None:
     make_photo(album / "in" / "sub" / "b.png")
     assert {photo.status for photo in in_place(album).values()} == {"protected"}
     assert len(contents(album / "kept")) == 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    "names", [("x.gif", "x.png"), ("x.jpg", "x.webp", "x.gif"), ("x.png", "x.png.gif"), ("x-2.png", "x.gif")]
+)
+def test_all_photos_of_one_name_are_replaced_and_come_back(tmp_path: Path, names: tuple[str, ...], jobs: int) -> None:
+    for name in names:
+        make_photo(tmp_path / "in" / name)
+    before = contents(tmp_path / "in")
+    for _ in range(2):
+        assert {photo.status for photo in in_place(tmp_path, jobs=jobs).values()} == {"protected"}
+        assert len(contents(tmp_path / "in")) == len(names)
+        assert not {digest for digest, _ in contents(tmp_path / "in").values()} & {
+            digest for digest, _ in before.values()
+        }
+        assert contents(tmp_path / "kept") == before
+        assert {photo.reason for photo in in_place(tmp_path, jobs=jobs).values()} <= {DONE, ITSELF_PROTECTED}
+        assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+        assert contents(tmp_path / "in") == before
+
+
+@pytest.mark.parametrize("order", [("x.gif", "x.png"), ("x.png", "x.gif")])
+def test_a_pair_may_come_in_several_runs_and_in_any_order(tmp_path: Path, order: tuple[str, ...]) -> None:
+    for name in order:
+        make_photo(tmp_path / "in" / name)
+    before = contents(tmp_path / "in")
+    for name in order:
+        where = Where(backup=tmp_path / "kept", manifest=tmp_path / "in.jsonl")
+        assert run(tmp_path / "in" / name, where)[name].status == "protected"
+    assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+    assert contents(tmp_path / "in") == before
+
+
+def test_a_copy_that_was_edited_is_not_taken_for_the_other_of_a_pair(tmp_path: Path) -> None:
+    """The manifest knows its original, and that it is its copy: protecting it again would lay noise on noise."""
+    for name in ("x.gif", "x.png"):
+        make_photo(tmp_path / "in" / name)
+    in_place(tmp_path)
+    with Image.open(tmp_path / "in" / "x.gif.png") as image:
+        image.rotate(90).save(tmp_path / "in" / "x.gif.png")
+    edited = (tmp_path / "in" / "x.gif.png").read_bytes()
+    assert "original of its name in another format" in in_place(tmp_path)["x.gif.png"].reason
+    assert (tmp_path / "in" / "x.gif.png").read_bytes() == edited
+
+
+def test_without_its_manifest_a_numbered_copy_is_not_protected_again(tmp_path: Path) -> None:
+    for name in ("y.gif", "y.gif.png"):
+        make_photo(tmp_path / "in" / name)
+    in_place(tmp_path)
+    after = contents(tmp_path / "in")
+    (tmp_path / "in.jsonl").unlink()
+    assert "original of its name in another format" in in_place(tmp_path)["y.gif-2.png"].reason
+    assert contents(tmp_path / "in") == after
+
+
+@pytest.mark.parametrize("case", ["pair", "pair_taken"])
+def test_the_pairs_that_failed_for_ever(shared: Path, tmp_path: Path, case: str) -> None:
+    if not (shared / "cases" / case).is_dir():
+        pytest.skip("the cases are not among the shared files")
+    shutil.copytree(shared / "cases" / case, tmp_path / "in")
+    (tmp_path / "in").chmod(0o755)
+    before = contents(tmp_path / "in")
+    assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"protected"}
+    assert contents(tmp_path / "kept") == before
+    assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"skipped"}
+    assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+    assert contents(tmp_path / "in") == before

@@ -16,10 +16,10 @@ from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.files import TEMPORARY_PREFIX
 from unlearn_cli.photos import manifest as module
-from unlearn_cli.photos.copying import DONE
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest, Record
+from unlearn_cli.photos.outcome import DONE
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
 

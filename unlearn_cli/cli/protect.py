@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,25 +11,16 @@ import typer
 from unlearn_cli.cli.banks import told
 from unlearn_cli.cli.choices import Faces, Form, Format, KeepMetadata, Strength
 from unlearn_cli.cli.choosing import Choosing, Keyring
-from unlearn_cli.cli.console import err, exits, out, plain, print_json, progress_bar
-from unlearn_cli.cli.summary import Totals, here, print_rows, protect_rows
+from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar
+from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, print_rows, tell_end, tell_plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from unlearn_cli.photos.copying import Options, PhotoDone
+    from unlearn_cli.photos.outcome import PhotoDone
     from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan
-
-
-@dataclass(frozen=True)
-class _Talk:
-    """How much is told, and how."""
-
-    json: bool
-    quiet: bool
-    verbose: bool
 
 
 @exits()
@@ -138,15 +128,15 @@ def protect(
     import os
     import time
 
-    from unlearn_cli.photos.copying import Options
     from unlearn_cli.photos.encode import Writing
     from unlearn_cli.photos.folder import protect_photos
     from unlearn_cli.photos.lists import parse_list, parse_shard
+    from unlearn_cli.photos.outcome import Options
     from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.scan import Where, plan
     from unlearn_cli.photos.undo import undo as put_back
 
-    talk = _Talk(as_json, quiet, verbose)
+    talk = Talk(as_json, quiet, verbose)
     start = time.perf_counter()
     if undo is not None:
         others = (paths, class_name, class_from_folders, output, files_from, in_place, backup, manifest, shard)
@@ -201,14 +191,17 @@ def protect(
     if choosing.keys.made and not quiet:
         err().print(choosing.keys.told())
     if dry_run:
-        _tell_plan(todo, protections, options, talk)
+        tell_plan(todo, protections, options, talk)
         return
+    if in_place and not quiet:  # Before anything is done: whoever replaces photos means to be left with protected ones.
+        for name, text in not_protected_rows(todo, verbose=verbose):
+            err().print(f"{name}: {plain(text)}")
     totals = _run(protect_photos(todo, protections, options), todo, show, talk)
     for path in todo.copies if not quiet else ():
         err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
-    _tell_end(totals, todo, protections, time.perf_counter() - start, talk)
+    tell_end(totals, todo, protections, time.perf_counter() - start, talk)
     if totals.counts["protected"] and not (as_json or quiet):
         for line in limits:
             err().print(f"- {plain(line)}")
@@ -229,7 +222,7 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
             raise UsageError(sentence)
 
 
-def _tell_unused_key(key_file: Path | None, talk: _Talk) -> None:
+def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
     """Raise ``UsageError`` for a key that was named and is of no use; the environment's may be meant for other runs."""
     import os
 
@@ -290,7 +283,7 @@ def _choose_by_folder(todo: Plan, map_file: Path | None, choosing: Choosing) -> 
     return found
 
 
-def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: _Talk) -> Totals:
+def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
     totals = Totals()
     with progress_bar(hidden=talk.quiet) as bar:
         row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
@@ -302,66 +295,16 @@ def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | N
             if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not _is_dull(photo, talk)):
                 text = photo.reason or here(photo.target or photo.source)
                 bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
+            for note in photo.notes if talk.verbose else ():
+                bar.console.print(f"note: {plain(str(photo.source))}: {plain(note)}")
     return totals
 
 
-def _is_dull(photo: PhotoDone, talk: _Talk) -> bool:
+def _is_dull(photo: PhotoDone, talk: Talk) -> bool:
     """Whether a photo that was left alone need not be named: of a large folder most are, when it is seen again."""
-    from unlearn_cli.photos.copying import DONE
+    from unlearn_cli.photos.outcome import DONE
 
     return talk.quiet or photo.reason == DONE
-
-
-def _tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: _Talk) -> None:
-    from unlearn_cli.photos.folder import pending
-    from unlearn_cli.photos.scan import expected_target
-
-    photos = [
-        {
-            "input": str(task.source),
-            "output": str(expected_target(task, options.writing.format)),
-            "class": (protections.get("") or protections[task.folder]).class_name,
-        }
-        for task in pending(todo, protections, options)
-    ]
-    done = len(todo.tasks) - len(photos)
-    if talk.json:
-        print_json(
-            {
-                "dry_run": True,
-                "would_protect": len(photos),
-                "already_protected": done,
-                "other_files": todo.others,
-                "photos": photos,
-            }
-        )
-    elif not talk.quiet:
-        for photo in photos:
-            source, target = (here(Path(photo[side])) for side in ("input", "output"))
-            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, or say why not"), ("protected already", str(done))]
-        print_rows([*rows, ("no photos", f"{todo.others} other files")])
-
-
-def _tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: _Talk) -> None:
-    if talk.json:
-        summary = {
-            **totals.to_json(),
-            "unreadable_folders": len(todo.unreadable),
-            "other_files": todo.others,
-            "outputs": [str(path) for path in todo.outputs],
-            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
-            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
-            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
-            "seconds": round(seconds, 3),
-        }
-        print_json(summary)
-        return
-    if talk.quiet:
-        return
-    epsilons = {protection.pattern.epsilon for protection in protections.values()}
-    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
-    print_rows(protect_rows(totals, todo, seconds, epsilons, chroma))
 
 
 def _limits(protections: dict[str, Protection]) -> list[str]:
@@ -385,7 +328,7 @@ def _unmeasured(card: dict[str, Any], form: str) -> str:
     return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."
 
 
-def _undo(events: Generator[PhotoDone, None, None], talk: _Talk) -> None:
+def _undo(events: Generator[PhotoDone, None, None], talk: Talk) -> None:
     totals = Totals()
     for photo in events:
         totals.add(photo)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.cli.console import duration, out, plain
+from unlearn_cli.cli.console import duration, out, plain, print_json
 
 if TYPE_CHECKING:
-    from unlearn_cli.photos.copying import PhotoDone
+    from unlearn_cli.photos.outcome import Options, PhotoDone
+    from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan
 
 FIGURES = {
@@ -24,12 +26,26 @@ FIGURES = {
 """For each figure of a photo: its row, what its worst is called, how it is printed, and what is worst."""
 
 
+NAMED = 10
+"""How many of the files that cannot be protected are named without ``--verbose``."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How much is told, and how."""
+
+    json: bool
+    quiet: bool
+    verbose: bool
+
+
 class Totals:
     """The totals of a run, of any number of photos: only the figures of ``--measure`` are kept for each."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
+        self.notes: Counter[str] = Counter()
         self.linf = 0.0
         self.grey = self.no_face = 0
         self.bytes = [0, 0]
@@ -40,6 +56,7 @@ class Totals:
         self.counts[photo.status] += 1
         if photo.reason:
             self.reasons[photo.status][photo.reason] += 1
+        self.notes.update(photo.notes)
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
         self.no_face += photo.faces == 0
@@ -57,7 +74,7 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         """The totals for ``--json``."""
-        from unlearn_cli.photos.copying import DONE
+        from unlearn_cli.photos.outcome import DONE
 
         return {
             "protected": self.counts["protected"],
@@ -65,6 +82,7 @@ class Totals:
             "failed": self.counts["failed"],
             "already_protected": self.reasons["skipped"][DONE],
             "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
+            "notes": dict(self.notes.most_common()),
             "linf": self.linf,
             "grey": self.grey,
             "without_face": self.no_face,
@@ -78,10 +96,12 @@ class Totals:
         }
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """The totals of what was left alone, of what failed, and of what was measured."""
+        """The totals of what was left alone, of what failed, of what has to be known, and of what was measured."""
         for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
             for reason, count in self.reasons[status].most_common():
                 yield meaning, f"{count}: {reason}"
+        for note, count in self.notes.most_common():
+            yield "note", f"{_counted(count, 'photo')}: {note}"
         for name, values in self.measured.items():
             if values:
                 row, worst, form, choose = FIGURES[name]
@@ -105,8 +125,84 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     out().print(table)
 
 
-def protect_rows(totals: Totals, todo: Plan, seconds: float, epsilons: set[int], chroma: bool) -> list[tuple[str, str]]:
-    """What ``protect`` tells at its end."""
+def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: Talk) -> None:
+    """Tell what ``protect`` would do."""
+    from unlearn_cli.photos.folder import pending
+
+    photos = [
+        {
+            "input": str(task.source),
+            "output": str(task.copy),
+            "class": (protections.get("") or protections[task.folder]).class_name,
+        }
+        for task in pending(todo, protections, options)
+    ]
+    done = len(todo.tasks) - len(photos)
+    if talk.json:
+        print_json(
+            {
+                "dry_run": True,
+                "would_protect": len(photos),
+                "already_protected": done,
+                "other_files": todo.others,
+                "not_protected": _not_protected(todo),
+                "photos": photos,
+            }
+        )
+    elif not talk.quiet:
+        for photo in photos:
+            source, target = (here(Path(photo[side])) for side in ("input", "output"))
+            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
+        rows = [("would protect", f"{len(photos)} photos, or say why not"), ("protected already", str(done))]
+        refused = not_protected_rows(todo, verbose=talk.verbose)
+        print_rows([*rows, *refused, ("no photos", f"{todo.others} other files")])
+
+
+def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
+    """Tell what ``protect`` has done."""
+    if talk.json:
+        summary = {
+            **totals.to_json(),
+            "unreadable_folders": len(todo.unreadable),
+            "other_files": todo.others,
+            "not_protected": _not_protected(todo),
+            "outputs": [str(path) for path in todo.outputs],
+            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
+            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
+            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
+            "seconds": round(seconds, 3),
+        }
+        print_json(summary)
+        return
+    if talk.quiet:
+        return
+    epsilons = {protection.pattern.epsilon for protection in protections.values()}
+    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
+    print_rows(_protect_rows(totals, todo, seconds, epsilons, chroma, verbose=talk.verbose))
+
+
+def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
+    """The pictures in folders that cannot be protected, by the reason."""
+    names: dict[str, list[str]] = {}
+    for path, why in todo.not_protected:
+        names.setdefault(why, []).append(here(path) if verbose else path.name)
+    for why, found in names.items():
+        shown = found if verbose else found[:NAMED]
+        more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+        yield "not protected", f"{_counted(len(found), 'file')}: {', '.join(shown)}{more}: {why}"
+
+
+def _not_protected(todo: Plan) -> list[dict[str, str]]:
+    return [{"input": str(path), "reason": why} for path, why in todo.not_protected]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def _protect_rows(
+    totals: Totals, todo: Plan, seconds: float, epsilons: set[int], chroma: bool, *, verbose: bool
+) -> list[tuple[str, str]]:
     protected = totals.counts["protected"]
     rows = [("protected", f"{protected} of {totals.photos} photos in {duration(seconds)}")]
     outputs = [path for path in todo.outputs if path.exists()] if protected else []
@@ -116,6 +212,7 @@ def protect_rows(totals: Totals, todo: Plan, seconds: float, epsilons: set[int],
         if places:
             rows.append((name, ", ".join(here(path) for path in places[:3]) + more))
     rows += totals.rows()
+    rows += not_protected_rows(todo, verbose=verbose)
     if todo.others:
         rows.append(("no photos", f"other files passed over: {todo.others}"))
     if protected:

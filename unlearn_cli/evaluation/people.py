@@ -16,8 +16,8 @@ from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.recipe import Planned
-from unlearn_cli.photos.copying import DONE, Options
 from unlearn_cli.photos.folder import protect_photos
+from unlearn_cli.photos.outcome import DONE, Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.victims.folders import list_classes

@@ -7,82 +7,29 @@ import hashlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.backup import is_perhaps_a_copy, keep_original
 from unlearn_cli.photos.decode import PIXELS_A_BYTE, Photo, claimed_pixels, decode, read_file
-from unlearn_cli.photos.encode import WRITING, Writing, renamed
+from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.kinds import why_not_taken
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
-from unlearn_cli.photos.metrics import Quality
+from unlearn_cli.photos.names import Choices, Task, choices, expected
 from unlearn_cli.photos.noise import Noise
 from unlearn_cli.photos.one import Protected, protect_photo
+from unlearn_cli.photos.outcome import DONE, HARDLY_PROTECTED, ITSELF_PROTECTED, LINKED, NO_FACE, Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
-from unlearn_cli.photos.scan import PHOTO_SUFFIXES, Plan, Task, expected_target
+from unlearn_cli.photos.scan import Plan
 
 SMALL_FILE = LARGE // PIXELS_A_BYTE
 """Bytes: a smaller file that claims a large photo is refused, so that its header need not be read twice."""
-
-DONE = "it was protected by an earlier run, and nothing has changed since"
-ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--again lays noise on noise)"
-
-HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
-NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
-"""In the manifest, of photos that are protected all the same."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a run goes."""
-
-    writing: Writing = WRITING
-    overwrite: bool = False
-    """Write over whatever is at a copy's place."""
-    skip_existing: bool = False
-    """Leave photos alone at whose copy's place there is anything, without looking at it."""
-    again: bool = False
-    """Also protect what a manifest knows as protected."""
-    measure: bool = False
-    fail_fast: bool = False
-    """Begin nothing more after a photo has failed."""
-    jobs: int = 1
-
-
-OPTIONS = Options()
-"""One photo at a time, and nothing that is there already is touched."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoDone:
-    """What became of one photo."""
-
-    source: Path
-    target: Path | None
-    status: Status
-    reason: str = ""
-    linf: float = 0.0
-    """The largest change before encoding, in pixel levels."""
-    grey: bool = False
-    """Whether the photo could only carry the noise's luma."""
-    faces: int | None = None
-    """How many faces carry the noise, where it goes with faces."""
-    quality: Quality | None = None
-    """What the written file holds, where that was measured."""
-    class_name: str = ""
-    sizes: tuple[int, int] = (0, 0)
-    """Bytes of the original and of the copy."""
-    backup: Path | None = None
-    """Where the original is, if its copy has taken its place."""
-    seconds: float = 0.0
-
-    @property
-    def original(self) -> Path:
-        """Where the unprotected photo is."""
-        return self.backup or self.source
 
 
 class Run:
@@ -100,13 +47,16 @@ class Run:
         self.protections, self.options, self.manifests = protections, options, manifests
         self.workspace = Workspace()
         self.lock = threading.Lock()
-        wanted = options.writing.format
-        self.claimed = {expected_target(task, wanted): task.source for task in todo.tasks}
+        self.names = todo.names
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
-        self.kept: set[Path] = set()
+        self.kept: dict[Path, set[Path]] = {}
+        """The originals that runs in place have kept, this one too, and where their copies are."""
+        self.links: Counter[tuple[int, int]] = Counter()
+        """How many photos of a run in place are names of one file."""
         if any(task.backup for task in todo.tasks):
             self.kept = kept_originals({*todo.manifests, *manifests})
+            self.links.update(file for task in todo.tasks if (file := _linked(task.source)) is not None)
         if not clean:
             return
         for folder, of in {(place.parent, task.manifest) for task in todo.tasks for place in task.places}:
@@ -137,16 +87,33 @@ class Run:
 
     def record(self, task: Task, record: Record) -> None:
         """Write a photo's record; from then on its copy is known as one."""
-        self.manifests[task.manifest].add(record)
-        if record.output_sha256 is not None:
-            with self.lock:
-                self.protected.add(record.output_sha256)
-
-    def claim(self, target: Path, source: Path) -> None:
-        """Take a copy's place for a photo whose format was not what its name says."""
+        manifest = self.manifests[task.manifest]
+        manifest.add(record)
         with self.lock:
-            if self.claimed.setdefault(target, source) != source:
-                raise PhotoError(f"another photo of this run becomes {target}")
+            if record.output_sha256 is not None:
+                self.protected.add(record.output_sha256)
+            if task.backup is not None and record.output is not None:
+                self.kept.setdefault(task.backup, set()).add(manifest.absolute(record.output))
+
+    def claim(self, task: Task, names: Choices) -> Path:
+        """The place of a photo's copy: the planned one, or a free one where the format is not what its name says."""
+        with self.lock:
+            if task.copy is not None and task.copy.name in names and self.names.is_free(task.copy, task.source):
+                return task.copy
+            return self.names.take_free(task.target.parent, names, task.source)
+
+    def may_have(self, task: Task, place: Path) -> bool:
+        """Whether a photo's copy may be at a place, where an earlier run put it."""
+        names = choices(task.target.name, self.options.writing.format)
+        if place.parent != task.target.parent or not any(place.name in some for some in names):
+            return False
+        with self.lock:
+            return self.names.is_free(place, task.source)
+
+    def moves_away(self, source: Path, place: Path) -> bool:
+        """Whether a photo whose copy is at a place is of this run, and gets its copy elsewhere now."""
+        with self.lock:
+            return self.names.is_source(source) and not self.names.is_free(place, source)
 
 
 class One:
@@ -156,7 +123,7 @@ class One:
         self.run, self.task, self.options = run, task, run.options
         self.manifest = run.manifests[task.manifest]
         self.protection = run.protections.get("") or run.protections[task.folder]
-        self.target = expected_target(task, self.options.writing.format)
+        self.target = task.copy or task.target.with_name(expected(task, self.options.writing.format).alone)
         self.last = self.manifest.last(task.source)
         self.settings = _digest(self.protection, self.options.writing)
         self.noise: Noise = self.protection.pattern
@@ -197,6 +164,8 @@ class One:
         return done, replace(record, output_stat=_stat(self.target))
 
     def _read(self) -> bytes:
+        if (why := why_not_taken(self.task.source)) is not None:
+            raise PhotoError(why)
         if self.task.backup is not None and self.task.source.is_symlink():
             raise PhotoSkippedError("it is a link to another file, which --in-place would part from it")
         if self.task.backup is not None and self.task.source in self.run.kept:
@@ -213,10 +182,9 @@ class One:
         self.noise = self.protection.noise_for(photo)
         made = protect_photo(photo, self.noise, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
-        self.target = self.task.target
-        if made.format != made.source_format or not kept:
-            self.target = self.target.with_name(renamed(self.target.name, made.format, instead=not kept))
-        self.run.claim(self.target, self.task.source)
+        changes = made.format != made.source_format or not kept
+        names = Choices(self.task.target.name, made.format if changes else None, instead=not kept)
+        self.target = self.run.claim(self.task, names)
         return made
 
     def is_done(self) -> bool:
@@ -255,9 +223,7 @@ class One:
         if last.backup != backup or (self.options.measure and last.measured is None):
             return None
         output = self.manifest.absolute(last.output)
-        name = self.task.target.name
-        names = {name, self.target.name, *(renamed(name, target, instead=False) for target in ("JPEG", "PNG"))}
-        return output if output.parent == self.task.target.parent and output.name in names else None
+        return output if output == self.target or self.run.may_have(self.task, output) else None
 
     def _is_free(self, digest: str) -> bool:
         """Whether the copy has to be written; raises ``PhotoSkippedError`` if something that is not ours is there."""
@@ -278,37 +244,30 @@ class One:
             return True  # By the run before the one that was killed before it could write its own.
         if self.task.backup is not None:
             raise PhotoSkippedError("another photo has the name that its copy would get")
+        if there in self.manifest.protected and self._is_left_behind():
+            return True
         what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
         raise PhotoSkippedError(f"{what} (--overwrite replaces it)")
 
+    def _is_left_behind(self) -> bool:
+        """Whether what is at the copy's place is another photo's copy, which has another name since this one came."""
+        other = self.manifest.maker(self.target)
+        return other is not None and self.run.moves_away(other, self.target)
+
     def _keep_original(self, backup: Path, data: bytes) -> None:
         """Put the original into the backup, unless it is there already; nothing there is ever written over."""
-        if self.last is None and self._is_perhaps_a_copy(backup):
+        if self.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
             raise PhotoError("the backup holds an original of its name in another format, of which it may be the copy")
-        if backup.is_symlink() or (backup.exists() and backup.samefile(self.task.source)):
-            raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
-        try:
-            write_atomically(backup, data, tag=self.manifest.tag, like=self.stat, exclusive=True)
-        except FileExistsError as error:
-            if sha256_of(backup) != self.sha256:
-                raise PhotoError("its place in the backup holds another photo; name another --backup") from error
-        except OSError as error:
-            raise PhotoError(f"it cannot be kept in the backup ({error.strerror or error})") from error
-
-    def _is_perhaps_a_copy(self, backup: Path) -> bool:
-        """Whether the manifest is lost, and the photo looks like the copy of what was kept under another suffix."""
-        names = [backup.with_suffix(suffix).name for suffix in PHOTO_SUFFIXES if suffix != backup.suffix]
-        names += [backup.stem] if Path(backup.stem).suffix.lower() in PHOTO_SUFFIXES else []
-        kept = (name for name in names if os.path.lexists(backup.with_name(name)))
-        return any(not os.path.lexists(self.task.source.with_name(name)) for name in kept)
+        keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
 
     def _write(self, data: bytes) -> None:
         replaces = self.target == self.task.source
         if replaces and (self.stat is None or _stat(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
             raise PhotoError("it was changed while it was being protected")
         times = self.options.writing.preserve_times
+        of = self.task.source if self.task.backup is not None else None
         try:
-            write_atomically(self.target, data, tag=self.manifest.tag, like=self.stat, times=times)
+            write_atomically(self.target, data, tag=self.manifest.tag, like=self.stat, times=times, attributes=of)
         except OSError as error:
             raise PhotoError(f"its copy cannot be written ({error.strerror or error})") from error
 
@@ -333,10 +292,13 @@ class One:
         assert output is not None
         done, _ = self.ended("protected", "")
         record = replace(self.last, status="protected", output_stat=_stat(output))
-        return replace(done, target=output, linf=record.linf or 0, grey=record.grey, faces=record.faces), record
+        told = (part for part in record.reason.split("; ") if part not in ("", HARDLY_PROTECTED, NO_FACE))
+        done = replace(done, target=output, linf=record.linf or 0, grey=record.grey, faces=record.faces)
+        return replace(done, notes=tuple(told)), record
 
     def _ended(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self.ended("protected", "")
+        notes = (*made.notes, *self._notes())
         return replace(
             done,
             target=self.target,
@@ -345,9 +307,10 @@ class One:
             faces=self._faces(),
             quality=made.quality,
             sizes=(size, len(made.data)),
+            notes=notes,
         ), replace(
             record,
-            reason="; ".join(self._doubts(made)),
+            reason="; ".join((*self._doubts(made), *notes)),
             faces=self._faces(),
             output=self.manifest.relative(self.target),
             output_sha256=digest,
@@ -366,6 +329,13 @@ class One:
             yield HARDLY_PROTECTED
         if self._faces() == 0:
             yield NO_FACE
+
+    def _notes(self) -> Iterator[str]:
+        """What else has to be known of a protected photo."""
+        if self.task.backup is not None and self.stat is not None:
+            ours = self.run.links[self.stat.st_dev, self.stat.st_ino]
+            if self.stat.st_nlink > max(ours, 1):
+                yield LINKED
 
     def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record]:
         """What became of the photo, for the caller and for the manifest."""
@@ -400,6 +370,15 @@ def _stat(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
+
+
+def _linked(path: Path) -> tuple[int, int] | None:
+    """What a file is that has several names; None for one that has one."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_nlink > 1 else None
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:

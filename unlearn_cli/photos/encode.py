@@ -17,6 +17,7 @@ from PIL import Image, JpegImagePlugin
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.formats import bmp, exif, heif, jpeg, png, tiff
+from unlearn_cli.photos.kinds import PHOTO_SUFFIXES
 from unlearn_cli.photos.metadata import Keep, Metadata
 from unlearn_cli.photos.noise import DEEP, GREY_MODES
 
@@ -37,7 +38,7 @@ HOLDS = {
 """The modes that each format gives back as they were written."""
 
 SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
     "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
@@ -265,6 +266,6 @@ def _tables_at(quality: int) -> dict[int, list[int]]:
 def default_format(source: Path) -> str | None:
     """The format that a photo of this name most likely becomes when its own is kept; None where that is its own."""
     suffix = source.suffix.lower()
-    if suffix == ".mpo" or any(suffix in names for names in SUFFIXES.values()):
-        return None
+    if suffix == ".mpo" or suffix not in PHOTO_SUFFIXES or any(suffix in names for names in SUFFIXES.values()):
+        return None  # A file whose name tells nothing is taken for a photo since it begins as a JPEG.
     return "JPEG" if suffix in (".heic", ".heif", ".hif") else "PNG"

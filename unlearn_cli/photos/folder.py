@@ -9,10 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from unlearn_cli.photos.copying import OPTIONS, One, Options, PhotoDone, Run
+from unlearn_cli.photos.copying import One, Run
 from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.names import Task
+from unlearn_cli.photos.outcome import OPTIONS, Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
-from unlearn_cli.photos.scan import WHERE, Plan, Task, Where, plan
+from unlearn_cli.photos.scan import WHERE, Plan, Where, plan
 
 
 def protect_folder(

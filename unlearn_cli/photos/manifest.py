@@ -154,14 +154,16 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def kept_originals(manifests: Iterable[Path]) -> set[Path]:
-    """Where the originals are that runs in place have kept, as these manifests know."""
-    return {
-        Path(os.path.normpath(path.parent / record.backup))
-        for path in manifests
-        for record in read_records(path)
-        if record.backup is not None
-    }
+def kept_originals(manifests: Iterable[Path]) -> dict[Path, set[Path]]:
+    """Where the originals are that runs in place have kept, as these manifests know, each with its copies' places."""
+    kept: dict[Path, set[Path]] = {}
+    for path in manifests:
+        for record in read_records(path):
+            if record.backup is not None:
+                copies = kept.setdefault(Path(os.path.normpath(path.parent / record.backup)), set())
+                if record.output is not None:
+                    copies.add(Path(os.path.normpath(path.parent / record.output)))
+    return kept
 
 
 def protected_hashes(manifests: Iterable[Path]) -> set[str]:
@@ -194,6 +196,7 @@ class Manifest:
         self._last: dict[str, Record] = {}
         self._written: dict[str, Record] = {}
         self._swaps: dict[tuple[str, str], Record] = {}
+        self._makers: dict[str, str] = {}
         self.protected: set[str] = set()
         """The SHA-256 of every copy that this manifest knows."""
         self.swapped = False
@@ -209,6 +212,8 @@ class Manifest:
             self._keep_swap(record)
         if record.status in WRITTEN and record.output_sha256 is not None:
             self.protected.add(record.output_sha256)
+        if record.status in WRITTEN and record.output is not None:
+            self._makers[record.output] = record.input
 
     def _keep_swap(self, record: Record) -> None:
         if record.backup is None:
@@ -265,6 +270,11 @@ class Manifest:
     def last(self, source: Path) -> Record | None:
         """The last record of a photo that tells of a copy, whatever later runs left alone or failed at."""
         return self._written.get(self.relative(source))
+
+    def maker(self, place: Path) -> Path | None:
+        """The photo whose copy was written to a place last."""
+        source = self._makers.get(self.relative(place))
+        return None if source is None else self.absolute(source)
 
     def swaps(self) -> list[Record]:
         """Each swap of an original for its copy that was not undone, the newest first: a photo may have several."""

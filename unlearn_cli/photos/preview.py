@@ -19,7 +19,7 @@ from unlearn_cli.photos.decode import decode, read_file
 from unlearn_cli.photos.metrics import visible
 
 if TYPE_CHECKING:
-    from unlearn_cli.photos.copying import PhotoDone
+    from unlearn_cli.photos.outcome import PhotoDone
 
 PHOTOS = 4
 SIDE = 640

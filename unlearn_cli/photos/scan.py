@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.files import sha256_of
-from unlearn_cli.photos.encode import FormatChoice, default_format, renamed
+from unlearn_cli.photos.encode import FormatChoice
+from unlearn_cli.photos.kinds import LIVE_PHOTO, is_photo, is_video, stems, why_not_taken
 from unlearn_cli.photos.lists import by_place, is_of_shard
-from unlearn_cli.photos.manifest import SUFFIX, is_manifest, protected_hashes
-
-PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .tif .tiff .bmp .dib .gif .avif .avifs .heic .heif .hif "
-    ".jp2 .j2k .jpf .jpx .jpc .ppm .pgm .pbm .pnm .tga .pcx .ico .icns .dds .psd".split()
-)
-"""Files with other names are not photos: they are counted, not touched. What is named so and is
-no photo fails when it is read."""
+from unlearn_cli.photos.manifest import SUFFIX, is_manifest
+from unlearn_cli.photos.names import Earlier, Names, Places, Task, name_copies, resolved
 
 COPY = "-protected"
 """What is put behind the name of a folder or file for its protected copy."""
 
 FILES_MANIFEST = "photos-protected"
 """The manifest of single files that are protected beside themselves, one for each folder."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One photo to protect."""
-
-    source: Path
-    target: Path
-    """May still get another suffix, when its format is known."""
-    manifest: Path
-    """Where its record goes."""
-    folder: str = ""
-    """The name of the folder that tells its class: the first one below the given folder."""
-    backup: Path | None = None
-    """Where the original goes when the copy takes its place."""
-
-    @property
-    def places(self) -> tuple[Path, ...]:
-        """Where files are written."""
-        return (self.target,) if self.backup is None else (self.target, self.backup)
 
 
 @dataclass(frozen=True)
@@ -64,6 +39,10 @@ class Plan:
     """Folders that could not be listed."""
     manifests: tuple[Path, ...] = ()
     """Manifests of earlier runs that were found on the way; they know protected photos."""
+    not_protected: tuple[tuple[Path, str], ...] = ()
+    """Pictures below the folders that cannot be protected, each with the reason and what to do instead."""
+    names: Names = field(default_factory=Names, compare=False)
+    """Which places the copies get, those of the other parts of a shared folder too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +71,11 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     A folder's copies go to ``<folder>-protected`` beside it, a file's to ``<name>-protected``
     beside it; with an output, a single folder's straight into it, several folders' each into
     one of its name, and files' into it; ``listed`` files, which need not be there, keep their
-    relative folders. Hidden files, output folders, and protected copies beside their originals
+    relative folders. ``names.name_copies`` says which photo gets the name that several would have.
+    Hidden files, output folders, and protected copies beside their originals
     are passed over, links to folders are not followed. Raises ``UsageError`` for a path that is
-    not there, an output that holds an input, or two photos with one target, and ``WorkError``
-    for no photo, unless there is a list or a shard, which may be empty.
+    not there, an output that holds an input, or a copy that would take another photo's place, and
+    ``WorkError`` for no photo, unless there is a list or a shard, which may be empty.
     """
     given = _without_aliases([Path(os.path.abspath(path)) for path in paths], where)
     listing = list(listed or ())
@@ -113,18 +93,40 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     for path, entry in by_place(listing).items():
         below = entry.as_posix() if not entry.anchor and ".." not in entry.parts else entry.name
         walk.take_file(path, below)
-    tasks = _without_begun(list(dict.fromkeys(walk.tasks)), walk.manifests, where)
+    tasks = _once(walk.tasks, where)
+    earlier = Earlier.of(walk.known_manifests())
+    if where.backup is not None:
+        tasks = earlier.without_begun(tasks)
     if not tasks and not walk.unreadable and where.shard is None and listed is None:
-        raise WorkError(f"No photo found in {', '.join(str(path) for path in given[:3])}.")
-    _refuse_collisions(tasks, where)  # of all shards, since they share the output
+        raise WorkError(_nothing_found(given, walk.not_protected))
+    named, names = name_copies(tasks, where.format, earlier)  # of all shards, since they share the output
     return Plan(
-        tuple(task for task in tasks if task in walk.ours),
+        tuple(named[task] for task in tasks if task in walk.ours),
         walk.others,
         tuple(dict.fromkeys(walk.outputs)),
         tuple(walk.copies),
         tuple(walk.unreadable),
         tuple(dict.fromkeys(walk.manifests)),
+        tuple(dict.fromkeys(walk.not_protected)),
+        names,
     )
+
+
+def _once(tasks: Iterable[Task], where: Where) -> list[Task]:
+    """Each photo once, as it was found first; where it is replaced, once by whatever links it was found."""
+    place, found = Places(), dict[object, Task]()
+    for task in tasks:
+        found.setdefault(place(task.source) if where.backup is not None else (task.source, task.target), task)
+    return list(found.values())
+
+
+def _nothing_found(given: list[Path], not_protected: list[tuple[Path, str]]) -> str:
+    sentence = f"No photo found in {', '.join(str(path) for path in given[:3])}."
+    if not_protected:
+        path, why = not_protected[0]
+        more = f", and {len(not_protected) - 1} more" if not_protected[1:] else ""
+        sentence += f" Not protected: {path.name}{more}: {why}."
+    return sentence
 
 
 def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
@@ -137,11 +139,6 @@ def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
 def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
     """All photos below a folder, in order of their names, but for those of a folder ``apart``."""
     yield from _Walk(Where(again=True)).photos(folder, apart or folder)
-
-
-def resolved(path: Path) -> Path:
-    """Where a path leads; links in a circle lead nowhere, and raise nothing."""
-    return Path(os.path.realpath(path))
 
 
 def is_copy(path: Path) -> bool:
@@ -192,10 +189,13 @@ class _Walk:
         self.copies: list[Path] = []
         self.unreadable: list[Path] = []
         self.manifests: list[Path] = []
+        self.not_protected: list[tuple[Path, str]] = []
         self.files: list[Path] = []
         """The single files that are given; beside themselves they share a manifest."""
         self._real = functools.cache(resolved)
         self._looked: set[Path] = set()
+        self._bases: set[Path] = set()
+        """Outputs, beside which manifests are: the parts of a shared folder have one each."""
 
     def take_folder(self, folder: Path, *, single: bool) -> None:
         """Take the photos below a folder, in order of their names."""
@@ -259,8 +259,16 @@ class _Walk:
             return Path(os.path.abspath(self.where.manifest))
         if not output.name:
             raise UsageError(f"{output} has no folder beside it. Name a file for the records with --manifest.")
+        self._bases.add(output)
         part = "" if self.where.shard is None else ".{}-of-{}".format(*self.where.shard)
         return output.with_name(f"{output.name}{part}{SUFFIX}")
+
+    def known_manifests(self) -> list[Path]:
+        """The manifests that may tell what earlier runs called the copies, those that this run writes to last."""
+        ours = dict.fromkeys(task.manifest for task in self.tasks)
+        parts = [path for base in self._bases for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*"))]
+        found = dict.fromkeys(path for path in (*self.manifests, *parts) if path.suffix == SUFFIX and path not in ours)
+        return [*found, *ours]
 
     def photos(self, folder: Path, output: Path) -> Iterator[Path]:
         """The photos below a folder, without what lies in the output."""
@@ -270,16 +278,29 @@ class _Walk:
             here = Path(parent)
             folders[:] = sorted(name for name in folders if self.where.recursive and self._enters(here / name, apart))
             self._find_manifests(here)
-            for name in sorted(files):
-                path = here / name
-                if name.startswith("."):
-                    continue
-                if path.suffix.lower() not in PHOTO_SUFFIXES or not (path.is_file() or path.is_symlink()):
-                    self.others += path.suffix != SUFFIX
-                elif is_copy(path) and not self.where.again:
+            yield from self._photos_among([here / name for name in sorted(files) if not name.startswith(".")])
+
+    def _photos_among(self, files: list[Path]) -> Iterator[Path]:
+        """The photos among the files of one folder."""
+        videos, of_photos = [], set[str]()
+        for path in files:
+            if (why := why_not_taken(path)) is not None:
+                self.not_protected.append((path, why))
+            elif path.suffix == SUFFIX:  # A manifest, or somebody's other lines.
+                continue
+            elif is_photo(path):
+                of_photos |= stems(path)
+                if is_copy(path) and not self.where.again:
                     self.copies.append(path)
                 else:
                     yield path
+            elif is_video(path):
+                videos.append(path)
+            else:
+                self.others += 1
+        live = [path for path in videos if path.stem.casefold() in of_photos]
+        self.not_protected += [(path, LIVE_PHOTO) for path in live]
+        self.others += len(videos) - len(live)
 
     def _enters(self, folder: Path, apart: set[Path]) -> bool:
         if folder.name.startswith(".") or (not folder.is_symlink() and self._real(folder) in apart):
@@ -303,60 +324,6 @@ class _Walk:
 
     def _unreadable(self, error: OSError) -> None:
         self.unreadable.append(Path(error.filename))
-
-
-def expected_target(task: Task, wanted: FormatChoice) -> Path:
-    """Where a photo's copy goes, as far as its name tells its format."""
-    name = task.target.name
-    if wanted != "keep":
-        return task.target.with_name(renamed(name, wanted.upper(), instead=True))
-    other = default_format(task.source)
-    return task.target if other is None else task.target.with_name(renamed(name, other, instead=False))
-
-
-def _without_begun(tasks: list[Task], manifests: Iterable[Path], where: Where) -> list[Task]:
-    """Without the copies that an earlier run put beside their originals, and was killed before it removed those.
-
-    A copy in its original's place may have another name. The manifest knows it.
-    """
-    if where.backup is None:
-        return tasks
-    targets = {task: expected_target(task, where.format) for task in tasks}
-    renamed_to = {target for task, target in targets.items() if target != task.source}
-    if not any(task.source in renamed_to for task in tasks):
-        return tasks
-    known = protected_hashes({*manifests, *(task.manifest for task in tasks)})
-    return [task for task in tasks if task.source not in renamed_to or sha256_of(task.source) not in known]
-
-
-def _refuse_collisions(tasks: list[Task], where: Where) -> None:
-    """Two photos with one target would leave one of them unprotected without a word.
-
-    Compared without case, since many file systems know none, but not within one folder: where
-    two names there differ by case alone, the file system does know it.
-    """
-    # Only folders are resolved: writing replaces a link in the output, and never what it points to.
-    real = functools.cache(resolved)
-    sources = {real(task.source.parent) / task.source.name for task in tasks}
-    seen: dict[str, Task] = {}
-    for task in tasks:
-        target = expected_target(task, where.format)
-        if real(target.parent) / target.name in sources and not (task.backup is not None and target == task.source):
-            raise UsageError(f"{target} is an input, and would be written too. Name another --output.")
-        for place, what in ((target, "become"), (task.backup, "be kept as")):
-            if place is None:
-                continue
-            other = seen.setdefault(f"{what} {place}".casefold(), task)
-            if other is not task and not _differ_by_case(other.source, task.source):
-                raise UsageError(
-                    f"{other.source} and {task.source} would both {what} {place}. "
-                    "Protect them in two runs with different folders."
-                )
-
-
-def _differ_by_case(one: Path, other: Path) -> bool:
-    """Whether two names in one folder differ by case alone, which only a file system that knows case has."""
-    return one.parent == other.parent and one.name != other.name and one.name.casefold() == other.name.casefold()
 
 
 def _refuse_backup_around(folder: Path, backup: Path) -> None:

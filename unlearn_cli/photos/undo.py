@@ -10,9 +10,9 @@ from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, UsageError
 from unlearn_cli.files import sha256_of, write_atomically
-from unlearn_cli.photos.copying import PhotoDone
 from unlearn_cli.photos.decode import read_file
 from unlearn_cli.photos.manifest import SUFFIX, Manifest, Record
+from unlearn_cli.photos.outcome import PhotoDone
 
 
 def undo(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Generator[PhotoDone, None, None]:
@@ -66,8 +66,8 @@ def _restore(manifest: Manifest, record: Record, source: Path, target: Path, ori
     assert record.backup is not None
     if original is not None:
         try:
-            like = manifest.absolute(record.backup).stat()
-            write_atomically(source, original, tag=manifest.tag, like=like)
+            backup = manifest.absolute(record.backup)
+            write_atomically(source, original, tag=manifest.tag, like=backup.stat(), attributes=backup)
         except OSError as error:
             raise PhotoError(f"it cannot be put back ({error.strerror or error})") from error
     if target != source and sha256_of(target) == record.output_sha256:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
-from unlearn_cli.photos.encode import LOSSLESS_FORMATS, SUFFIXES
+from unlearn_cli.photos.encode import SUFFIXES, is_lossless
 from unlearn_cli.photos.fit import Fit, Patterns
-from unlearn_cli.photos.manifest import SUFFIX, Record, is_manifest, read_records
+from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.metrics import Quality, compare
+from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
-from unlearn_cli.photos.scan import COPY, is_copy, photos_below, resolved
+from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 
 Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "extra", "skipped", "failed"]
 
@@ -59,7 +60,7 @@ def verify(
 ) -> Generator[Pair, None, None]:
     """Pair two folders (or two files), and yield what is found out about each pair, in order.
 
-    A manifest beside ``protected`` is used where there is one: it knows what was left alone and
+    A manifest beside ``protected`` is used where there is one: it knows which copy is whose, what was left alone and
     why, and whether a copy is still the file that was written. A person's own pattern is found
     with their ``key``. Raises ``UsageError`` for a path that is not there and ``WorkError`` for no
     photo.
@@ -94,15 +95,35 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
     photos = list(photos_below(originals, apart=protected))
     if not photos:
         raise WorkError(f"No photo found in {originals}.")
-    own = {protected / photo.relative_to(originals) for photo in photos}
-    pairs: list[tuple[Path | None, Path | None]] = []
+    found = _recorded_pairs(photos, copies, protected)
+    for copy in found.values():
+        del copies[copy]
+    own = {protected / photo.relative_to(originals) for photo in photos if photo not in found}
     for photo in photos:
         name = protected / photo.relative_to(originals)
-        there = [path for path in _names(name) if path in copies and (path == name or path not in own)]
+        names = () if photo in found else _names(name)
+        there = [path for path in names if path in copies and (path == name or path not in own)]
         for copy in there[:1]:
+            found[photo] = copy
             del copies[copy]
-        pairs.append((photo, there[0] if there else None))
-    return pairs + [(None, copy) for copy in copies]
+    return [*((photo, found.get(photo)) for photo in photos), *((None, copy) for copy in copies)]
+
+
+def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, Path]:
+    """The copies that manifests tell of photos, or of what is kept of them since they were replaced."""
+    there = {resolved(copy): copy for copy in copies}
+    outputs: dict[Path, Path] = {}
+    for folder, record in _records(protected):
+        output = resolved(folder / record.output) if record.output is not None else None
+        if output in there and record.status in WRITTEN:
+            for source in filter(None, (record.input, record.backup)):
+                outputs[resolved(folder / source)] = output
+    found: dict[Path, Path] = {}
+    for photo in photos if outputs else ():
+        output = outputs.get(resolved(photo))
+        if output in there:
+            found[photo] = there.pop(output)
+    return found
 
 
 def _names(target: Path) -> Iterator[Path]:
@@ -118,16 +139,22 @@ def _names(target: Path) -> Iterator[Path]:
 def _known(protected: Path) -> dict[Path, Record]:
     """What the manifests beside a folder or a file tell, by the copy's path, or the original's where there is none."""
     known: dict[Path, Record] = {}
+    for folder, record in _records(protected):
+        known.setdefault(resolved(folder / record.input), record)
+        if record.status != "protected":
+            known[resolved(folder / record.input)] = record
+        elif record.output is not None:
+            known[resolved(folder / record.output)] = record
+    return known
+
+
+def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
+    """The records of the manifests beside a folder or a file, each with the folder that its paths are seen from."""
     folder = resolved(protected).parent
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if is_manifest(path):
             for record in read_records(path):
-                known.setdefault(resolved(folder / record.input), record)
-                if record.status != "protected":
-                    known[resolved(folder / record.input)] = record
-                elif record.output is not None:
-                    known[resolved(folder / record.output)] = record
-    return known
+                yield folder, record
 
 
 class _Check:
@@ -163,7 +190,7 @@ class _Check:
     def _compared(self, original: Path, copy: Path, record: Record | None) -> Pair:
         data = read_file(copy)
         before, after = decode(read_file(original), "none"), decode(data, "none")
-        lossless = after.format in LOSSLESS_FORMATS or after.lossless_webp
+        lossless = is_lossless(after, after.format)
         after = as_mode(after, before.mode)
         recorded = record is not None and record.status == "protected" and record.output_sha256 is not None
         same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256

@@ -1,0 +1,57 @@
+"""Keeping an original before its copy takes its place."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from unlearn_cli.errors import PhotoError
+from unlearn_cli.files import sha256_of, write_atomically
+from unlearn_cli.photos.kinds import PHOTO_SUFFIXES
+from unlearn_cli.photos.names import place_of
+
+
+def keep_original(
+    source: Path, backup: Path, data: bytes, *, sha256: str | None, like: os.stat_result | None, tag: str
+) -> None:
+    """Put a photo's bytes into the backup, unless they are there already; nothing there is ever written over.
+
+    Raises ``PhotoError`` where another photo is there, or the backup cannot be written.
+    """
+    if backup.is_symlink() or (backup.exists() and backup.samefile(source)):
+        raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
+    try:
+        write_atomically(backup, data, tag=tag, like=like, attributes=source, exclusive=True)
+    except FileExistsError as error:
+        if sha256_of(backup) != sha256:
+            raise PhotoError("its place in the backup holds another photo; name another --backup") from error
+    except OSError as error:
+        raise PhotoError(f"it cannot be kept in the backup ({error.strerror or error})") from error
+
+
+def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]) -> bool:
+    """Whether the manifest is lost, and a photo looks like the copy of what was kept under another name.
+
+    ``kept`` has the backups that manifests know, each with the copies that were made of it: such an original has
+    its copy, and the photo of a similar name beside that is another one.
+    """
+    for name in _names_of_originals(backup.name):
+        original = backup.with_name(name)
+        if not os.path.lexists(original) or original.is_dir() or os.path.lexists(source.with_name(name)):
+            continue
+        copies = kept.get(original)  # Asked last: another thread records a swap before it removes the original.
+        if copies is None or place_of(source) in map(place_of, set(copies)):
+            return True
+    return False
+
+
+def _names_of_originals(name: str) -> Iterator[str]:
+    """The names of which a copy's name may have been made: with another suffix, without the one, or the number."""
+    stem, suffix = os.path.splitext(name)
+    for whole in dict.fromkeys((stem, re.sub(r"-\d+$", "", stem))):
+        for other in sorted(PHOTO_SUFFIXES - {suffix.lower()}):
+            yield from (whole + other, whole + other.upper())
+        if suffix:
+            yield whole
