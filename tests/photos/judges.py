@@ -64,9 +64,12 @@ def open_browser() -> Iterator[Browser]:
         yield browser
 
 
-def seen_by_vips(data: bytes) -> NDArray[Any]:
-    """The pixels that libvips sees, ``[H, W, bands]``, turned and cropped as it obeys a file, or a reason to skip."""
+def seen_by_vips(data: bytes, *, strict: bool = True) -> NDArray[Any]:
+    """The pixels that libvips sees, ``[H, W, bands]``, turned and cropped as it obeys a file, or a reason to skip.
+
+    A ``strict`` look fails on any damage that it meets.
+    """
     pyvips = pytest.importorskip("pyvips", reason="libvips is not installed, which judges pixels here")
-    image = pyvips.Image.new_from_buffer(data, "").autorot()
+    image = pyvips.Image.new_from_buffer(data, "", fail_on="warning" if strict else "none").autorot()
     pixels: NDArray[Any] = image.numpy()
     return pixels.reshape(*pixels.shape[:2], -1)

@@ -136,3 +136,15 @@ def given_of(context: typer.Context, names: tuple[str, ...]) -> list[str]:
 def command_line() -> str:
     """The command as it was given, for cards and reports."""
     return shlex.join(["unlearn", *sys.argv[1:]])
+
+
+def set_limits(megapixels: int | None = None) -> None:
+    """Let Pillow open photos of up to so many megapixels, without its warnings of odd but readable files."""
+    import warnings
+
+    from PIL import Image
+
+    from unlearn_cli.photos.decode import DEFAULT_MEGAPIXELS
+
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    Image.MAX_IMAGE_PIXELS = (megapixels or DEFAULT_MEGAPIXELS) * 500_000  # its limit is twice that

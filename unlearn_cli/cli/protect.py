@@ -11,7 +11,7 @@ import typer
 from unlearn_cli.cli.banks import told
 from unlearn_cli.cli.choices import Faces, Form, Format, KeepMetadata, Strength
 from unlearn_cli.cli.choosing import Choosing, Keyring
-from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar
+from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar, set_limits
 from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, print_rows, tell_end, tell_plan
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def protect(
             "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
         }
     )
-    _set_limits(max_megapixels)
+    set_limits(max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     where = Where(
         output=output,
@@ -233,18 +233,6 @@ def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
         raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
     if os.environ.get(ENVIRONMENT) and not talk.quiet:
         err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
-
-
-def _set_limits(megapixels: int | None) -> None:
-    import warnings
-
-    from PIL import Image
-
-    from unlearn_cli.photos.decode import DEFAULT_MEGAPIXELS
-
-    # Pillow warns of odd but readable files and of large ones. Its hard limit on size stays on.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    Image.MAX_IMAGE_PIXELS = (megapixels or DEFAULT_MEGAPIXELS) * 500_000  # the limit is twice that
 
 
 def _read_list(name: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar
+from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar, set_limits
 from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def verify(
     written, and no lossless copy exceeds its bound.
     """
     import os
-    import warnings
     from collections import Counter
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
@@ -46,7 +45,7 @@ def verify(
     from unlearn_cli.photos.verify import GOOD, pair_up
     from unlearn_cli.photos.verify import verify as check
 
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    set_limits()
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
     with progress_bar() as bar:
