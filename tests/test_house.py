@@ -117,6 +117,13 @@ def test_the_command_reference_is_current() -> None:
     )
 
 
+def test_the_table_of_what_formats_keep_is_what_is_measured() -> None:
+    pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed")
+    make = runpy.run_path(str(ROOT / "docs" / "make_formats.py"))
+    text = (ROOT / "docs" / "reference" / "photo-formats.md").read_text(encoding="utf-8")
+    assert make["page"](text) == text, "run: python docs/make_formats.py"
+
+
 def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import re
 

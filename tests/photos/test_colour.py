@@ -153,17 +153,21 @@ def test_a_bmps_profile(browser: Browser, shared: Path) -> None:
     alike(browser, data, "bmp", encode(decode(data), Writing("png")), "png")
 
 
-def test_a_calibrated_bmp(browser: Browser) -> None:
-    """Primaries and gammas in the header (BITMAPV4HEADER), as no encoder here writes them."""
+def calibrated_bmp() -> bytes:
+    """Display P3's primaries and a gamma of 2.2 in the header (BITMAPV4HEADER), as no encoder here writes them."""
     plain = saved("BMP")
     white, *primaries = (PRIMARIES[12][at : at + 2] for at in (0, 2, 4, 6))
     xyz = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
     wanted = np.array([white[0] / white[1], 1, (1 - sum(white)) / white[1]])
     ends = np.rint((xyz * np.linalg.solve(xyz, wanted)).T.ravel() * (1 << 30)).astype("<i4").tobytes()
     header = struct.pack("<I", 108) + plain[18:54] + bytes(20) + ends + struct.pack("<3I", *[round(2.2 * 65536)] * 3)
-    data = plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
+    whole: bytes = plain[:10] + struct.pack("<I", 14 + 108) + header + plain[54:]
+    return whole
+
+
+def test_a_calibrated_bmp(browser: Browser) -> None:
     same = as_png(gama(2.2), chrm(P3))
-    alike(browser, same, "png", encode(decode(data)), "bmp")
+    alike(browser, same, "png", encode(decode(calibrated_bmp())), "bmp")
 
 
 def test_a_cameras_adobe_rgb_is_told_by_its_exif_even_without_metadata() -> None:

@@ -21,7 +21,7 @@ def read(image: Image.Image, data: bytes) -> Beside:
         case "BMP" | "DIB":
             return bmp.read(data)
         case "GIF":
-            return others.read_gif(data, image)
+            return others.read_gif(data)
         case "JPEG2000":
             return others.read_jpeg2000(data)
         case "PSD":

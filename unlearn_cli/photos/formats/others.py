@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from PIL import Image
-
 from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import Beside
 
 GIF_PROFILE = b"\x21\xff\x0bICCRGBG1012"
+GIF_XMP, GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
+"""An XMP packet stands in a GIF as it is, and what follows it reads as blocks wherever one is taken to begin."""
 
 JP2_EXIF = b"JpgTiffExif->JP2"
 JP2_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -20,11 +20,13 @@ JP2_PROFILES = (2, 3)
 PSD_EXIF, PSD_XMP = 1058, 1060
 
 
-def read_gif(data: bytes, image: Image.Image) -> Beside:
+def read_gif(data: bytes) -> Beside:
     """Return what stands beside the pixels of a GIF file."""
     start = data.find(GIF_PROFILE)
     profile = _blocks(data, start + len(GIF_PROFILE)) if start >= 0 else None
-    return Beside(profile or None, xmp=image.info.get("xmp"))
+    at = data.find(GIF_XMP)
+    end = data.find(GIF_XMP_END, at) if at >= 0 else -1
+    return Beside(profile or None, xmp=data[at + len(GIF_XMP) : end] if end >= 0 else None)
 
 
 def _blocks(data: bytes, position: int) -> bytes:
