@@ -203,8 +203,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
         raise PhotoSkippedError(UNSUPPORTED.get(mode, f"its pixel mode {mode} is not supported"))
     pixels = _to_array(plain_image)
     if image.format == "TIFF":
-        turned = found.exif is not None and found.exif.orientation != 1
-        if not turned and tiff.looks_otherwise(data, pixels, mode):
+        if found.exif is not None and tiff.looks_otherwise(data, found.exif, pixels, mode):
             raise PhotoSkippedError("two readers see different pictures in it; save it anew in a usual kind of TIFF")
         if tiff.is_inverted(found.exif):  # OpenCV, too, takes its white for black.
             np.invert(pixels, out=pixels)
@@ -256,6 +255,8 @@ def _with_plain_mode(image: Image.Image, data: bytes) -> Image.Image:
         image.info["transparency"] *= 255 // ((1 << data[24]) - 1)
     if transparent and image.mode in ("RGB", "L"):
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode == "I" and image.format == "PPM":  # Its grey has at most 16 bits.
+        return image.convert("I;16")
     if image.mode in ("RGBX", "YCbCr"):
         return image.convert("RGB")
     return image

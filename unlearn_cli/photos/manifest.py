@@ -93,8 +93,9 @@ class Record:
                 if values.get(name) is not None:
                     size, modified = values[name]
                     values[name] = int(size), int(modified)
-            known = {field.name for field in fields(cls)}
-            record = cls(**{key: value for key, value in values.items() if key in known})
+            if not values.keys() <= FIELDS:
+                values = {key: value for key, value in values.items() if key in FIELDS}
+            record = cls(**values)
         except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             return None
         return record if record._is_sound() else None
@@ -110,6 +111,10 @@ class Record:
             and isinstance(self.epsilon, int | None)
             and all(_is_path(text) for text in (self.input, self.output, self.backup) if text is not None)
         )
+
+
+FIELDS = frozenset(field.name for field in fields(Record))
+"""What a line may tell; a newer version's may tell more."""
 
 
 def _is_path(text: str) -> bool:

@@ -10,8 +10,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL.ExifTags import Base
 
@@ -19,6 +18,9 @@ from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import Beside, Text
 from unlearn_cli.photos.formats.colour import Colour
 from unlearn_cli.photos.formats.exif import Block, Directory
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 Keep = Literal["safe", "all", "none"]
 """What to keep: ``none`` is the colour space alone, ``safe`` also dates, camera, exposure and copyright, ``all``
@@ -179,6 +181,8 @@ def _dates(packet: bytes | None) -> bytes | None:
     packet = (packet or b"").strip(b"\0 \r\n\t")
     if not packet or b"<!" in packet:  # A document type can make a small file a huge one.
         return None
+    from xml.etree import ElementTree as ET  # Few photos have XMP.
+
     try:
         described = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
         found = {name: value for node in described for name, value in _properties(node) if name in XMP_DATES}
@@ -194,7 +198,7 @@ def _dates(packet: bytes | None) -> bytes | None:
     ).encode("ascii")
 
 
-def _properties(node: ET.Element) -> Iterable[tuple[str, str]]:
+def _properties(node: Element) -> Iterable[tuple[str, str]]:
     """The properties of an RDF description, which may be attributes or elements."""
     yield from node.attrib.items()
     yield from ((child.tag, (child.text or "").strip()) for child in node)

@@ -16,7 +16,8 @@ from unlearn_cli.photos.formats.exif import Block, Directory, Entry
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-BITS, PHOTOMETRIC, SAMPLES, PLANAR, COLOUR_MAP, INK_SET, SAMPLE_FORMAT = 258, 262, 277, 284, 320, 332, 339
+BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 258, 259, 262, 277, 284
+COLOUR_MAP, INK_SET, SAMPLE_FORMAT = 320, 332, 339
 XMP, ICC_PROFILE = 700, 34675
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
@@ -27,6 +28,9 @@ COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR:
 """The kinds that are read, and how many values a pixel has, without transparency."""
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+
+USUAL_COMPRESSIONS = (1, 5, 8, 32946)
+"""None, LZW and deflate."""
 
 LARGEST_COMPARED = 50_000_000
 """Pixels: the second reading of a larger picture would take too much memory."""
@@ -136,15 +140,27 @@ def add_tags(file: io.BytesIO, block: Block | None, xmp: bytes | None) -> None:
     file.write(bytes(length % 2) + exif.directories(replace(added, main=main), start))
 
 
-def looks_otherwise(data: bytes, pixels: NDArray[Any], mode: str) -> bool:
-    """Whether OpenCV, an independent reader, sees another picture in a TIFF file than these pixels.
+def _is_usual(block: Block) -> bool:
+    """Whether a picture is of the kind that every program writes: whole pixels of 8 bits in red, green and blue."""
+    return (
+        block.integers(PHOTOMETRIC) == (RGB,)
+        and set(block.integers(BITS)) == {8}
+        and block.integers(PLANAR) in ((), (1,))
+        and block.integers(COMPRESSION) in [(kind,) for kind in USUAL_COMPRESSIONS]
+    )
+
+
+def looks_otherwise(data: bytes, block: Block, pixels: NDArray[Any], mode: str) -> bool:
+    """Whether OpenCV, an independent reader, sees another picture than these pixels in a TIFF file of a rarer kind.
 
     Only where it can read the file at all, in the same layout; what it cannot read it says nothing about.
     """
+    if pixels.shape[0] * pixels.shape[1] > LARGEST_COMPARED or mode not in ("L", "I;16", "RGB") or _is_usual(block):
+        return False
+    if block.orientation != 1:  # Pillow has turned it, and OpenCV does not.
+        return False
     import cv2
 
-    if pixels.shape[0] * pixels.shape[1] > LARGEST_COMPARED or mode not in ("L", "I;16", "RGB"):
-        return False
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
