@@ -91,7 +91,7 @@ def check(work: Path, output: str, originals: dict[str, str], expected: dict[str
 def undo_outputs(work: Path, output: str, originals: dict[str, str], draw: random.Random, *, in_place: bool) -> None:
     """Leave something to do for the next kill: put originals back, or remove some copies."""
     if in_place:
-        undo = [sys.executable, "-m", "unlearn_cli", "protect", "--undo", "in.jsonl", "-q"]
+        undo = [sys.executable, "-m", "unlearn_cli", "restore", "in.jsonl", "-q"]
         subprocess.run(undo, cwd=work, check=True)
         assert contents(work / "in") == originals
         return

@@ -92,7 +92,7 @@ def test_a_backup_on_a_full_disk_leaves_the_originals(tmp_path: Path, unlearn: R
     kept = digests(small_disk / "kept")
     for name, digest in digests(tmp_path / "in").items():
         assert before[name] in (digest, kept.get(name))
-    assert unlearn("protect", "--undo", "in.jsonl").returncode == 0
+    assert unlearn("restore", "in.jsonl").returncode == 0
     assert digests(tmp_path / "in") == before
 
 
@@ -150,7 +150,7 @@ def test_links_that_loop_end(tmp_path: Path, unlearn: RunUnlearn) -> None:
 def test_two_runs_at_once_end_as_one(tmp_path: Path, unlearn: RunUnlearn) -> None:
     for i in range(60):
         make_large(tmp_path / "in" / f"{i:02}.png")
-    command = [sys.executable, "-m", "unlearn_cli", *PROTECT, "--measure", "-j", "1"]  # which takes its time
+    command = [sys.executable, "-m", "unlearn_cli", *PROTECT, "-j", "1"]  # which takes its time
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while first.poll() is None and not list(tmp_path.glob("in-protected/*.png")):
         time.sleep(0.002)
@@ -176,5 +176,5 @@ def test_names_that_are_not_utf8_go_through_everything(tmp_path: Path, unlearn: 
         run = unlearn(*arguments)
         assert run.returncode == 0, run.stderr
     assert unlearn("verify", "in", "in-protected", "--json").returncode == 0
-    preview = unlearn(*PROTECT, "--overwrite", "--preview", "p.html")
+    preview = unlearn(*PROTECT, "--existing", "overwrite", "--preview", "p.html")
     assert preview.returncode == 0, preview.stderr

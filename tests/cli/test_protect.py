@@ -28,12 +28,15 @@ def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_pat
     (tmp_path / "config.toml").write_text('[protect]\nclass = "cat"\nepsilon = 3\n')
     assert summary(unlearn("protect", "in", "--json", **config))["epsilon"] == 3
     # The environment wins over the file, and the command line over both.
-    again = unlearn("protect", "in", "--json", UNLEARN_EPSILON="4", UNLEARN_CLASS="person", **config)
+    again = unlearn("protect", "in", "--json", UNLEARN_PROTECT_EPSILON="4", UNLEARN_PROTECT_CLASS="person", **config)
     assert (summary(again)["epsilon"], list(summary(again)["banks"])) == (4, ["person"])
-    assert summary(unlearn("protect", "in", "--json", "--epsilon", "5", UNLEARN_EPSILON="4", **config))["epsilon"] == 5
-    flag = unlearn("protect", "in", "--class", "cat", UNLEARN_DRY_RUN="1")
+    assert (
+        summary(unlearn("protect", "in", "--json", "--epsilon", "5", UNLEARN_PROTECT_EPSILON="4", **config))["epsilon"]
+        == 5
+    )
+    flag = unlearn("protect", "in", "--class", "cat", UNLEARN_PROTECT_DRY_RUN="1")
     assert "would protect: 1 photos" in flag.stdout  # at another epsilon
-    same = unlearn("protect", "in", "--class", "cat", "-n", UNLEARN_EPSILON="5")
+    same = unlearn("protect", "in", "--class", "cat", "-n", UNLEARN_PROTECT_EPSILON="5")
     assert "would protect: 0 photos" in same.stdout
     assert "protected already: 1" in same.stdout
 
@@ -67,14 +70,11 @@ def test_json_is_one_object_on_stdout_and_nothing_else(tmp_path: Path, unlearn: 
     make_photo(tmp_path / "in" / "b.jpg")
     (tmp_path / "in" / "c.jpg").write_bytes(b"damaged")
     (tmp_path / "in" / "notes.txt").touch()
-    run = unlearn("protect", "in", "--class", "person", "--json", "--measure")
+    run = unlearn("protect", "in", "--class", "person", "--json")
     assert run.returncode == 1
     found = summary(run)
     assert (found["protected"], found["skipped"], found["failed"], found["other_files"]) == (2, 0, 1, 1)
     assert found["manifests"] == [str(tmp_path / "in-protected.jsonl")]
-    measured = found["measured"]
-    assert isinstance(measured, dict)
-    assert set(measured) == {"linf", "psnr", "ssim", "ciede2000", "flip"}
     again = summary(unlearn("protect", "in", "--class", "person", "--json"))
     assert (again["protected"], again["already_protected"]) == (0, 2)
 
@@ -116,7 +116,7 @@ def test_quiet_and_verbose(tmp_path: Path, unlearn: RunUnlearn) -> None:
     quiet = unlearn("protect", "in", "--class", "person", "-q")
     assert quiet.stdout == ""
     assert [line.split(":")[0] for line in quiet.stderr.splitlines()] == ["failed"]
-    verbose = unlearn("protect", "in", "--class", "person", "-v", "--overwrite")
+    verbose = unlearn("protect", "in", "--class", "person", "-v", "--existing", "overwrite")
     assert "protected: " in verbose.stderr
     assert "in-protected/a.png" in verbose.stderr
 
@@ -142,7 +142,7 @@ def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> No
     assert "The folder 'n02084071' tells no class" in one_sentence(unknown.stderr)
     assert not (tmp_path / "in-protected").exists()
     (tmp_path / "names.toml").write_text('n02084071 = "dog"\n')
-    run = unlearn("protect", "in", "--class-from-folders", "--map", "names.toml")
+    run = unlearn("protect", "in", "--class-from-folders", "--set", "map=names.toml")
     assert run.returncode == 0, run.stderr
     records = [json.loads(line) for line in (tmp_path / "in-protected.jsonl").read_text().splitlines()]
     assert sorted((record["input"], record["class"]) for record in records) == [
@@ -154,7 +154,7 @@ def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> No
     assert isinstance(pairs, list)
     assert [pair["fit"]["class_name"] for pair in pairs] == ["cat", "dog"]
     make_photo(tmp_path / "in" / "top.png")
-    stray = unlearn("protect", "in", "--class-from-folders", "--map", "names.toml")
+    stray = unlearn("protect", "in", "--class-from-folders", "--set", "map=names.toml")
     assert "lies in no subfolder" in one_sentence(stray.stderr)
 
 
@@ -175,21 +175,21 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["--class", "cat"], "Name photos"),
         (["in"], "Say what the photos show"),
         (["in", "--class", "cat", "--class-from-folders"], "either --class or"),
-        (["in", "--class", "cat", "--map", "m.toml"], "--map belongs"),
-        (["in", "--class-from-folders", "--map", "gone.toml"], "gone.toml cannot be read"),
+        (["in", "--class", "cat", "--set", "map=m.toml"], "map belongs"),
+        (["in", "--class-from-folders", "--set", "map=gone.toml"], "gone.toml cannot be read"),
         (["in", "--class", "cat", "--in-place"], "--in-place needs --backup"),
         (["in", "--class", "cat", "--backup", "b"], "--backup belongs"),
         (["in", "--class", "cat", "--in-place", "--backup", "b", "-o", "c"], "either --output or --in-place"),
-        (["in", "--class", "cat", "--overwrite", "--skip-existing"], "either --overwrite or"),
-        (["in", "--class", "cat", "-q", "-v"], "either --quiet or"),
+        (["in", "--class", "cat", "--set", "gain=yes"], "There is no setting 'gain' here. There are: again, fail-fast"),
+        (["in", "--class", "cat", "--set", "again"], "A setting is NAME=VALUE, such as again=yes"),
+        (["in", "--class", "cat", "--set", "again=perhaps"], "again is yes or no, not 'perhaps'"),
+        (["in", "--class", "cat", "--set", "max-megapixels=many"], "max-megapixels is a whole number"),
         (["in", "--class", "cat", "--strength", "low"], "has one strength"),
         (["in", "--class", "cat", "--key-file", "k"], "No class takes a key"),
         (["in", "--class", "cat", "--shard", "3/2"], "I/N"),
         (["in", "--class", "cat", "--preview", "p.bmp"], ".png or an .html"),
         (["in", "--class", "cat", "--manifest", "in"], "ends in .jsonl"),
-        (["--undo", "gone.jsonl"], "There is no manifest"),
-        (["in", "--undo", "in.jsonl"], "--undo takes a manifest"),
-        (["in", "--class", "cat", "--format", "png", "--quality", "80"], "--quality is of JPEG"),
+        (["in", "--class", "cat", "--format", "png", "--quality", "80"], "PNG is lossless"),
         (["--files-from", "gone", "--class", "cat"], "The list gone cannot be read"),
     ],
 )
@@ -221,7 +221,14 @@ def test_in_place_and_back(tmp_path: Path, unlearn: RunUnlearn) -> None:
     assert run.returncode == 0, run.stderr
     assert source.read_bytes() != before[0]
     assert unlearn("verify", "kept", "in").returncode == 0
-    undone = unlearn("protect", "--undo", "in.jsonl")
+    planned = unlearn("restore", "in.jsonl", "-n")
+    assert "would restore: 1 of 1 photos" in planned.stdout
+    assert json.loads(unlearn("restore", "in.jsonl", "-n", "--json").stdout) == {
+        "dry_run": True,
+        "would_restore": 1,
+        "failed": 0,
+    }
+    undone = unlearn("restore", "in.jsonl")
     assert undone.returncode == 0, undone.stderr
     assert "restored: 1 of 1 photos" in undone.stdout
     assert (source.read_bytes(), source.stat().st_mtime_ns) == before
@@ -258,12 +265,28 @@ def test_verify_tells_what_it_found_and_exits_1_when_a_pair_is_missing(tmp_path:
 
 def test_a_large_photo_needs_a_word(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
-    small = unlearn("protect", "in", "--class", "person", "--max-megapixels", "1")
+    small = unlearn("protect", "in", "--class", "person", "--set", "max-megapixels=1")
     assert small.returncode == 0
     Image.new("L", (1100, 1000)).save(tmp_path / "in" / "b.png")
-    large = unlearn("protect", "in", "--class", "person", "--max-megapixels", "1")
+    large = unlearn("protect", "in", "--class", "person", "--set", "max-megapixels=1")
     assert "has more than 1 megapixels" in large.stderr
-    assert "--max-megapixels" in large.stderr
+    assert "max-megapixels" in large.stderr
+
+
+def test_a_preview_can_be_made_later(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for name in "abcdef":
+        make_photo(tmp_path / "in" / f"{name}.png")
+    assert unlearn("protect", "in", "--class", "cat").returncode == 0
+    made = unlearn("preview", "in", "in-protected")
+    assert made.returncode == 0
+    assert "do not share it" in made.stderr
+    assert (tmp_path / "preview.html").read_text().count("<figure>") == 4
+    assert unlearn("preview", "in", "in-protected", "-o", "p.png").returncode == 0
+    for image in (tmp_path / "in-protected").iterdir():
+        image.write_bytes(b"damaged")
+    nothing = unlearn("preview", "in", "in-protected")
+    assert (nothing.returncode, "No photo of in has a copy" in nothing.stderr) == (1, True)
+    assert unlearn("preview", "in", "gone").returncode == 2
 
 
 def test_without_flip_the_rest_is_measured(tmp_path: Path) -> None:
@@ -369,7 +392,7 @@ def test_what_has_to_be_known_of_protected_photos_is_counted(tmp_path: Path, unl
     assert run.returncode == 0, run.stderr
     assert f"note: 2 photos: {note}" in run.stdout
     assert f"note: {tmp_path}/in/1.png: {note}" in run.stderr
-    unlearn("protect", "--undo", "in.jsonl")
+    unlearn("restore", "in.jsonl")
     for i in range(2):
         (tmp_path / f"other{i}.png").unlink()
     os.link(tmp_path / "in" / "0.png", tmp_path / "other.png")

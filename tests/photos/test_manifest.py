@@ -112,7 +112,7 @@ def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"something the user put there")
     assert "something else is at its copy's place" in run(tmp_path / "in")["a.png"].reason
-    assert "--skip-existing" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
+    assert "--existing skip" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
     assert target.read_bytes() == b"something the user put there"
 
 

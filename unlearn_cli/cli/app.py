@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from unlearn_cli import __version__
-from unlearn_cli.cli import banks, evaluate, generate, protect, verify
+from unlearn_cli.cli import banks, evaluate, generate, preview, protect, restore, verify
 from unlearn_cli.cli.config import learn_environment, read_config
 from unlearn_cli.cli.console import exits
+from unlearn_cli.cli.help import Grouped
 
 app = typer.Typer(
     name="unlearn",
@@ -18,7 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("protect")(protect.protect)
+app.command("protect", cls=Grouped)(protect.protect)
+app.command("restore")(restore.restore)
+app.command("preview")(preview.preview)
 app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)

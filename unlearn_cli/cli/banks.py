@@ -11,6 +11,7 @@ from unlearn_cli.cli.console import exits, out, plain, print_json
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
+    from unlearn_cli.photos.protection import Protection
 
 app = typer.Typer(help="List and show the noise banks.", no_args_is_help=True)
 
@@ -117,3 +118,24 @@ def _print_provenance(bank: Bank) -> None:
     for key, value in rows.items():
         table.add_row(key, plain(value))
     out().print(table)
+
+
+def measured_and_limits(protections: dict[str, Protection]) -> list[str]:
+    """What was measured of the banks and what they do not do; read before any work, since a card may be damaged."""
+    from unlearn_cli.banks.card import read_card
+
+    lines: list[str] = []
+    for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
+        card = read_card(protection.bank_path, protection.bank_sha256)
+        weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
+        figures = told(card, protection.form) or [_unmeasured(card, protection.form)]
+        if protection.pattern.epsilon != protection.bank_epsilon:
+            figures = [weaker]
+        lines += [*figures, *card.get("limits", [])]
+    return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
+
+
+def _unmeasured(card: dict[str, Any], form: str) -> str:
+    if form == "class-wise":
+        return "Nothing was measured of this bank. 'unlearn evaluate --bank FILE --record' does."
+    return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."

@@ -31,6 +31,14 @@ class Strength(StrEnum):
     high = "high"
 
 
+class Existing(StrEnum):
+    """What happens where something is at a copy's place."""
+
+    update = "update"
+    skip = "skip"
+    overwrite = "overwrite"
+
+
 class Format(StrEnum):
     """Of the copies."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearn_cli.cli.choices import Faces, Form
 from unlearn_cli.cli.console import plain
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from unlearn_cli.banks.keys import Key
     from unlearn_cli.noise.surrogate import PhotoNoise
     from unlearn_cli.photos.protection import Protection
+    from unlearn_cli.photos.scan import Plan
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Choosing:
     form: Form
     faces: Faces
     keys: Keyring
+    strength_typed: bool = True
+    """Whether the strength was asked for by hand; one from the configuration is for banks that have several."""
     makers: dict[Path, PhotoNoise] = field(default_factory=dict)
     """Of sample-wise noise: one for each bank, since it holds a network and works on several classes together."""
 
@@ -67,7 +70,12 @@ class Choosing:
         from unlearn_cli.errors import UsageError
         from unlearn_cli.photos.protection import PerPhoto, Protection
 
-        choice = choose(class_name, self.bank, self.strength)
+        try:
+            choice = choose(class_name, self.bank, self.strength)
+        except UsageError:
+            if self.strength_typed or self.strength is None:
+                raise
+            choice = choose(class_name, self.bank, None)
         if self.form is not Form.class_wise and choice.bank.provenance.frame == "face":
             raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
         key = self.keys.key() if choice.keyed else None
@@ -77,6 +85,34 @@ class Choosing:
         maker = self._maker(choice.bank, protection.pattern.epsilon)
         make = partial(maker.of, label=choice.index)
         return replace(protection, per_photo=PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}"))
+
+    def by_folder(self, todo: Plan, map_file: Path | None) -> dict[str, Protection]:
+        """A protection for each subfolder's name; all that is wrong with them is told at once."""
+        import tomllib
+
+        from unlearn_cli.errors import UsageError
+
+        names: dict[str, Any] = {}
+        if map_file is not None:
+            try:
+                names = tomllib.loads(map_file.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"The map {map_file} cannot be read: {error}.") from error
+        for task in todo.tasks:
+            if not task.folder:
+                raise UsageError(f"{task.source} lies in no subfolder that would tell its class.")
+        found, wrong = {}, []
+        for folder in sorted({task.folder for task in todo.tasks}):
+            try:
+                found[folder] = self.choose(str(names.get(folder, folder)))
+            except UsageError as error:
+                wrong.append((folder, str(error)))
+        if wrong:
+            folder, why = wrong[0]
+            names_of = ", ".join(name for name, _ in wrong[1:6])
+            others = f" ({len(wrong) - 1} more folders: {names_of})" if wrong[1:] else ""
+            raise UsageError(f"The folder '{folder}' tells no class: {why}{others} Name them: --set map=FILE.toml.")
+        return found
 
     def _maker(self, bank: Bank, epsilon: int) -> PhotoNoise:
         from unlearn_cli.noise.surrogate import PhotoNoise

@@ -23,10 +23,10 @@ def config_path() -> Path:
 
 
 def learn_environment(group: Any) -> None:
-    """Let ``UNLEARN_SOME_NAME`` stand for ``--some-name`` in every command."""
-    for _, command in _commands(group):
+    """Let ``UNLEARN_PROTECT_SOME_NAME`` stand for ``--some-name`` of ``unlearn protect``, and so for each command."""
+    for name, command in _commands(group):
         for key, option in _options(command).items():
-            option.envvar = PREFIX + key.replace("-", "_").upper()
+            option.envvar = PREFIX + f"{name} {key}".replace("-", "_").replace(" ", "_").upper()
             option.show_envvar = False  # They follow a rule, and would be a third of the help.
 
 

@@ -120,6 +120,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def typed(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that are on the command line, not from configuration or environment."""
+    return set(given_of(context, tuple(param.name for param in context.command.params if param.name)))
+
+
 def refuse_given(context: typer.Context, why: str, *, allowed: tuple[str, ...]) -> None:
     """Raise ``UsageError`` for an option on the command line that is not among those which are heeded."""
     names = {param.name: param.opts[0] for param in context.command.params}

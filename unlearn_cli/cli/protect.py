@@ -3,146 +3,239 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_cli.cli.banks import told
-from unlearn_cli.cli.choices import Faces, Form, Format, KeepMetadata, Strength
+from unlearn_cli.cli.banks import measured_and_limits
+from unlearn_cli.cli.choices import Existing, Faces, Form, Format, KeepMetadata, Strength
 from unlearn_cli.cli.choosing import Choosing, Keyring
-from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar, set_limits
-from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, print_rows, tell_end, tell_plan
+from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits, typed
+from unlearn_cli.cli.settings import read_settings
+from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end, tell_plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from unlearn_cli.photos.outcome import PhotoDone
+    from unlearn_cli.photos.outcome import Options, PhotoDone
     from unlearn_cli.photos.preview import Preview
-    from unlearn_cli.photos.protection import Protection
-    from unlearn_cli.photos.scan import Plan
+    from unlearn_cli.photos.scan import Plan, Where
+
+WHAT, WHERE, LOOKS, MANY, TOLD = (
+    "What is protected, and with what",
+    "Where copies go",
+    "How copies are written",
+    "Many photos",
+    "What is told",
+)
+"""The groups of options in the help."""
+
+
+@dataclass(frozen=True)
+class Rare:
+    """What is rarely set, by ``--set NAME=VALUE``."""
+
+    again: bool = False
+    """Also protect what is a protected copy already: noise on noise."""
+    fail_fast: bool = False
+    """Begin no more photos after one failed."""
+    map: Path | None = None
+    """A TOML file with lines folder = "class", for --class-from-folders."""
+    max_megapixels: int | None = None
+    """Decode photos of up to this size; 400 where it is not said."""
+    preserve_times: bool = True
+    """Give copies their originals' times."""
+    recursive: bool = True
+    """Go into subfolders."""
+
+
+RARE = (
+    'again=yes (noise on noise), fail-fast=yes, map=FILE (TOML lines folder = "class"), max-megapixels=N (400), '
+    "preserve-times=no, recursive=no; may be given several times."
+)
 
 
 @exits()
 def protect(
+    context: typer.Context,
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option("--class", help="What the photos show: 'person', or a name that 'unlearn banks list' tells."),
+        typer.Option(
+            "--class",
+            help="What the photos show: 'person', or a name that 'unlearn banks list' tells.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     class_from_folders: Annotated[
-        bool, typer.Option("--class-from-folders", help="Each subfolder's name is the class of the photos below it.")
+        bool,
+        typer.Option(
+            "--class-from-folders",
+            help="Each subfolder's name is the class of the photos below it.",
+            rich_help_panel=WHAT,
+        ),
     ] = False,
-    map_file: Annotated[
-        Path | None, typer.Option("--map", help='TOML file with lines folder = "class", for --class-from-folders.')
-    ] = None,
     bank: Annotated[
         str | None,
-        typer.Option(help="A shipped bank's name or a .safetensors file.  [default: the one with the class]"),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write.  [default: FOLDER-protected beside it]")
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", "-r", help="Go into subfolders, or stay on top.")
-    ] = True,
-    files_from: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|-", help="Also take the files that FILE lists, one a line or each ended by a zero."),
+        typer.Option(
+            help="A shipped bank's name or a .safetensors file.  [default: the one with the class]",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     form: Annotated[
-        Form, typer.Option(help="One pattern for a class, or one made for each photo by a network (needs PyTorch).")
+        Form,
+        typer.Option(
+            help="One pattern for a class, or one made for each photo by a network (needs PyTorch).",
+            rich_help_panel=WHAT,
+        ),
     ] = Form.class_wise,
     strength: Annotated[
         Strength | None,
-        typer.Option(help="How much of the noise an eye may see, where there are several banks.  [default: medium]"),
+        typer.Option(
+            help="How much of the noise an eye may see, where there are several banks.  [default: medium]",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     epsilon: Annotated[
-        int | None, typer.Option(help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]")
+        int | None,
+        typer.Option(
+            help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]", rich_help_panel=WHAT
+        ),
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]")
+        Path | None,
+        typer.Option(
+            help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]", rich_help_panel=WHAT
+        ),
     ] = None,
-    faces: Annotated[Faces, typer.Option(help="Which faces of a photo get a person's noise.")] = Faces.largest,
+    faces: Annotated[
+        Faces, typer.Option(help="Which faces of a photo get a person's noise.", rich_help_panel=WHAT)
+    ] = Faces.largest,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where to write.  [default: FOLDER-protected beside it]", rich_help_panel=WHERE
+        ),
+    ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Put copies in their originals' places; needs --backup.", rich_help_panel=WHERE
+        ),
+    ] = False,
+    backup: Annotated[
+        Path | None, typer.Option(help="Where the originals go with --in-place.", rich_help_panel=WHERE)
+    ] = None,
+    existing: Annotated[
+        Existing,
+        typer.Option(
+            help="Where something is at a copy's place: update: make the copy again if it is an earlier one and the "
+            "photo or a setting changed; skip: leave the photo alone; overwrite: make every copy again.",
+            rich_help_panel=WHERE,
+        ),
+    ] = Existing.update,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where each photo's record goes.  [default: OUTPUT.jsonl beside the output]", rich_help_panel=WHERE
+        ),
+    ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Write copies in their own format, or all in this one.")
+        Format,
+        typer.Option("--format", help="Write copies in their own format, or all in this one.", rich_help_panel=LOOKS),
     ] = Format.keep,
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.  [default: 95, or the source's where higher]"),
+        typer.Option(
+            min=1,
+            max=100,
+            help="The quality of JPEG, WebP and AVIF.  [default: 95, or the source's where higher]",
+            rich_help_panel=LOOKS,
+        ),
     ] = None,
     metadata: Annotated[
         KeepMetadata,
-        typer.Option(help="safe: dates, camera, copyright; all: the place too; none: only the colour profile."),
+        typer.Option(
+            help="safe: dates, camera, copyright; all: the place too; none: only the colour space.",
+            rich_help_panel=LOOKS,
+        ),
     ] = KeepMetadata.safe,
-    preserve_times: Annotated[
-        bool, typer.Option("--preserve-times/--no-preserve-times", help="Give copies their originals' times.")
-    ] = True,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Put copies in their originals' places; needs --backup.")
-    ] = False,
-    backup: Annotated[Path | None, typer.Option(help="Where the originals go with --in-place.")] = None,
-    undo: Annotated[
-        Path | None, typer.Option(metavar="MANIFEST", help="Put back the originals of an --in-place run, and leave.")
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Show the first photos, before and after: .png or .html ('unlearn preview' does it later).",
+            rich_help_panel=LOOKS,
+        ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make all copies again, over whatever is there.")
-    ] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave a photo alone if there is anything at its copy's place.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")] = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Also protect what is a protected copy already: noise on noise.")
-    ] = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Also take the files that FILE lists, one a line or each ended by a zero.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]", rich_help_panel=MANY
+        ),
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Take only part I of N, so that N machines share a folder.")
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Take only part I of N, so that N machines share a folder.", rich_help_panel=MANY
+        ),
     ] = None,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin no more photos after one failed.")] = False,
-    max_megapixels: Annotated[
-        int | None, typer.Option(min=1, help="Decode photos of up to this size.  [default: 400]")
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=RARE, rich_help_panel=MANY)
     ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Where each photo's record goes.  [default: OUTPUT.jsonl beside the output]")
-    ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Also measure what each written copy holds, as 'unlearn verify' does.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.", rich_help_panel=TOLD)
     ] = False,
-    preview: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Show the first photos, before and after: .png or .html.")
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of the summary.", rich_help_panel=TOLD)
+    ] = False,
+    verbose: Annotated[
+        bool | None,
+        typer.Option("--verbose/--quiet", "-v/-q", help="Name each photo, or only what failed.", rich_help_panel=TOLD),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell only what failed.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell each photo.")] = False,
 ) -> None:
     """Protect photos: write copies with noise that leaves a model nothing to learn.
 
-    The originals are only read, unless --in-place replaces them. Each photo keeps its size, format, colour profile
-    and dates; its place (GPS) and embedded thumbnail are dropped. A second run goes on where the first stopped.
+    The originals are only read, unless --in-place replaces them ('unlearn restore' puts them back). Each photo keeps
+    its size, format, colours and dates; its place (GPS) and embedded thumbnail are dropped. A second run goes on where
+    the first stopped.
     """
     import os
     import time
 
-    from unlearn_cli.photos.encode import Writing
     from unlearn_cli.photos.folder import protect_photos
-    from unlearn_cli.photos.lists import parse_list, parse_shard
-    from unlearn_cli.photos.outcome import Options
     from unlearn_cli.photos.preview import Preview
-    from unlearn_cli.photos.scan import Where, plan
-    from unlearn_cli.photos.undo import undo as put_back
+    from unlearn_cli.photos.scan import plan
 
-    talk = Talk(as_json, quiet, verbose)
     start = time.perf_counter()
-    if undo is not None:
-        others = (paths, class_name, class_from_folders, output, files_from, in_place, backup, manifest, shard)
-        _refuse_nonsense({"--undo takes a manifest, and of the other options --overwrite and -n.": any(others)})
-        _undo(put_back(undo, overwrite=overwrite, dry_run=dry_run), talk)
-        return
+    rare = read_settings(Rare, settings or ())
+    talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
+    said = typed(context)
+    # What was typed wins: a default from the configuration or the environment that does not go with it is ignored.
+    if "class_from_folders" in said and "class_name" not in said:
+        class_name = None
+    elif "class_name" in said and "class_from_folders" not in said:
+        class_from_folders = False
+    if "output" in said and "in_place" not in said:
+        in_place = False
+    elif "in_place" in said and "output" not in said:
+        output = None
+    if not in_place and "backup" not in said:
+        backup = None
+    if format_ is Format.png and "quality" not in said:
+        quality = None
     _refuse_nonsense(
         {
             "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
@@ -150,68 +243,78 @@ def protect(
                 class_name is None and not class_from_folders
             ),
             "Use either --class or --class-from-folders.": class_name is not None and class_from_folders,
-            "--map belongs to --class-from-folders.": map_file is not None and not class_from_folders,
+            "--set map belongs to --class-from-folders.": rare.map is not None and not class_from_folders,
             "--in-place needs --backup, a folder for the originals.": in_place and backup is None,
             "--backup belongs to --in-place.": backup is not None and not in_place,
             "Use either --output or --in-place.": in_place and output is not None,
-            "Use either --overwrite or --skip-existing.": overwrite and skip_existing,
-            "Use either --quiet or --verbose.": quiet and verbose,
-            "--quality is of JPEG, WebP and AVIF, not of PNG.": quality is not None and format_ is Format.png,
+            "PNG is lossless and has no --quality.": quality is not None and format_ is Format.png,
         }
     )
-    set_limits(max_megapixels)
+    set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
-    where = Where(
-        output=output,
-        recursive=recursive,
-        format=format_.written,
-        manifest=manifest,
-        backup=backup,
-        again=again,
-        shard=parse_shard(shard) if shard is not None else None,
-    )
-    options = Options(
-        writing=Writing(format_.written, quality, metadata.value, preserve_times),
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-        again=again,
-        measure=measure,
-        fail_fast=fail_fast,
-        jobs=jobs or os.cpu_count() or 1,
-    )
+    options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
     # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
-    choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, Keyring(key_file, make=not dry_run))
+    keys = Keyring(key_file, make=not dry_run)
+    choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, keys, "strength" in said)
     chosen = None if class_name is None else choosing.choose(class_name)
-    listed = parse_list(_read_list(files_from)) if files_from is not None else None
-    todo = plan(paths or [], where, listed=listed)
-    protections = _choose_by_folder(todo, map_file, choosing) if chosen is None else {"": chosen}
+    listed = _listed(files_from)
+    todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)
+    protections = choosing.by_folder(todo, rare.map) if chosen is None else {"": chosen}
     if not any(protection.key_fingerprint for protection in protections.values()):
-        _tell_unused_key(key_file, talk)
-    limits = _limits(protections)
-    if choosing.keys.made and not quiet:
-        err().print(choosing.keys.told())
+        _tell_unused_key(key_file if "key_file" in said else None, talk)
+    limits = measured_and_limits(protections)
+    if keys.made and not talk.quiet:
+        err().print(keys.told())
     if dry_run:
         tell_plan(todo, protections, options, talk)
         return
-    if in_place and not quiet:  # Before anything is done: whoever replaces photos means to be left with protected ones.
-        for name, text in not_protected_rows(todo, verbose=verbose):
+    if in_place and not talk.quiet:
+        # Before anything is done: whoever replaces photos believes afterwards that all of them are protected.
+        for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
     totals = _run(protect_photos(todo, protections, options), todo, show, talk)
-    for path in todo.copies if not quiet else ():
-        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
-    for path in todo.unreadable:
-        err().print(f"failed: {plain(str(path))}: the folder cannot be read")
+    _tell_left_out(todo, talk)
     tell_end(totals, todo, protections, time.perf_counter() - start, talk)
-    if totals.counts["protected"] and not (as_json or quiet):
+    if totals.counts["protected"] and not (as_json or talk.quiet):
         for line in limits:
             err().print(f"- {plain(line)}")
     if show is not None:
-        written = show.write()
-        if not quiet:
-            place = f"{preview} (it holds your originals: do not share it)"
-            err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
+        _write_preview(show, talk)
     if todo.unreadable or totals.counts["failed"]:
         raise typer.Exit(1)
+
+
+def _options(
+    format_: Format, quality: int | None, metadata: KeepMetadata, existing: Existing, rare: Rare, jobs: int
+) -> Options:
+    from unlearn_cli.photos.encode import Writing
+    from unlearn_cli.photos.outcome import Options
+
+    return Options(
+        writing=Writing(format_.written, quality, metadata.value, rare.preserve_times),
+        overwrite=existing is Existing.overwrite,
+        skip_existing=existing is Existing.skip,
+        again=rare.again,
+        fail_fast=rare.fail_fast,
+        jobs=jobs,
+    )
+
+
+def _where(
+    output: Path | None, backup: Path | None, manifest: Path | None, shard: str | None, format_: Format, rare: Rare
+) -> Where:
+    from unlearn_cli.photos.lists import parse_shard
+    from unlearn_cli.photos.scan import Where
+
+    return Where(
+        output=output,
+        recursive=rare.recursive,
+        format=format_.written,
+        manifest=manifest,
+        backup=backup,
+        again=rare.again,
+        shard=parse_shard(shard) if shard is not None else None,
+    )
 
 
 def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
@@ -220,6 +323,34 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
     for sentence, holds in nonsense.items():
         if holds:
             raise UsageError(sentence)
+
+
+def _listed(name: str | None) -> list[Path] | None:
+    """Return the files that a list names; None without a list."""
+    from unlearn_cli.errors import UsageError
+    from unlearn_cli.photos.lists import parse_list
+
+    if name is None:
+        return None
+    try:
+        return parse_list(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
+
+
+def _tell_left_out(todo: Plan, talk: Talk) -> None:
+    for path in todo.copies if not talk.quiet else ():
+        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
+    for path in todo.unreadable:
+        err().print(f"failed: {plain(str(path))}: the folder cannot be read")
+
+
+def _write_preview(show: Preview, talk: Talk) -> None:
+    written = show.write()
+    if talk.quiet:
+        return
+    place = f"{show.path} (it holds your originals: do not share it)"
+    err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
 
 
 def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
@@ -233,42 +364,6 @@ def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
         raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
     if os.environ.get(ENVIRONMENT) and not talk.quiet:
         err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
-
-
-def _read_list(name: str) -> bytes:
-    from unlearn_cli.errors import UsageError
-
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
-
-
-def _choose_by_folder(todo: Plan, map_file: Path | None, choosing: Choosing) -> dict[str, Protection]:
-    """A protection for each subfolder's name; all that is wrong with them is told at once."""
-    import tomllib
-
-    from unlearn_cli.errors import UsageError
-
-    names: dict[str, Any] = {}
-    if map_file is not None:
-        try:
-            names = tomllib.loads(map_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"The map {map_file} cannot be read: {error}.") from error
-    for task in todo.tasks:
-        if not task.folder:
-            raise UsageError(f"{task.source} lies in no subfolder that would tell its class.")
-    found, wrong = {}, []
-    for folder in sorted({task.folder for task in todo.tasks}):
-        try:
-            found[folder] = choosing.choose(str(names.get(folder, folder)))
-        except UsageError as error:
-            wrong.append((folder, str(error)))
-    if wrong:
-        others = f" ({len(wrong) - 1} more folders: {', '.join(name for name, _ in wrong[1:6])})" if wrong[1:] else ""
-        raise UsageError(f"The folder '{wrong[0][0]}' tells no class: {wrong[0][1]}{others} Name them in a --map file.")
-    return found
 
 
 def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
@@ -293,38 +388,3 @@ def _is_dull(photo: PhotoDone, talk: Talk) -> bool:
     from unlearn_cli.photos.outcome import DONE
 
     return talk.quiet or photo.reason == DONE
-
-
-def _limits(protections: dict[str, Protection]) -> list[str]:
-    """What was measured of the banks and what they do not do; read before any work, since a card may be damaged."""
-    from unlearn_cli.banks.card import read_card
-
-    lines: list[str] = []
-    for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
-        card = read_card(protection.bank_path, protection.bank_sha256)
-        weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-        figures = told(card, protection.form) or [_unmeasured(card, protection.form)]
-        if protection.pattern.epsilon != protection.bank_epsilon:
-            figures = [weaker]
-        lines += [*figures, *card.get("limits", [])]
-    return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
-
-
-def _unmeasured(card: dict[str, Any], form: str) -> str:
-    if form == "class-wise":
-        return "Nothing was measured of this bank. 'unlearn evaluate --bank FILE --record' does."
-    return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."
-
-
-def _undo(events: Generator[PhotoDone, None, None], talk: Talk) -> None:
-    totals = Totals()
-    for photo in events:
-        totals.add(photo)
-        if photo.status == "failed" or talk.verbose:
-            err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
-    if talk.json:
-        print_json({"restored": totals.counts["restored"], "failed": totals.counts["failed"]})
-    elif not talk.quiet:
-        print_rows([("restored", f"{totals.counts['restored']} of {totals.photos} photos"), *totals.rows()])
-    if totals.counts["failed"]:
-        raise typer.Exit(1)

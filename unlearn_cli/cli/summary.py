@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class Talk:
 
 
 class Totals:
-    """The totals of a run, of any number of photos: only the figures of ``--measure`` are kept for each."""
+    """The totals of a run, of any number of photos."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -49,7 +48,6 @@ class Totals:
         self.linf = 0.0
         self.grey = self.no_face = 0
         self.bytes = [0, 0]
-        self.measured: dict[str, list[float]] = {name: [] for name in FIGURES}
 
     def add(self, photo: PhotoDone) -> None:
         """Count one photo."""
@@ -61,11 +59,6 @@ class Totals:
         self.grey += photo.grey
         self.no_face += photo.faces == 0
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
-        if photo.quality is not None:
-            for name, values in self.measured.items():
-                value = getattr(photo.quality, name)
-                if value is not None and value != float("inf"):
-                    values.append(value)
 
     @property
     def photos(self) -> int:
@@ -88,11 +81,6 @@ class Totals:
             "without_face": self.no_face,
             "input_bytes": self.bytes[0],
             "output_bytes": self.bytes[1],
-            "measured": {
-                name: {"median": statistics.median(values), "worst": FIGURES[name][3](values), "photos": len(values)}
-                for name, values in self.measured.items()
-                if values
-            },
         }
 
     def rows(self) -> Iterable[tuple[str, str]]:
@@ -102,11 +90,6 @@ class Totals:
                 yield meaning, f"{count}: {reason}"
         for note, count in self.notes.most_common():
             yield "note", f"{_counted(count, 'photo')}: {note}"
-        for name, values in self.measured.items():
-            if values:
-                row, worst, form, choose = FIGURES[name]
-                median = form.format(statistics.median(values))
-                yield row, f"{median} (median of the photos), {worst} {form.format(choose(values))}"
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:

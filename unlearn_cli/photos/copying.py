@@ -146,7 +146,7 @@ class One:
         if itself_protected and not self.options.again:
             raise PhotoSkippedError(ITSELF_PROTECTED)
         if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
-            raise PhotoSkippedError("something is at its copy's place already (--skip-existing)")
+            raise PhotoSkippedError("something is at its copy's place already (--existing skip)")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
         if self.task.backup is None:
@@ -247,7 +247,7 @@ class One:
         if there in self.manifest.protected and self._is_left_behind():
             return True
         what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
-        raise PhotoSkippedError(f"{what} (--overwrite replaces it)")
+        raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)")
 
     def _is_left_behind(self) -> bool:
         """Whether what is at the copy's place is another photo's copy, which has another name since this one came."""

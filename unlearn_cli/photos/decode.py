@@ -132,7 +132,7 @@ def _explained(error: Exception) -> PhotoError:
         return PhotoError("it is no image that can be read, or it is damaged")
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        return PhotoError(f"it has more than {limit} megapixels (--max-megapixels raises the limit)")
+        return PhotoError(f"it has more than {limit} megapixels (--set max-megapixels=N raises the limit)")
     return PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})")
 
 

@@ -58,20 +58,32 @@ class Preview:
         if path.suffix.lower() not in (".png", ".html", ".htm"):
             raise UsageError(f"A preview is a .png or an .html file, not {path.name}.")
         if os.path.lexists(path) and not _is_preview(path):
-            raise UsageError(f"{path} is there already and is no preview. Name another file with --preview.")
+            raise UsageError(f"{path} is there already and is no preview. Name another file for it.")
         return cls(path)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it shows as many photos as it can."""
+        return len(self._shown) >= PHOTOS
+
     def add(self, photo: PhotoDone) -> None:
-        """Show a protected photo, if there is still room."""
-        if len(self._shown) >= PHOTOS or photo.target is None:
+        """Show a photo that was just protected, if there is still room."""
+        if photo.target is not None:
+            self.add_pair(photo.original, photo.target, photo.source.name)
+
+    def add_pair(self, original: Path, copy: Path, name: str | None = None) -> None:
+        """Show a photo and its copy, if there is still room; not one that cannot be read, or was cropped since."""
+        if self.is_full:
             return
         try:
-            before, after = _picture(photo.original), _picture(photo.target)
+            before, after = _picture(original), _picture(copy)
         except (PhotoError, PhotoSkippedError):
-            return  # Gone already; the run itself has told what there is to tell.
+            return
+        if before.size != after.size:
+            return
         change = np.asarray(after).astype(np.int16) - np.asarray(before)
         difference = np.clip(change * TIMES + 128, 0, 255).astype(np.uint8)
-        self._shown.append(_Shown(photo.source.name, before, after, Image.fromarray(difference)))
+        self._shown.append(_Shown(name or original.name, before, after, Image.fromarray(difference)))
 
     def write(self) -> bool:
         """Write the preview; False, and nothing written, where no photo was shown. Raises ``WorkError``."""

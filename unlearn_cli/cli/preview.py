@@ -1,0 +1,36 @@
+"""``unlearn preview``: show photos before and after, from the originals and their copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearn_cli.cli.console import err, exits, plain, set_limits
+
+
+@exits()
+def preview(
+    originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The picture to write: .png, or .html with a slider on each photo.")
+    ] = Path("preview.html"),
+) -> None:
+    """Show the first photos as they were, as they are protected, and what differs.
+
+    Nothing is protected for it: the manifest, or else the names, tell which copy is whose.
+    """
+    from unlearn_cli.errors import WorkError
+    from unlearn_cli.photos.preview import Preview
+    from unlearn_cli.photos.verify import pair_up
+
+    set_limits()
+    show = Preview.prepare(output)
+    for original, copy in pair_up(originals, protected):
+        if original is not None and copy is not None and not show.is_full:
+            show.add_pair(original, copy)
+    if not show.write():
+        raise WorkError(f"No photo of {originals} has a copy in {protected} that can be shown.")
+    err().print(f"Preview: {plain(str(output))} (it holds your originals: do not share it)")
