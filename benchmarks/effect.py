@@ -26,7 +26,7 @@ DATA = Path("data")
 OUT = Path("build/effect")
 IMAGES, EPOCHS = 10_000, 12
 SMALL = "resnet10-w16"
-SLOW = "--surrogate-steps 80 --max-iterations 4 --precision bf16"
+SLOW = "--set surrogate-steps=80 --set max-iterations=4 --set precision=bf16"
 
 BANKS = {
     "random-cw": "--method random",
@@ -40,16 +40,16 @@ BANKS = {
     "error-min-cw": "",
     "error-min-plain-cw": "--through none",
     "error-min-sw": f"--form sample-wise {SLOW}",
-    "patch16": "--patch 16",
-    "fgsm": "--solver fgsm",
-    "cw-margin": "--solver cw",
+    "patch16": "--set patch=16",
+    "fgsm": "--set solver=fgsm",
+    "cw-margin": "--set solver=cw",
     "error-min-vgg": "--surrogate vgg11-w16",
     "error-min-ensemble": "--surrogate resnet10-w16,vgg11-w16",
     "other-seed": "--seed 1",
     "mixture": "MIX error-min-cw,other-seed",
     "uniform": "MIX error-min-cw --add-uniform 8",
 }
-"""The options behind ``unlearn generate --dataset cifar10``; the names are the rows of the table."""
+"""The options behind ``unlearn generate --dataset cifar10``, or banks to mix; the names are the rows of the table."""
 
 FITTED = "error-min-fitted"
 """What ``unlearn protect --form sample-wise`` lays: noise made for each image with the class-wise bank's surrogate."""
@@ -65,10 +65,10 @@ def make(name: str) -> Path:
         return path
     if options[:1] == ["MIX"]:
         parts = [str(make(part)) for part in options[1].split(",")]
-        command = ["--mix", ",".join(parts), *options[2:]]
+        command = ["banks", "mix", *parts, *options[2:]]
     else:
-        command = ["--dataset", "cifar10", "--data-dir", str(DATA), "--train-size", str(IMAGES), *options]
-    subprocess.run([sys.executable, "-m", "unlearn_cli", "generate", *command, "-o", str(path)], check=True)
+        command = ["generate", "--dataset", "cifar10", "--data-dir", str(DATA), "--train-size", str(IMAGES), *options]
+    subprocess.run([sys.executable, "-m", "unlearn_cli", *command, "-o", str(path)], check=True)
     return path
 
 

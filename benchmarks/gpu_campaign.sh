@@ -38,8 +38,8 @@ else
   crowd="id00[0-3],id12[0-3]"
   judges="id12[0-3]"
   makers="id02[4-7]"
-  of_cifar="--train-size 1000 --max-iterations 1 --surrogate resnet10-w16"
-  of_people="--max-iterations 2 --batch-size 32 --surrogate resnet10-w16,vgg11-w16"
+  of_cifar="--train-size 1000 --set max-iterations=1 --surrogate resnet10-w16"
+  of_people="--set max-iterations=2 --set batch-size=32 --surrogate resnet10-w16,vgg11-w16"
   seeds=1
   gpu_speed="--images 200 --rounds 1"
 fi
@@ -112,7 +112,7 @@ step() {
     person) mkdir -p "$out/banks"
       for bank in person person-high; do
         [[ -e $out/banks/$bank.safetensors ]] ||
-          unlearn generate --dataset "folder:$people" --classes "$makers" $faces --preset $bank --family person \
+          unlearn generate --dataset "folder:$people" --classes "$makers" $faces --preset $bank --set family=person \
             $of_people -o "$out/banks/$bank.safetensors"
       done ;;
     people-resnet18) for bank in "$out"/banks/person{,-high}.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;

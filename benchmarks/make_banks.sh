@@ -14,14 +14,14 @@ makers="--classes id02[4-9],id0[3-9]?,id10?,id11?"
 set -f # the patterns are for unlearn, not for the shell
 for bank in $banks; do
   if [[ $bank == person* ]]; then
-    how="--precision bf16"
-    if [[ $bank == person-low ]]; then how="--family person"; fi # as it was made: in fp32
+    how="--set precision=bf16"
+    if [[ $bank == person-low ]]; then how="--set family=person"; fi # as it was made: in fp32
     unlearn generate $faces $makers --preset "$bank" $how -o "pretrained/$bank.safetensors" --overwrite \
-      --dataset-name 'Labeled Faces in the Wild (deep-funneled), 96 people' --licence 'research use only'
+      --set 'dataset-name=Labeled Faces in the Wild (deep-funneled), 96 people' --set 'licence=research use only'
   elif [[ $bank == photos-10 ]]; then
-    unlearn generate --dataset "folder:$datasets/imagenette224/train" --image-size 64 --preset photos --precision bf16 \
+    unlearn generate --dataset "folder:$datasets/imagenette224/train" --image-size 64 --preset photos --set precision=bf16 \
       -o pretrained/photos-10.safetensors --overwrite \
-      --dataset-name 'imagenette (ten classes of ImageNet), 150 photos of each' --licence 'research use only'
+      --set 'dataset-name=imagenette (ten classes of ImageNet), 150 photos of each' --set 'licence=research use only'
   else
     unlearn generate --dataset cifar10 --data-dir data -o "pretrained/$bank.safetensors" --overwrite
   fi

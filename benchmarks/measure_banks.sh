@@ -25,7 +25,7 @@ measure() { # output bank options...
 }
 face_bank() { # file options...: another bank for faces, on the makers of the shipped ones
   mkdir -p build
-  unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --precision bf16 "${@:2}" \
+  unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --set precision=bf16 "${@:2}" \
     -o "$1" --overwrite
 }
 point() { # bank [options...]: one point of the frontier, which is no part of a card
@@ -77,7 +77,7 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
         point $bank
       done
       for epsilon in 6 4; do point person-high --epsilon $epsilon; done
-      face_bank build/person-0.045.safetensors --preset person --visibility 0.045 $before
+      face_bank build/person-0.045.safetensors --preset person --set visibility=0.045 $before
       point build/person-0.045.safetensors
       for epsilon in 12 16; do
         face_bank build/person-$epsilon.safetensors --preset person-high --epsilon $epsilon $before

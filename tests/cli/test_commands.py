@@ -158,7 +158,16 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "album" / name / f"{i:02}.png")
     album = ["--dataset", "folder:album", "--image-size", "16"]
     made = unlearn(
-        "generate", *album, "--max-iterations", "2", "--noise-share", "1", "--licence", "mine", "--seed", "3"
+        "generate",
+        *album,
+        "--set",
+        "max-iterations=2",
+        "--set",
+        "noise-share=1",
+        "--set",
+        "licence=mine",
+        "--seed",
+        "3",
     )
     assert made.returncode == 0, made.stderr
     assert "at most" in made.stderr

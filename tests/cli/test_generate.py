@@ -13,8 +13,8 @@ from unlearn_cli.banks.bank import load_bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.banks.catalog import surrogate_path
 
-ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--surrogate", "resnet10-w16", "--noise-share", "1")
-QUICK = (*ALBUM, "--max-iterations", "1", "--learning-rate", "0.01")
+ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--surrogate", "resnet10-w16", "--set", "noise-share=1")
+QUICK = (*ALBUM, "--set", "max-iterations=1", "--set", "learning-rate=0.01")
 
 
 def test_a_bank_its_card_and_its_surrogate_are_made(run: Run) -> None:
@@ -40,7 +40,7 @@ def test_a_bank_its_card_and_its_surrogate_are_made(run: Run) -> None:
 
 @pytest.mark.parametrize("method", ["error-min", "error-max", "random", "lsp", "ar"])
 def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, method: str) -> None:
-    extra = ("--noise-steps", "2", "--surrogate-epochs", "1") if method.startswith("error") else ()
+    extra = ("--set", "noise-steps=2", "--set", "surrogate-epochs=1") if method.startswith("error") else ()
     made = run("generate", *QUICK, "--method", method, "--form", "sample-wise", *extra, "-o", "s.safetensors")
     assert made.exit_code == 0, made.stderr
     assert ("is not meant to protect" in made.stderr) == (method != "error-min")
@@ -60,8 +60,8 @@ def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, metho
 
 def test_patches_and_mixtures_are_measured_and_not_laid_on_photos(run: Run) -> None:
     for name, seed in (("a", 0), ("b", 1)):
-        assert run("generate", *QUICK, "--patch", "8", "--seed", seed, "-o", f"{name}.safetensors").exit_code == 0
-    mixed = run("generate", "--mix", "a.safetensors,b.safetensors", "--add-uniform", "2", "-o", "m.safetensors")
+        assert run("generate", *QUICK, "--set", "patch=8", "--seed", seed, "-o", f"{name}.safetensors").exit_code == 0
+    mixed = run("banks", "mix", "a.safetensors", "b.safetensors", "--add-uniform", "2", "-o", "m.safetensors")
     assert mixed.exit_code == 0, mixed.stderr
     assert load_bank(Path("m.safetensors")).noise.shape == (6, 3, 8, 8)
     folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
@@ -82,7 +82,17 @@ def test_classes_are_mapped_and_chosen(run: Run) -> None:
 
 
 def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
-    arguments = ("generate", *ALBUM, "--max-iterations", "2", "--stop-error", "0", "--checkpoint", "kept", "--json")
+    arguments = (
+        "generate",
+        *ALBUM,
+        "--set",
+        "max-iterations=2",
+        "--set",
+        "stop-error=0",
+        "--checkpoint",
+        "kept",
+        "--json",
+    )
     first = run(*arguments, "-o", "a.safetensors")
     assert first.exit_code == 0, first.stderr
     events = [json.loads(line) for line in first.stdout.splitlines()]
@@ -96,7 +106,7 @@ def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
 
 
 def test_options_go_before_a_preset(run: Run) -> None:
-    arguments = (*QUICK, "--preset", "paper-face", "--epsilon", "4", "--batch-size", "10")
+    arguments = (*QUICK, "--preset", "paper-face", "--epsilon", "4", "--set", "batch-size=10")
     assert run("generate", *arguments, "-o", "p.safetensors").exit_code == 0
     of = load_bank(Path("p.safetensors")).provenance
     assert (of.epsilon, of.through, of.surrogate) == (4, "none", "resnet10-w16")
@@ -106,12 +116,12 @@ def test_options_go_before_a_preset(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "visibility", "strength"),
-    [(["person-low"], 0.02, "low"), (["person-low", "--visibility", "0.05"], 0.05, None), (["photos"], 0.07, None)],
+    [(["person-low"], 0.02, "low"), (["person-low", "--set", "visibility=0.05"], 0.05, None), (["photos"], 0.07, None)],
 )
 def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
     run: Run, arguments: list[str], visibility: float, strength: str | None
 ) -> None:
-    few = ("--max-iterations", "2", "--rounds", "1", "--clean-classes", "0")
+    few = ("--set", "max-iterations=2", "--set", "rounds=1", "--set", "clean-classes=0")
     made = run("generate", *QUICK, *few, "-o", "p.safetensors", "--preset", *arguments)
     assert made.exit_code == 0, made.output
     of = load_bank(Path("p.safetensors")).provenance
@@ -127,19 +137,18 @@ def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
         (["--dataset", "svhn", "--data-dir", "album"], 1, "SVHN is not in album"),
         (["--dataset", "imagenet", "--data-dir", "album"], 1, "image-net.org"),
         (["--dataset", "imagenet", "--download"], 2, "may not be fetched"),
-        (["--mix", "cifar10"], 2, "two banks"),
         (["--dataset", "mnist"], 2, "There is no dataset 'mnist'"),
         (["--dataset", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
-        (["--mix", "cifar10,person"], 2, "cannot be mixed"),
-        (["--mix", "cifar10,gone.safetensors"], 3, "There is no noise bank gone"),
-        (["--add-uniform", "3"], 2, "belongs to --mix"),
-        ([*ALBUM, "--mix", "cifar10,person"], 2, "--mix makes no noise: it takes no --dataset"),
-        ([*ALBUM, "--step-size", "inf"], 2, "--step-size is inf"),
+        ([*ALBUM, "--set", "noise-share=2"], 2, "The setting noise-share is at least 0.001 and at most 1, not 2"),
+        ([*ALBUM, "--set", "solver=newton"], 2, "solver is one of pgd, fgsm, adam, lbfgs, cw, not 'newton'"),
+        ([*ALBUM, "--set", "rounds=many"], 2, "rounds is a whole number, not 'many'"),
+        ([*ALBUM, "--set", "steps=3"], 2, "There is no setting 'steps' here. There are: solver, step-size"),
+        ([*ALBUM, "--set", "step-size=inf"], 2, "step-size is inf"),
         ([*ALBUM, "-o", "album", "--overwrite"], 2, "name it album.safetensors"),
         ([*ALBUM, "-o", "taken.safetensors"], 2, "taken.json is already there"),
         (["--dataset", "folder:album", "--image-size", "8", "--method", "lsp", "--map", "one.toml"], 1, "at least 2"),
-        ([*ALBUM, "--patch", "9"], 2, "8, 16, 24 or 32"),
-        ([*ALBUM, "--patch", "24"], 2, "1 to 16 pixels"),
+        ([*ALBUM, "--set", "patch=9"], 2, "8, 16, 24 or 32"),
+        ([*ALBUM, "--set", "patch=24"], 2, "1 to 16 pixels"),
         ([*ALBUM, "--method", "ar", "--checkpoint", "kept"], 2, "searches nothing"),
         ([*ALBUM, "--through", "walls"], 2, "no transformation 'walls'"),
         ([*ALBUM, "--map", "gone.toml"], 2, "The map gone.toml cannot be read"),
@@ -159,3 +168,33 @@ def test_what_cannot_be_made_says_so(run: Run, arguments: list[str], code: int, 
     assert (done.exit_code, sentence in " ".join(done.stderr.split())) == (code, True), done.stderr
     assert done.stdout == ""
     assert not list(Path().glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["cifar10"], 2, "two banks"),
+        (["cifar10", "person"], 2, "cannot be mixed"),
+        (["cifar10", "gone.safetensors"], 3, "There is no noise bank gone"),
+    ],
+)
+def test_banks_that_cannot_be_mixed(arguments: list[str], code: int, says: str, run: Run) -> None:
+    done = run("banks", "mix", *arguments, "-o", "m.safetensors")
+    assert (done.exit_code, says in done.stderr) == (code, True), done.stderr
+
+
+def test_settings_are_listed_with_their_defaults(run: Run) -> None:
+    """Each is told, and each default that is a number is the one that a search has."""
+    from unlearn_cli.cli.hyperparameters import OF_PROVENANCE, Hyperparameters
+    from unlearn_cli.cli.settings import listing
+    from unlearn_cli.noise.settings import NoiseSettings
+
+    done = run("generate", "--list-settings")
+    assert done.exit_code == 0
+    defaults = NoiseSettings()
+    for name, default, _ in listing(Hyperparameters):
+        assert name in done.stdout
+        field = name.replace("-", "_")
+        if field not in OF_PROVENANCE and default.replace(".", "").isdigit():
+            assert float(getattr(defaults, field)) == float(default), name
+        assert field in OF_PROVENANCE or hasattr(defaults, field)

@@ -62,7 +62,7 @@ def test_what_makes_no_sense_is_one_sentence(crowd: Path, arguments: list[str], 
 
 def test_a_bank_for_faces_is_one_of_people(crowd: Path, tmp_path: Path, run: Run) -> None:
     small = ("--image-size", "16", "--method", "random", "-o", "mine.safetensors")
-    made = run("generate", "--dataset", "folder:crowd", "--frame", "face", *small)
+    made = run("generate", "--dataset", "folder:crowd", "--set", "frame=face", *small)
     assert made.exit_code == 0, made.stderr
     done = run("protect", crowd / "id000", "--class", "person", "--bank", "mine.safetensors", "-o", "done")
     assert done.exit_code == 0, done.stderr

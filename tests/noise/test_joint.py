@@ -76,7 +76,7 @@ def test_less_may_be_seen_of_it(images: ImageSet) -> None:
         ({"form": "sample-wise"}, "joint"),
         ({"method": "error-max"}, "joint"),
         ({"patch": 8}, "joint"),
-        ({"clean_classes": 0.9}, "--clean-classes"),
+        ({"clean_classes": 0.9}, "clean-classes"),
     ],
 )
 def test_what_it_cannot_do_is_told(images: ImageSet, change: dict[str, object], says: str) -> None:

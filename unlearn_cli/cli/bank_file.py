@@ -64,7 +64,7 @@ def save(
         err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
 
-def mix(path: Path, names: str, uniform: int) -> None:
+def mix(path: Path, names: list[str], uniform: int) -> None:
     """Write a mixture of banks. Raises ``UsageError`` for what cannot be mixed."""
     from unlearn_cli.banks.bank import save_bank
     from unlearn_cli.banks.card import new_card, write_card
@@ -72,7 +72,7 @@ def mix(path: Path, names: str, uniform: int) -> None:
     from unlearn_cli.noise.mixture import mix
 
     surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
-    noise, provenance = mix([open_bank(name.strip()) for name in names.split(",")], uniform)
+    noise, provenance = mix([open_bank(name) for name in names], uniform)
     sha256 = save_bank(path, noise, provenance)
     write_card(path, new_card(path.stem, sha256, provenance, {"command": command_line()}))
     out().print(f"{plain(str(path))}: {len(noise)} patterns, {provenance.variants} for each class.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -118,6 +119,22 @@ def _print_provenance(bank: Bank) -> None:
     for key, value in rows.items():
         table.add_row(key, plain(value))
     out().print(table)
+
+
+@app.command("mix")
+@exits()
+def mix(
+    names: Annotated[list[str], typer.Argument(metavar="BANK...", help="Shipped banks' names or .safetensors files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")] = Path("mixture.safetensors"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bank that is already there.")] = False,
+    add_uniform: Annotated[
+        int, typer.Option(min=0, max=127, help="Also add random noise, up to so many levels of 255.")
+    ] = 0,
+) -> None:
+    """Mix banks of the same classes: each image gets the pattern of one of them."""
+    from unlearn_cli.cli import bank_file
+
+    bank_file.mix(bank_file.path(output, "mixture", overwrite), names, add_uniform)
 
 
 def measured_and_limits(protections: dict[str, Protection]) -> list[str]:

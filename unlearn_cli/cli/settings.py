@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from unlearn_cli.errors import UsageError
 
@@ -34,19 +34,39 @@ def _values(kind: Any, pairs: Iterable[str]) -> Iterator[tuple[str, Any]]:
             raise UsageError(f"There is no setting '{name}' here. There are: {', '.join(fields)}.")
         if not equals:
             raise UsageError(f"A setting is NAME=VALUE, such as {name}={_example(hints[field])}.")
-        yield field, _value(name, value.strip(), hints[field])
+        info = next(item.metadata for item in dataclasses.fields(kind) if item.name == field)
+        yield field, _value(name, value.strip(), hints[field], info)
 
 
-def _value(name: str, text: str, hint: Any) -> Any:
+def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
     wanted = _plain(hint)
+    choices = typing.get_args(wanted) if typing.get_origin(wanted) is Literal else ()
+    if choices and text not in choices:
+        raise UsageError(f"The setting {name} is one of {', '.join(choices)}, not '{text}'.")
     try:
-        if wanted is bool:
-            if text.lower() not in YES + NO:
-                raise ValueError
-            return text.lower() in YES
-        return wanted(text)
+        if wanted is bool and text.lower() not in YES + NO:
+            raise ValueError
+        value = text.lower() in YES if wanted is bool else text if choices else wanted(text)
     except ValueError:
         raise UsageError(f"The setting {name} is {_kinds(wanted)}, not '{text}'.") from None
+    least, most = info.get("least"), info.get("most")
+    if (least is not None and not value >= least) or (most is not None and not value <= most):
+        bounds = " and ".join(
+            f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None
+        )
+        raise UsageError(f"The setting {name} is {bounds}, not {text}.")
+    return value
+
+
+def setting(text: str, default: str, least: float | None = None, most: float | None = None) -> Any:
+    """Return a dataclass's field that is not set: what it is, what it is where nobody sets it, and its bounds."""
+    return dataclasses.field(default=None, metadata={"text": text, "default": default, "least": least, "most": most})
+
+
+def listing(kind: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and meaning of each setting of a dataclass whose fields are made by ``setting``."""
+    for item in dataclasses.fields(kind):
+        yield item.name.replace("_", "-"), item.metadata["default"], item.metadata["text"]
 
 
 def _plain(hint: Any) -> Any:
@@ -61,4 +81,7 @@ def _kinds(wanted: Any) -> str:
 
 
 def _example(hint: Any) -> str:
-    return {bool: "yes", int: "100", float: "0.5", Path: "names.toml"}.get(_plain(hint), "word")
+    wanted = _plain(hint)
+    if typing.get_origin(wanted) is Literal:
+        return str(typing.get_args(wanted)[0])
+    return {bool: "yes", int: "100", float: "0.5", Path: "names.toml"}.get(wanted, "word")

@@ -141,7 +141,9 @@ def noisy_classes(classes: int, clean_share: float) -> int:
     """How many classes, from the first on, carry noise. Raises ``UsageError`` if that is less than two."""
     noisy = classes - round(classes * clean_share)
     if noisy < 2:
-        raise UsageError(f"--clean-classes leaves {noisy} of {classes} classes to carry noise, and two are needed.")
+        raise UsageError(
+            f"The setting clean-classes leaves {noisy} of {classes} classes to carry noise, and two are needed."
+        )
     return noisy
 
 

@@ -44,12 +44,12 @@ def make_noise(
     if settings.method not in SEARCHED:
         start = time.perf_counter()
         if settings.patch is not None or checkpoint is not None:
-            raise UsageError(f"--method {settings.method} searches nothing: it takes no --patch and no --checkpoint.")
+            raise UsageError(f"--method {settings.method} searches nothing: leave out --set patch and --checkpoint.")
         noise = BASELINES[settings.method](data, settings)
         yield Finished(noise, 0, math.nan, "nothing to search", time.perf_counter() - start, None)
         return
     if settings.method == "error-max" and settings.solver in PENALTY_SOLVERS:
-        raise UsageError("The penalty form is error-min's: error-max takes --solver pgd, fgsm or cw.")
+        raise UsageError("The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.")
     if len(data.labels.unique()) < len(data.classes):
         raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
     if workers.count > 1:
@@ -84,7 +84,7 @@ def _joint(
 ) -> Iterator[Event]:
     """Epochs of noise and surrogate together, in rounds of fresh surrogates."""
     if settings.method != "error-min" or settings.form != "class-wise" or settings.patch is not None:
-        raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --patch.")
+        raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --set patch.")
     if workers.count > 1:
         raise UsageError("A joint search runs in one process.")
     search = JointSearch(data, settings, device, EDGE if settings.frame == "face" else 0.0)
@@ -150,7 +150,7 @@ def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) ->
     if min(settings.batch_size, len(data)) < least:
         raise UsageError(f"{workers.count} processes need batches of at least {least} images, and as many images.")
     if settings.compile:
-        raise UsageError("--compile is for one process: of several each gets batches of ever other sizes.")
+        raise UsageError("The setting compile is for one process: with several, each gets batches of changing sizes.")
 
 
 def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> float:

@@ -24,7 +24,7 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
     do not have the same classes, frame, size and epsilon, or are sample-wise.
     """
     if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
-        raise UsageError("--mix takes two banks or more, or one and --add-uniform LEVELS (1 to 127).")
+        raise UsageError("A mixture takes two banks or more, or one and --add-uniform LEVELS (1 to 127).")
     first = banks[0]
     for bank in banks:
         of, like = bank.provenance, first.provenance

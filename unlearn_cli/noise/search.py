@@ -41,7 +41,7 @@ class Search:
         ``UsageError`` for an unknown network or transformation, and a patch larger than the images.
         """
         if settings.patch is not None and not 1 <= settings.patch <= data.size:
-            raise UsageError(f"--patch is a side of 1 to {data.size} pixels, as the images have.")
+            raise UsageError(f"The setting patch is a side of 1 to {data.size} pixels, as the images have.")
         self.settings, self.device, self.workers = settings, device, workers
         self.through = Through(settings.through)
         self.generator = torch.Generator().manual_seed(settings.seed)

@@ -90,7 +90,7 @@ class NoiseSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"--{item.name.replace('_', '-')} is {value}, and has to be a number.")
+                raise UsageError(f"The setting {item.name.replace('_', '-')} is {value}, and has to be a number.")
 
     @property
     def step(self) -> float:
