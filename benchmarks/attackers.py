@@ -1,10 +1,10 @@
 """What an attacker who knows how `unlearn` works does to protected photos: makes trees for `unlearn evaluate`.
 
     python benchmarks/attackers.py scrub span CROWD PROTECTED OUT --bank person-high
-    unlearn evaluate --clean OUT/clean --protected OUT/protected --trip face --protect-classes 'id12?,id13[0-2]' ...
+    unlearn evaluate copies OUT/clean OUT/protected   --trip face --set 'protect-classes=id12?,id13[0-2]' ...
     python benchmarks/attackers.py detector FACES --bank person-high
 
-CROWD is a folder for each person; PROTECTED one that `unlearn evaluate --identities` made, with its first keys. Every
+CROWD is a folder for each person; PROTECTED one that `unlearn evaluate people` made, with its first keys. Every
 attacker finds the face in each photo as protect does, and cleans everybody's photos, for they do not know who is
 protected.
 

@@ -1,7 +1,7 @@
-"""What is protected against what is seen: a point for each report of `unlearn evaluate --identities --bank`.
+"""What is protected against what is seen: a point for each report of `unlearn evaluate people --bank`.
 
     for bank in person-low person person-high; do
-      unlearn evaluate --identities ... --bank $bank -o build/evaluation/people
+      unlearn evaluate people ...  --bank $bank -o build/evaluation/people
       cp build/evaluation/people/report.json build/evaluation/frontier/$bank.json
     done
     python benchmarks/frontier.py ../shared build/evaluation/frontier/*.json -o docs/results/frontier.png

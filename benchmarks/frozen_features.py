@@ -4,7 +4,7 @@ dlib's face recognition network (ResNet-34 trained on some three million faces; 
 the names. Needs packages that `unlearn` does not: `pip install dlib-bin face_recognition_models 'setuptools<80'`.
 
 usage: python benchmarks/frozen_features.py CROWD PROTECTED      (CROWD: a folder for each person; PROTECTED: the tree
-                                        that `unlearn evaluate --identities` made of some of them)
+                                        that `unlearn evaluate people` made of some of them)
 """
 
 from __future__ import annotations

@@ -23,18 +23,20 @@ export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD:$WORK/site${PYTHONPATH:+:$PYTHONPATH}
 unlearn() { "$PYTHON" -m unlearn_cli "$@"; }
 
 if [[ $SCALE == paper ]]; then
-  victims="--scale paper --precision bf16 --compile"
+  victims="--scale paper --set precision=bf16 --set compile=yes"
   faces="--image-size 112"
+  size="--set image-size=112"
   crowd="id*"
   judges="id12?,id13?,id14?,id15?"
   makers="id02[4-9],id0[3-9]?,id10?,id11?"
-  of_cifar="--precision bf16"
-  of_people="--precision bf16 --surrogate resnet18,resnet50,vgg11"
+  of_cifar="--set precision=bf16"
+  of_people="--set precision=bf16 --surrogate resnet18,resnet50,vgg11"
   seeds=3
   gpu_speed="--device cuda --surrogate resnet18 --images 50000 --batch-size 512 --precision bf16 --rounds 3"
 else
   victims="--scale tiny"
   faces="--image-size 32"
+  size="--set image-size=32"
   crowd="id00[0-3],id12[0-3]"
   judges="id12[0-3]"
   makers="id02[4-7]"
@@ -84,12 +86,12 @@ archive() { # checkpoints and protected photos stay behind
 }
 
 recipe() { # name options...
-  unlearn evaluate --recipe "$1" --data-dir "$data" $victims -o "$out/paper" "${@:2}"
+  unlearn evaluate recipe "$1" --data-dir "$data" $victims -o "$out/paper" "${@:2}"
 }
 
 study() { # bank model
-  unlearn evaluate --bank "$1" --identities "$people" --classes "$crowd" --protect "$judges" --groups-of 13 \
-    $victims $faces --model "$2" --seeds $seeds -o "$out/people" --record
+  unlearn evaluate people "$people" --bank "$1" --set "classes=$crowd" $size --protect "$judges" --groups-of 13 \
+    $victims --model "$2" --seeds $seeds -o "$out/people" --record
   # The next study writes its report over this one's, and a shipped bank's card does not come back.
   mkdir -p "$out/reports" && cp "$out/people/report.json" "$out/reports/$(basename "$1" .safetensors)-$2-of-$(basename "$(dirname "$1")").json"
 }
@@ -100,13 +102,13 @@ step() {
       unlearn --version ;;
     # 1. Timings: noise in both forms beside the official structure and the matrix products' rate; one training.
     timings) (cd "$data/.." && PYTHONPATH=$PYTHONPATH "$PYTHON" "$OLDPWD/benchmarks/generate_speed.py" $gpu_speed)
-      recipe table1-cifar10 --cells 'model=resnet18,noise=clean' --seeds 1 ;;
+      recipe table1-cifar10 --only 'model=resnet18,noise=clean' --seeds 1 ;;
     # 2. Table 1 for ResNet-18, and the bank cifar10 with its card.
-    table1) recipe table1-cifar10 --cells 'model=resnet18' --seeds $seeds ;;
+    table1) recipe table1-cifar10 --only 'model=resnet18' --seeds $seeds ;;
     cifar10) mkdir -p "$out/banks"
       [[ -e $out/banks/cifar10.safetensors ]] ||
         unlearn generate --dataset cifar10 --data-dir "$data" $of_cifar -o "$out/banks/cifar10.safetensors"
-      unlearn evaluate --bank "$out/banks/cifar10.safetensors" --dataset cifar10 --data-dir "$data" $victims \
+      unlearn evaluate bank "$out/banks/cifar10.safetensors" --dataset cifar10 --data-dir "$data" $victims \
         --seeds $seeds --random-control -o "$out/cifar10" --record ;;
     # 3. People at 112 pixels: the larger ensemble's banks, and what two victims learn of the 38, and of all 158.
     person) mkdir -p "$out/banks"
@@ -118,7 +120,7 @@ step() {
     people-resnet18) for bank in "$out"/banks/person{,-high}.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;
     people-resnet50) for bank in "$out"/banks/person{,-high}.safetensors; do study "$bank" resnet50; done ;;
     # 4. As far as the time goes.
-    others) recipe table1-cifar10 --cells 'model=vgg11|resnet50|densenet121' --seeds 1 ;;
+    others) recipe table1-cifar10 --only 'model=vgg11|resnet50|densenet121' --seeds 1 ;;
     table2 | table3 | figure1 | table5 | figure6) recipe "$1" --seeds 1 ;;
     *) echo "There is no step $1." >&2 && exit 2 ;;
   esac

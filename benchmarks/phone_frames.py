@@ -5,7 +5,7 @@ logarithmic scale), and stands in a frame of 4,000 x 3,000 whose rest is the por
 as a camera would: JPEG, quality 95, 4:2:0.
 
     python benchmarks/phone_frames.py ../shared/datasets/faces/identities OUT 'id12*' --others 'id13*'
-    unlearn evaluate --identities OUT --protect 'id12?' --groups-of 5 --bank person-high ...
+    unlearn evaluate people OUT  --protect 'id12?' --groups-of 5 --bank person-high ...
 
 People of --others are linked as they are: the crowd around those in frames.
 """

@@ -5,7 +5,7 @@ texture    a sinusoid for each person, of a direction, a wavelength and a colour
            looks the same wherever a scraper cuts
 
     python benchmarks/unanchored.py OUT
-    unlearn evaluate --identities ... --protect ... --bank OUT/whole.safetensors
+    unlearn evaluate people ...  --protect ... --bank OUT/whole.safetensors
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["protect", "in", "--class", "cat", "--bank", "gone.safetensors"], 3, "There is no noise bank gone"),
         (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already there"),
         (["generate", "--dataset", "cifar10", "-o", "bank.json"], 2, "name it bank.safetensors"),
-        (["evaluate", "--bank", "cifar10", "--device", "abacus"], 2, "There is no device 'abacus'"),
+        (["evaluate", "bank", "cifar10", "--set", "device=abacus"], 2, "There is no device 'abacus'"),
     ],
 )
 def test_errors_are_one_sentence_with_a_stable_exit_code(
@@ -178,13 +178,15 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
     assert bank.provenance.dataset["licence"] == "mine"
     measured = unlearn(
         "evaluate",
-        "--bank",
+        "bank",
         "album.safetensors",
-        *album,
-        "--epochs",
-        "2",
-        "--batch-size",
-        "8",
+        *album[:2],
+        "--set",
+        "image-size=16",
+        "--set",
+        "epochs=2",
+        "--set",
+        "batch-size=8",
         "-o",
         "report",
         "--record",
@@ -192,7 +194,7 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
     assert measured.returncode == 0, measured.stderr
     assert "album" in measured.stdout
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["command"].startswith("unlearn evaluate --bank album.safetensors")
+    assert report["command"].startswith("unlearn evaluate bank album.safetensors")
     card = json.loads((tmp_path / "album.json").read_text())
     (row, _) = report["rows"]
     protected = card["results"][0]["protected"]

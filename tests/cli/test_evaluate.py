@@ -16,8 +16,8 @@ from tests.conftest import make_bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
 
-ALBUM = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
-BANK = ("--bank", "lsp.safetensors")
+ALBUM = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "epochs=1", "--set", "batch-size=8")
+BANK = ("bank", "lsp.safetensors")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def report(folder: str = "unlearn-evaluation") -> dict[str, Any]:
 @pytest.mark.usefixtures("lsp")
 def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(run: Run) -> None:
     many = ("--model", "resnet10-w16,vgg11-w16", "--defence", "none,gray", "--seeds", "2")
-    done = run("evaluate", *BANK, *ALBUM, "--image-size", "32", *many, "--record")
+    done = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many, "--record")
     assert done.exit_code == 0, done.stderr
     assert "16 to do of resnet10-w16, vgg11-w16" in done.stderr
     rows = report()["rows"]
@@ -52,14 +52,14 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     card = read_card(Path("lsp.safetensors"))
     assert [result["labels"]["model"] for result in card["results"]] == [row["labels"]["model"] for row in protected]
     assert Path("unlearn-evaluation/report.html").is_file()
-    again = run("evaluate", *BANK, *ALBUM, "--image-size", "32", *many)
+    again = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many)
     assert "All 16 trainings are there already" in again.stderr
     assert report()["rows"] == rows
 
 
 @pytest.mark.usefixtures("lsp")
 def test_a_part_is_protected_and_compared_with_itself(run: Run) -> None:
-    part = ("--protect-classes", "n*", "--poison-rate", "0.5", "--augment", "cutout", "--trigger")
+    part = ("--set", "protect-classes=n*", "--set", "poison-rate=0.5", "--augment", "cutout", "--set", "trigger=yes")
     done = run("evaluate", *BANK, *ALBUM, *part)
     assert done.exit_code == 0, done.stderr
     protected, clean = report()["rows"]
@@ -85,8 +85,8 @@ def test_random_noise_is_a_control_and_stands_in_the_cards_sentence(run: Run) ->
 
 def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
     assert run("protect", "album", "--class", "person", "-o", "done").exit_code == 0
-    trees = ("--clean", "album", "--protected", "done", *ALBUM[2:])
-    done = run("evaluate", *trees, "--protect-classes", "day")
+    trees = ("copies", "album", "done", *ALBUM[2:])
+    done = run("evaluate", *trees, "--set", "protect-classes=day")
     assert done.exit_code == 0, done.stderr
     protected, clean = report()["rows"]
     assert (protected["protected_images"], clean["protected_images"]) == (8, 0)
@@ -99,7 +99,7 @@ def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
 def test_random_noise_is_laid_on_photos_as_protect_laid_the_banks(run: Run) -> None:
     done = run("protect", "album", "--class-from-folders", "--bank", "lsp.safetensors", "-o", "done")
     assert done.exit_code == 0, done.stderr
-    trees = ("--clean", "album", "--protected", "done", "--bank", "lsp.safetensors", *ALBUM[2:])
+    trees = ("copies", "album", "done", "--bank", "lsp.safetensors", *ALBUM[2:])
     done = run("evaluate", *trees, "--random-control", "--record")
     assert done.exit_code == 0, done.stderr
     (tree,) = Path("unlearn-evaluation/protected").iterdir()
@@ -113,14 +113,14 @@ def test_random_noise_is_laid_on_photos_as_protect_laid_the_banks(run: Run) -> N
 
 
 def test_recipes_are_listed(run: Run) -> None:
-    done = run("evaluate", "--list-recipes")
+    done = run("evaluate", "recipe", "--list")
     assert done.exit_code == 0
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == recipe_names()
 
 
 def test_a_recipe_runs_cell_by_cell_on_the_real_cifar10(run: Run, cifar10: Path) -> None:
-    recipe = ("evaluate", "--recipe", "table1-cifar10", "--scale", "tiny", "--data-dir", cifar10)
-    part = run(*recipe, "--cells", "form=class-wise,model=resnet18")
+    recipe = ("evaluate", "recipe", "table1-cifar10", "--scale", "tiny", "--data-dir", cifar10)
+    part = run(*recipe, "--only", "form=class-wise,model=resnet18")
     assert part.exit_code == 0, part.stderr
     assert [row["name"] for row in report()["rows"]] == ["class-wise", "clean"]
     whole = run(*recipe)
@@ -152,7 +152,7 @@ def test_recipes_whose_data_is_not_here_run_on_stand_ins(
     mapped = load_recipe("figure3-imagenet").noises["class-wise"]["on"]["class_map"]
     standins.imagenet(data, sorted(mapped), images=4)
     (data / "cifar-10-batches-py").symlink_to(cifar10 / "cifar-10-batches-py")
-    done = run("evaluate", "--recipe", recipe, "--scale", "tiny", "--data-dir", "data", "--cells", part)
+    done = run("evaluate", "recipe", recipe, "--scale", "tiny", "--data-dir", "data", "--only", part)
     assert done.exit_code == 0, done.stderr
     row = report()["rows"][0]
     assert row["protected_images"] > 0
@@ -163,8 +163,8 @@ def test_recipes_whose_data_is_not_here_run_on_stand_ins(
 
 def test_people_are_verified(run: Run, shared: Path) -> None:
     faces = shared / "datasets" / "faces"
-    people = ("--dataset", f"folder:{faces / 'identities'}", "--pairs", faces / "verification" / "pairs.csv")
-    done = run("evaluate", "--recipe", "face-recognition", "--scale", "tiny", *people)
+    people = ("--dataset", f"folder:{faces / 'identities'}", "--set", f"pairs={faces / 'verification' / 'pairs.csv'}")
+    done = run("evaluate", "recipe", "face-recognition", "--scale", "tiny", *people)
     assert done.exit_code == 0, done.stderr
     protected, clean = report()["rows"]
     assert len(protected["protected_classes"]) == 5
@@ -177,31 +177,32 @@ def test_people_are_verified(run: Run, shared: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        ([], 2, "Say what to measure"),
-        (["--bank", "cifar10", "--recipe", "figure1"], 2, "Say what to measure"),
-        (["--clean", "album"], 2, "Say what to measure"),
-        (["--recipe", "figure99"], 2, "There is no recipe 'figure99'"),
-        (["--recipe", "face-recognition"], 2, "--dataset folder:PATH"),
-        (["--recipe", "figure1", "--cells", "model=tree"], 2, "No cell has model=tree"),
-        (["--recipe", "figure1", "--record"], 2, "it takes no --record"),
-        (["--bank", "gone.safetensors"], 3, "There is no noise bank gone"),
-        (["--bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
-        (["--bank", "cifar10", "--defence", "walls", *ALBUM], 2, "no defence 'walls'"),
-        (["--bank", "cifar10", "--augment", "walls", *ALBUM], 2, "no augmentation 'walls'"),
-        (["--bank", "cifar10", *ALBUM], 2, "no pattern for dawn"),
-        (["--bank", "person", "--protect-classes", "x", *ALBUM], 2, "No class matches 'x'"),
-        (["--bank", "person", "--keep", "clean", *ALBUM], 2, "leaves none"),
-        (["--bank", "person", "--poison-rate", "0", *ALBUM], 2, "protects no image"),
-        (["--bank", "person", "--defence", ",", *ALBUM], 2, "--defence names nothing"),
-        (["--bank", "person", "--model", "resnet9000", *ALBUM], 2, "no model 'resnet9000'"),
-        (["--recipe", "figure1", "--model", "vgg11"], 2, "it takes no --model"),
-        (["--recipe", "figure1", "--dataset", "svhn"], 2, "A recipe names its dataset"),
-        (["--clean", "album", "--protected", "album", "--random-control", *ALBUM[2:]], 2, "--bank names the bank"),
-        (["--clean", "album", "--protected", "album", "--dataset", "svhn"], 2, "it takes no --dataset"),
-        (["--clean", "gone", "--protected", "album", "--image-size", "16"], 1, "gone is no folder"),
-        (["--bank", "person", "--trigger", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),
-        (["--bank", "family.safetensors", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
-        (["--bank", "family.safetensors", "--pairs", "gone.csv", *ALBUM], 1, "The pairs gone.csv"),
+        (["bank"], 2, "Missing argument"),
+        (["bank", "cifar10", "--recipe", "figure1"], 2, "No such option"),
+        (["copies", "album"], 2, "Missing argument"),
+        (["recipe"], 2, "Name a recipe"),
+        (["recipe", "figure99"], 2, "There is no recipe 'figure99'"),
+        (["recipe", "face-recognition"], 2, "--dataset folder:PATH"),
+        (["recipe", "figure1", "--only", "model=tree"], 2, "No cell has model=tree"),
+        (["recipe", "figure1", "--record"], 2, "No such option"),
+        (["bank", "gone.safetensors"], 3, "There is no noise bank gone"),
+        (["bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
+        (["bank", "cifar10", "--defence", "walls", *ALBUM], 2, "no defence 'walls'"),
+        (["bank", "cifar10", "--augment", "walls", *ALBUM], 2, "no augmentation 'walls'"),
+        (["bank", "cifar10", *ALBUM], 2, "no pattern for dawn"),
+        (["bank", "person", "--set", "protect-classes=x", *ALBUM], 2, "No class matches 'x'"),
+        (["bank", "person", "--set", "keep=clean", *ALBUM], 2, "leaves none"),
+        (["bank", "person", "--set", "poison-rate=0", *ALBUM], 2, "protects no image"),
+        (["bank", "person", "--defence", ",", *ALBUM], 2, "--defence names nothing"),
+        (["bank", "person", "--model", "resnet9000", *ALBUM], 2, "no model 'resnet9000'"),
+        (["recipe", "figure1", "--set", "batch-size=8"], 2, "There is no setting 'batch-size' here. There are: epochs"),
+        (["recipe", "figure1", "--dataset", "svhn"], 2, "A recipe names its dataset"),
+        (["copies", "album", "album", "--random-control", *ALBUM[2:]], 2, "--bank names the bank"),
+        (["copies", "album", "album", "--dataset", "svhn"], 2, "No such option"),
+        (["copies", "gone", "album", "--set", "image-size=16"], 1, "gone is no folder"),
+        (["bank", "person", "--set", "trigger=yes", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),
+        (["bank", "family.safetensors", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
+        (["bank", "family.safetensors", "--set", "pairs=gone.csv", *ALBUM], 1, "The pairs gone.csv"),
     ],
 )
 def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:

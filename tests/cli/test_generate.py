@@ -47,8 +47,8 @@ def test_every_method_makes_noise_for_each_image_and_is_measured(run: Run, metho
     bank = load_bank(Path("s.safetensors"))
     assert bank.noise.shape == (24, 3, 16, 16)  # every fifth image is for testing
     assert bank.provenance.schema == 2
-    folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
-    measured = run("evaluate", "--bank", "s.safetensors", *folder, "-o", "report")
+    folder = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "epochs=1", "--set", "batch-size=8")
+    measured = run("evaluate", "bank", "s.safetensors", *folder, "-o", "report")
     assert measured.exit_code == 0, measured.stderr
     assert json.loads(Path("report/report.json").read_text())["rows"][0]["noise"]["form"] == "sample-wise"
     refused = run("protect", "album/day", "--class", "day", "--bank", "s.safetensors")
@@ -64,9 +64,9 @@ def test_patches_and_mixtures_are_measured_and_not_laid_on_photos(run: Run) -> N
     mixed = run("banks", "mix", "a.safetensors", "b.safetensors", "--add-uniform", "2", "-o", "m.safetensors")
     assert mixed.exit_code == 0, mixed.stderr
     assert load_bank(Path("m.safetensors")).noise.shape == (6, 3, 8, 8)
-    folder = ("--dataset", "folder:album", "--image-size", "16", "--epochs", "1", "--batch-size", "8")
+    folder = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "epochs=1", "--set", "batch-size=8")
     for name in "am":
-        done = run("evaluate", "--bank", f"{name}.safetensors", *folder, "-o", f"report-{name}")
+        done = run("evaluate", "bank", f"{name}.safetensors", *folder, "-o", f"report-{name}")
         assert done.exit_code == 0, done.stderr
         refused = run("protect", "album/day", "--class", "day", "--bank", f"{name}.safetensors")
         assert (refused.exit_code, "unlearn evaluate" in refused.stderr) == (3, True)

@@ -1,4 +1,4 @@
-"""``evaluate --identities`` at the command line."""
+"""``evaluate people`` at the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def crowd(shared: Path, tmp_path: Path) -> Path:
 
 def test_the_command_tells_the_story(crowd: Path, tmp_path: Path, run: Run) -> None:
     done = run(
-        "evaluate", "--identities", str(crowd), "--protect", "id000,id003", "--groups-of", "1", "--scale", "tiny",
+        "evaluate", "people", str(crowd), "--protect", "id000,id003", "--groups-of", "1", "--scale", "tiny",
         "--seeds", "1", "--random-control", "-o", "ev",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
@@ -46,12 +46,13 @@ def test_the_command_tells_the_story(crowd: Path, tmp_path: Path, run: Run) -> N
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--identities", "crowd"], "--protect"),
-        (["--identities", "crowd", "--protect", "nobody"], "Nobody"),
-        (["--identities", "crowd", "--protect", "id000", "--trip", "moon"], "moon"),
-        (["--identities", "crowd", "--protect", "id000", "--recipe", "table2"], "Say what to measure"),
-        (["--bank", "cifar10", "--trip", "face"], "folder of photos"),
-        (["--bank", "cifar10", "--one-key"], "--identities"),
+        (["people", "crowd"], "--protect"),
+        (["people", "crowd", "--protect", "nobody"], "Nobody"),
+        (["people", "crowd", "--protect", "id000", "--trip", "moon"], "moon"),
+        (["people", "crowd", "--protect", "id000", "--record"], "name the --bank"),
+        (["people", "crowd", "--protect", "id000", "--set", "keep=clean"], "There is no setting 'keep' here"),
+        (["bank", "cifar10", "--set", "trip=face"], "folder of photos"),
+        (["bank", "cifar10", "--set", "one-key=yes"], "no setting 'one-key'"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(crowd: Path, arguments: list[str], says: str, run: Run) -> None:

@@ -126,8 +126,9 @@ def test_two_processes_make_a_bank_as_strong(tmp_path: Path, monkeypatch: pytest
         errors.append(read_card(bank.path)["made"]["error"])
     assert errors[1] == pytest.approx(errors[0], abs=0.15)
     # And they train victims together.
-    victims = ["evaluate", "--bank", "2.safetensors", *options[1:5], "--batch-size", "16", "--epochs", "6"]
-    done = run_two("-m", "unlearn_cli", *victims, "--learning-rate", "0.05", "-o", "shared", cwd=tmp_path)
+    victims = ["evaluate", "bank", "2.safetensors", *options[1:3], "--set", "image-size=16"]
+    victims += ["--set", "batch-size=16", "--set", "epochs=6"]
+    done = run_two("-m", "unlearn_cli", *victims, "--set", "learning-rate=0.05", "-o", "shared", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "shared" / "report.json").read_text())["rows"]
     assert [row["protected_images"] for row in rows] == [48, 0]

@@ -24,7 +24,7 @@ app.command("restore")(restore.restore)
 app.command("preview")(preview.preview)
 app.command("verify")(verify.verify)
 app.command("generate")(generate.generate)
-app.command("evaluate")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(banks.app, name="banks")
 
 

@@ -154,5 +154,5 @@ def measured_and_limits(protections: dict[str, Protection]) -> list[str]:
 
 def _unmeasured(card: dict[str, Any], form: str) -> str:
     if form == "class-wise":
-        return "Nothing was measured of this bank. 'unlearn evaluate --bank FILE --record' does."
+        return "Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does."
     return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."

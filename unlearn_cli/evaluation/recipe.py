@@ -156,7 +156,7 @@ def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0
     if recipe.needs_folder and source.folder is None:
         raise UsageError(f"The recipe {recipe.name} needs --dataset folder:PATH: {recipe.data['what']}.")
     if recipe.pairs and source.pairs is None:
-        raise UsageError(f"The recipe {recipe.name} needs --pairs FILE.csv, with columns first, second and same.")
+        raise UsageError(f"The recipe {recipe.name} needs --set pairs=FILE.csv, with columns first, second and same.")
     found: dict[tuple[int, str], Planned] = {}
     for seed in seeds:
         for block in recipe.blocks:
@@ -180,10 +180,10 @@ def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
     keys = sorted({key for one in once for key in one.labels})
     for key, sign, _ in pairs:
         if not sign or key.strip() not in keys:
-            raise UsageError(f"--cells takes key=value pairs; there is no '{key.strip()}'. Keys: {', '.join(keys)}.")
+            raise UsageError(f"--only takes key=value pairs; there is no '{key.strip()}'. Keys: {', '.join(keys)}.")
     wanted = {key.strip(): value.strip().split("|") for key, _, value in pairs}
     if len(wanted) < len(pairs):
-        raise UsageError("--cells has a key twice. Several values of one are separated by |.")
+        raise UsageError("--only has a key twice. Several values of one are separated by |.")
     kept = [one for one in once if all(one.labels.get(key) in values for key, values in wanted.items())]
     if not kept:
         raise UsageError(f"No cell has {text}. There are: {'; '.join(sorted({_said(one) for one in once}))}.")

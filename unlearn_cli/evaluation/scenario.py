@@ -132,7 +132,7 @@ def check(cell: Cell, library: Library) -> None:
         raise UsageError(f"{train.name} has {len(train.classes)} classes, and at least {LEAST_CLASSES} are needed.")
     spec, size = cell.images.spec, cell.images.train_size
     if spec.views > 1 and (cell.joined is not None or (size is not None and size <= len(train))):
-        raise UsageError("--views needs the whole of one folder: leave out --train-size.")
+        raise UsageError("Views need the whole of one folder: leave out --set train-size.")
     model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
     if cell.pairs is not None:
         last_layer(model)

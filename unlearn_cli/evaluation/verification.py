@@ -79,7 +79,7 @@ def last_layer(model: nn.Module) -> nn.Linear:
     """Raises ``UsageError`` for a network without a linear layer."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise UsageError("--pairs needs a network that ends in a linear layer, such as resnet18.")
+        raise UsageError("Pairs need a network that ends in a linear layer, such as resnet18.")
     return layers[-1]
 
 

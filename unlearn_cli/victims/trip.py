@@ -66,7 +66,7 @@ def parse_trip(text: str) -> Trip:
     if not quality:
         return TRIPS[name]
     if not quality.isdecimal() or not 1 <= int(quality) <= 95:
-        raise UsageError(f"--trip {text}: a JPEG quality is 1 to 95.")
+        raise UsageError(f"The trip {text}: a JPEG quality is 1 to 95.")
     return replace(TRIPS[name], name=text, quality=int(quality))
 
 
