@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import typer
-
-from unlearn_cli.cli.console import command_line, duration, err, out, plain
-
-if TYPE_CHECKING:
-    import torch
-
-    from unlearn_cli.banks.provenance import Provenance
-    from unlearn_cli.noise.events import Finished
-    from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.cli.console import command_line, out, plain
 
 
 def path(output: Path | None, name: str, overwrite: bool) -> Path:
@@ -38,30 +27,6 @@ def path(output: Path | None, name: str, overwrite: bool) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         return path
-
-
-def save(
-    path: Path,
-    finished: Finished,
-    provenance: Provenance,
-    settings: NoiseSettings,
-    device: torch.device,
-    *,
-    as_json: bool,
-) -> None:
-    """Write the bank and what lies beside it, and tell."""
-    from unlearn_cli.noise.bank_file import warnings_of, write_bank
-
-    made = write_bank(path, finished, provenance, settings, device, command_line())
-    if as_json:
-        typer.echo(json.dumps({"event": "finished", "bank": str(path), **made}))
-    else:
-        searched = finished.surrogate is not None
-        after = f" after {finished.iterations} iterations" if searched else ""
-        how = f", error rate {finished.error:.3f} ({finished.stop})" if searched else ""
-        out().print(f"{plain(str(path))}: {len(finished.noise)} patterns{after} in {duration(finished.seconds)}{how}.")
-    for warning in warnings_of(finished, settings):
-        err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
 
 def mix(path: Path, names: list[str], uniform: int) -> None:

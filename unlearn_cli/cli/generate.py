@@ -12,14 +12,16 @@ import typer
 
 from unlearn_cli.cli import bank_file
 from unlearn_cli.cli import dataset as options
-from unlearn_cli.cli.console import duration, err, exits, out, plain, progress_bar
-from unlearn_cli.cli.hyperparameters import OF_PROVENANCE, Hyperparameters
+from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
+from unlearn_cli.cli.hyperparameters import Hyperparameters
 from unlearn_cli.cli.settings import listing, read_settings
 
 if TYPE_CHECKING:
-    from unlearn_cli.noise.events import Event, Finished
+    from unlearn_cli.noise.bank_file import BankWritten
+    from unlearn_cli.noise.events import Event
     from unlearn_cli.noise.settings import NoiseSettings
-    from unlearn_cli.victims.datasets import ImageSet
+    from unlearn_cli.victims.datasets import DatasetSpec, ImageSet
+    from unlearn_cli.victims.workers import Workers
 
 PATCH_SIZES = (8, 16, 24, 32)
 
@@ -125,60 +127,68 @@ def generate(
         first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
         map_file=map_file,
     )
-    from unlearn_cli.banks.provenance import SPAN
-    from unlearn_cli.noise.bank_file import provenance_of
-    from unlearn_cli.noise.make import make_noise
-    from unlearn_cli.noise.settings import PRESETS, NoiseSettings
-    from unlearn_cli.noise.transforms import Through
-    from unlearn_cli.victims.datasets import face_squares, load_dataset
+    from unlearn_cli.noise.bank_file import make_bank
+    from unlearn_cli.noise.settings import settings_for
     from unlearn_cli.victims.workers import join_workers, leave_workers
 
     workers, where = join_workers(device)
-    small = where.type == "cpu"
-    said: dict[str, Any] = {
-        "method": method,
-        "form": form,
-        "surrogate": surrogate,
-        "through": through,
-        "epsilon": epsilon,
-        **{name: value for name, value in hyper.said().items() if name not in OF_PROVENANCE},
-    }
-    fitting: dict[str, Any] = {
-        "surrogate": "resnet10-w16" if small else "resnet18",
-        "precision": "bf16" if where.type == "cuda" else "fp32",
-    }
-    preset_values = dict(PRESETS[preset]) if preset else {}
-    if hyper.visibility is not None:
-        preset_values.pop("strength", None)  # It is the name of the preset's own.
-    chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
-    chosen_settings = NoiseSettings(**chosen, seed=seed)
-    if chosen_settings.frame == "face":
-        spec = face_squares(spec, SPAN)
-    Through(chosen_settings.through)  # What is wrong with it is told before a dataset is read.
-    # Noise for each image is for a training set that somebody will train on: none of its test images.
-    split: Literal["train", "all"] = "train" if chosen_settings.form == "sample-wise" else "all"
+    said: dict[str, Any] = {"method": method, "form": form, "surrogate": surrogate, "through": through}
+    said |= {"epsilon": epsilon, **hyper.of_noise()}
+    said = {name: value for name, value in said.items() if value is not None}
+    chosen = settings_for(where.type, preset, said, seed)
+    small = where.type == "cpu" and preset is None
+    data = _load(spec, chosen, train_size or (options.CPU_IMAGES if small else None), workers)
     leads = workers.rank == 0
-    if not leads:
-        workers.wait()  # The first fetches the dataset, if it is to be fetched.
-    data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
     if leads:
-        workers.wait()
-        _tell_idle(chosen_settings, [name for name, value in said.items() if value is not None])
-    _check_size(data, chosen_settings)
-    finished = _watch(
-        make_noise(data, chosen_settings, where, workers=workers, checkpoint=checkpoint),
-        f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {chosen_settings.surrogate} on "
-        f"{workers.count} x {where.type}",
-        chosen_settings,
-        as_json=as_json and leads,
-        hidden=not leads,
+        _tell_idle(chosen, list(said))
+    events = make_bank(
+        path,
+        data,
+        chosen,
+        where,
+        command_line(),
+        workers=workers,
+        checkpoint=checkpoint,
+        crop=crop,
+        family=hyper.family or ("person" if chosen.frame == "face" else None),
     )
-    if leads:
-        provenance = provenance_of(
-            data, chosen_settings, spec.crop, hyper.family or ("person" if chosen_settings.frame == "face" else None)
-        )
-        bank_file.save(path, finished, provenance, chosen_settings, where, as_json=as_json)
+    what = f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {chosen.surrogate} on "
+    what += f"{workers.count} x {where.type}"
+    written = _watch(events, what, chosen, as_json=as_json and leads, hidden=not leads)
+    if written is not None:
+        _tell_written(written, as_json=as_json)
     leave_workers()
+
+
+def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers: Workers) -> ImageSet:
+    """Return the images to make noise on, which the first of several workers fetches if they are to be fetched."""
+    from unlearn_cli.banks.provenance import SPAN
+    from unlearn_cli.noise.transforms import Through
+    from unlearn_cli.victims.datasets import face_squares, load_dataset
+
+    if settings.frame == "face":
+        spec = face_squares(spec, SPAN)
+    Through(settings.through)  # What is wrong with it is told before a dataset is read.
+    if workers.rank > 0:
+        workers.wait()
+    # Noise for each image is for a training set that somebody will train on: none of its test images.
+    data = load_dataset(spec, "train" if settings.form == "sample-wise" else "all").first(size)
+    if workers.rank == 0:
+        workers.wait()
+    return data
+
+
+def _tell_written(written: BankWritten, *, as_json: bool) -> None:
+    made = written.made
+    if as_json:
+        typer.echo(json.dumps({"event": "finished", "bank": str(written.path), **made}))
+    else:
+        after = f" after {made['iterations']} iterations" if written.searched else ""
+        how = f", error rate {made['error']:.3f} ({made['stop']})" if written.searched else ""
+        took = duration(made["seconds"])
+        out().print(f"{plain(str(written.path))}: {written.patterns} patterns{after} in {took}{how}.")
+    for warning in written.warnings:
+        err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
 
 def _list_settings() -> None:
@@ -207,25 +217,17 @@ def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
         err().print(f"{', '.join(idle)}: of no effect on {settings.form} {settings.method} noise{by}.")
 
 
-def _check_size(data: ImageSet, settings: NoiseSettings) -> None:
-    from unlearn_cli.banks.bank import MAX_BYTES
-    from unlearn_cli.errors import UsageError
-
-    size = len(data) * 3 * (settings.patch or data.size) ** 2
-    if settings.form == "sample-wise" and size > MAX_BYTES:
-        raise UsageError(
-            f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "
-            f"{MAX_BYTES >> 30}. Use --train-size, or --form class-wise."
-        )
-
-
-def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_json: bool, hidden: bool) -> Finished:
-    from unlearn_cli.noise.events import Estimated, Finished, Iterated, Resumed, SurrogateEpoch
+def _watch(
+    events: Iterator[Event | BankWritten], what: str, settings: NoiseSettings, *, as_json: bool, hidden: bool
+) -> BankWritten | None:
+    """Show the events of a search; return the last one, which only the first of several workers has."""
+    from unlearn_cli.noise.bank_file import BankWritten
+    from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
 
     with progress_bar(hidden=hidden) as bar:
         row = bar.add_task("Searching", total=settings.max_iterations, detail="")
         for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, BankWritten):
                 return event
             if as_json:
                 known = {key: value for key, value in dataclasses.asdict(event).items() if value is not None}
@@ -242,4 +244,4 @@ def _watch(events: Iterator[Event], what: str, settings: NoiseSettings, *, as_js
                 detail = f"error rate {event.error:.3f}"
                 detail += f", visibility {event.visibility:.3f}" if event.visibility is not None else ""
                 bar.update(row, total=event.max_iterations, completed=event.iteration, detail=detail)
-    raise AssertionError("make_noise ends with Finished")
+    return None

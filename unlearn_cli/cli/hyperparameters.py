@@ -50,9 +50,10 @@ class Hyperparameters:
     dataset_name: str | None = setting("what a folder's images are called in the provenance", "its folder's name")
     licence: str | None = setting("the terms of a folder's images, for the provenance", "none")
 
-    def said(self) -> dict[str, Any]:
-        """Return what was set, by name."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+    def of_noise(self) -> dict[str, Any]:
+        """Return what was set of the noise, by name; what only its provenance tells is left out."""
+        values = dataclasses.asdict(self).items()
+        return {name: value for name, value in values if value is not None and name not in OF_PROVENANCE}
 
 
 OF_PROVENANCE = ("family", "dataset_name", "licence")

@@ -14,9 +14,8 @@ from unlearn_cli.banks.card import card_path
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.evaluation.cell import Images, Library, NoisePlan, hash_of, noise_identity
 from unlearn_cli.files import lock
-from unlearn_cli.noise.bank_file import provenance_of, write_bank
-from unlearn_cli.noise.events import Event, Finished
-from unlearn_cli.noise.make import make_noise
+from unlearn_cli.noise.bank_file import BankWritten, make_bank
+from unlearn_cli.noise.events import Event
 from unlearn_cli.noise.mixture import mix
 from unlearn_cli.victims.workers import Workers
 
@@ -67,12 +66,18 @@ class NoiseStore:
     def _search(self, plan: NoisePlan, where: Images, path: Path) -> Iterator[NoiseMaking]:
         assert plan.settings is not None
         data = self.library.train(where)
-        for event in make_noise(data, plan.settings, self.device, workers=self.workers):
-            if not isinstance(event, Finished):
+        for event in make_bank(
+            path,
+            data,
+            plan.settings,
+            self.device,
+            self.command,
+            workers=self.workers,
+            crop=where.spec.crop,
+            family=plan.family,
+        ):
+            if not isinstance(event, BankWritten):
                 yield NoiseMaking(event)
-            elif self.workers.rank == 0:
-                provenance = provenance_of(data, plan.settings, where.spec.crop, plan.family)
-                write_bank(path, event, provenance, plan.settings, self.device, self.command)
         self.workers.wait()
 
     def _path(self, plan: NoisePlan, on: Images) -> Path:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unlearn_cli.banks.bank import save_bank
+from unlearn_cli.banks.bank import MAX_BYTES, save_bank
 from unlearn_cli.banks.card import new_card, write_card
 from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import SPAN, Provenance
-from unlearn_cli.noise.events import Finished
+from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.events import Event, Finished
 from unlearn_cli.noise.joint import noisy_classes
+from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import SEARCHED, NoiseSettings
 from unlearn_cli.noise.surrogate import save_surrogate
 from unlearn_cli.victims.datasets import ImageSet, digest
 from unlearn_cli.victims.devices import describe_hardware, library_versions
+from unlearn_cli.victims.workers import ALONE, Workers
 
 METHODS = {
     "joint": "error-min (after Huang et al., ICLR 2021; noise and surrogate descend together)",
@@ -72,6 +77,53 @@ def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
     if finished.surrogate is not None and finished.stop != "goal reached":
         warnings.append(NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal))
     return warnings
+
+
+@dataclass(frozen=True)
+class BankWritten:
+    """The bank, its card and its surrogate are on the disk: the last event of ``make_bank``."""
+
+    path: Path
+    patterns: int
+    searched: bool
+    """Whether a surrogate was trained for it."""
+    made: dict[str, Any]
+    """The bank's ``sha256``, and how it was made, as its card has it."""
+    warnings: list[str]
+    """What a user of this noise should know, in whole sentences."""
+
+
+def make_bank(
+    path: Path,
+    data: ImageSet,
+    settings: NoiseSettings,
+    device: torch.device,
+    command: str,
+    *,
+    workers: Workers = ALONE,
+    checkpoint: Path | None = None,
+    crop: int | None = None,
+    family: str | None = None,
+) -> Iterator[Event | BankWritten]:
+    """Make noise for a dataset and write it as a bank; yield what happens, at last ``BankWritten``.
+
+    Of several workers only the first writes, and yields that. Raises as ``make_noise`` does, ``UsageError`` for noise
+    that no bank holds, and ``OSError`` if a file cannot be written.
+    """
+    size = len(data) * 3 * (settings.patch or data.size) ** 2
+    if settings.form == "sample-wise" and size > MAX_BYTES:
+        raise UsageError(
+            f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "
+            f"{MAX_BYTES >> 30}. Use --train-size, or --form class-wise."
+        )
+    for event in make_noise(data, settings, device, workers=workers, checkpoint=checkpoint):
+        if not isinstance(event, Finished):
+            yield event
+        elif workers.rank == 0:
+            provenance = provenance_of(data, settings, crop, family)
+            made = write_bank(path, event, provenance, settings, device, command)
+            searched = event.surrogate is not None
+            yield BankWritten(path, len(event.noise), searched, made, warnings_of(event, settings))
 
 
 def write_bank(

@@ -166,6 +166,22 @@ class NoiseSettings:
         return values | {name: getattr(self, name) for name in names}
 
 
+def settings_for(device: str, preset: str | None, said: dict[str, Any], seed: int) -> NoiseSettings:
+    """Return the settings of a preset (or the defaults) with what was ``said`` besides, fit for a kind of device.
+
+    ``device`` is PyTorch's name of its kind: networks are smaller on a ``cpu``, and their arithmetic bf16 on ``cuda``.
+    Raises ``UsageError`` for a number that is not finite.
+    """
+    fitting: dict[str, Any] = {
+        "surrogate": "resnet10-w16" if device == "cpu" else "resnet18",
+        "precision": "bf16" if device == "cuda" else "fp32",
+    }
+    own = dict(PRESETS[preset]) if preset else {}
+    if "visibility" in said:
+        own.pop("strength", None)  # The strength is the name of the preset's own visibility.
+    return NoiseSettings(**(fitting | own | said), seed=seed)
+
+
 PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
 """Plain noise, as published; the batch is that of the official ``perturbation.py``."""
 
