@@ -9,13 +9,17 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 TEMPORARY_PREFIX = ".unlearn-"
 """What every temporary file's name begins with; a scan for photos passes over them."""
 
 LOCKED_BYTE = 1 << 40
 """Where Windows locks: far behind the end, so that nobody is kept from reading."""
+
+
+Kind = Literal["any", "new", "private"]
+"""Whether a file may replace another, and whom it is for."""
 
 
 def write_atomically(
@@ -26,18 +30,17 @@ def write_atomically(
     like: os.stat_result | None = None,
     times: bool = True,
     attributes: Path | None = None,
-    exclusive: bool = False,
-    private: bool = False,
+    kind: Kind = "any",
 ) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
     Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
     ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is. The file gets the
-    permissions of the one that it is ``like``, and its ``times``, before it is seen; a ``private`` one is for its
-    owner alone. One that stands for another file gets that one's ``attributes`` too, as far as the system lets:
-    owner, all permissions and extended attributes. An ``exclusive`` file replaces
-    none, and is there for good when this returns. Raises ``OSError``, with the temporary file removed;
-    ``FileExistsError`` where an exclusive one would replace another.
+    permissions of the one that it is ``like``, and its ``times``, before it is seen. One that stands for another
+    file gets that one's ``attributes`` too, as far as the system lets: owner, all permissions and extended
+    attributes. A ``new`` file replaces none, and is there for good when this returns; a ``private`` one is new, and
+    for its owner alone. Raises ``OSError``, with the temporary file removed;
+    ``FileExistsError`` where a new one would replace another.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{tag}", dir=path.parent)
@@ -48,13 +51,13 @@ def write_atomically(
             os.fsync(file.fileno())
         if attributes is not None:
             _copy_attributes(attributes, name)
-        elif not private:  # As it was made, it is its owner's alone.
+        elif kind != "private":  # As it was made, it is its owner's alone.
             os.chmod(
                 name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask()
             )
         if like is not None and times:
             os.utime(name, ns=(like.st_atime_ns, like.st_mtime_ns))
-        if exclusive:
+        if kind != "any":
             _rename_exclusively(name, path)
             _flush_folder(path.parent)
         else:

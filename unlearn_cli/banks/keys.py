@@ -74,7 +74,7 @@ def make_key() -> Key:
     """
     path, key = key_path(), Key(secrets.token_bytes(BYTES))
     try:
-        write_atomically(path, key.secret.hex().encode() + b"\n", private=True, exclusive=True)
+        write_atomically(path, key.secret.hex().encode() + b"\n", kind="private")
     except FileExistsError:
         return _read(path)
     except OSError as error:

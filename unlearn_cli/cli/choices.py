@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,3 +65,27 @@ class KeepMetadata(StrEnum):
     safe = "safe"
     all = "all"
     none = "none"
+
+
+@dataclass(frozen=True)
+class Rare:
+    """What is rarely set, by ``--set NAME=VALUE``."""
+
+    again: bool = False
+    """Also protect what is a protected copy already: noise on noise."""
+    fail_fast: bool = False
+    """Begin no more photos after one failed."""
+    map: Path | None = None
+    """A TOML file with lines folder = "class", for --class-from-folders."""
+    max_megapixels: int | None = None
+    """Decode photos of up to this size; 400 where it is not said."""
+    preserve_times: bool = True
+    """Give copies their originals' times."""
+    recursive: bool = True
+    """Go into subfolders."""
+
+
+RARE = (
+    'again=yes (noise on noise), fail-fast=yes, map=FILE (TOML lines folder = "class"), max-megapixels=N (400), '
+    "preserve-times=no, recursive=no; may be given several times."
+)

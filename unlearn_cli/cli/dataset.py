@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,35 +41,19 @@ CPU_IMAGES = 10_000
 """What a small network on two cores gets through in seconds an epoch."""
 
 
-def dataset_spec(
-    dataset: str,
-    data_dir: Path | None,
-    download: bool,
-    image_size: int | None,
-    crop: int | None,
-    classes: str | None,
-    name: str | None = None,
-    licence: str | None = None,
-    *,
-    first_classes: int | None = None,
-    map_file: Path | None = None,
-) -> DatasetSpec:
-    """The dataset that these options name. Raises ``UsageError`` for a map that cannot be read."""
+def dataset_spec(source: str, map_file: Path | None, **fields: Any) -> DatasetSpec:
+    """Return the dataset of a source and the ``fields`` of ``DatasetSpec``, its classes renamed as a file tells.
+
+    Raises ``UsageError`` for a map that cannot be read.
+    """
     from unlearn_cli.victims.datasets import DatasetSpec
 
-    patterns = tuple(part.strip() for part in (classes or "").split(",") if part.strip())
-    return DatasetSpec(
-        source=dataset,
-        data_dir=data_dir,
-        download=download,
-        image_size=image_size,
-        crop=crop,
-        classes=patterns,
-        name=name,
-        licence=licence,
-        first_classes=first_classes,
-        class_map=_read_map(map_file) if map_file is not None else (),
-    )
+    return DatasetSpec(source=source, class_map=_read_map(map_file) if map_file is not None else (), **fields)
+
+
+def patterns(text: str | None) -> tuple[str, ...]:
+    """Return the parts of a list by commas; none for no list."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def _read_map(path: Path) -> tuple[tuple[str, str], ...]:

@@ -288,7 +288,7 @@ class _Run:
         views: int | None = None,
     ) -> DatasetSpec:
         """The dataset that the options and settings name. Raises ``UsageError`` for a trip without files."""
-        from unlearn_cli.cli.dataset import dataset_spec
+        from unlearn_cli.cli.dataset import dataset_spec, patterns
         from unlearn_cli.errors import UsageError
 
         def of(field: str) -> Any:
@@ -297,13 +297,13 @@ class _Run:
         journey = self._trip(trip or of("trip"))
         spec = dataset_spec(
             source,
-            data_dir,
-            download,
-            of("image_size"),
-            of("crop"),
-            of("classes"),
+            of("map"),
+            data_dir=data_dir,
+            download=download,
+            image_size=of("image_size"),
+            crop=of("crop"),
+            classes=patterns(of("classes")),
             first_classes=of("first_classes"),
-            map_file=of("map"),
         )
         if of("views") is not None and journey is None:
             raise UsageError("The setting views is for crops that differ by a trip's jitter: name a trip.")

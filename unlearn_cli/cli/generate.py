@@ -117,17 +117,17 @@ def generate(
     path = bank_file.path(output, Path(source.removeprefix("folder:")).resolve().name, overwrite)
     spec = options.dataset_spec(
         source,
-        data_dir,
-        download,
-        image_size,
-        crop,
-        classes,
-        hyper.dataset_name,
-        hyper.licence,
+        map_file,
+        data_dir=data_dir,
+        download=download,
+        image_size=image_size,
+        crop=crop,
+        classes=options.patterns(classes),
+        name=hyper.dataset_name,
+        licence=hyper.licence,
         first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
-        map_file=map_file,
     )
-    from unlearn_cli.noise.bank_file import make_bank
+    from unlearn_cli.noise.bank_file import Origin, make_bank
     from unlearn_cli.noise.settings import settings_for
     from unlearn_cli.victims.workers import join_workers, leave_workers
 
@@ -141,17 +141,8 @@ def generate(
     leads = workers.rank == 0
     if leads:
         _tell_idle(chosen, list(said))
-    events = make_bank(
-        path,
-        data,
-        chosen,
-        where,
-        command_line(),
-        workers=workers,
-        checkpoint=checkpoint,
-        crop=crop,
-        family=hyper.family or ("person" if chosen.frame == "face" else None),
-    )
+    origin = Origin(command_line(), crop, hyper.family or ("person" if chosen.frame == "face" else None))
+    events = make_bank(path, data, chosen, where, origin, workers=workers, checkpoint=checkpoint)
     what = f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {chosen.surrogate} on "
     what += f"{workers.count} x {where.type}"
     written = _watch(events, what, chosen, as_json=as_json and leads, hidden=not leads)

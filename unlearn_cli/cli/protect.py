@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unlearn_cli.cli.banks import measured_and_limits
-from unlearn_cli.cli.choices import Existing, Faces, Form, Format, KeepMetadata, Strength
+from unlearn_cli.cli.choices import RARE, Existing, Faces, Form, Format, KeepMetadata, Rare, Strength
 from unlearn_cli.cli.choosing import Choosing, Keyring
 from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits, typed
 from unlearn_cli.cli.settings import read_settings
@@ -31,30 +30,6 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
     "What is told",
 )
 """The groups of options in the help."""
-
-
-@dataclass(frozen=True)
-class Rare:
-    """What is rarely set, by ``--set NAME=VALUE``."""
-
-    again: bool = False
-    """Also protect what is a protected copy already: noise on noise."""
-    fail_fast: bool = False
-    """Begin no more photos after one failed."""
-    map: Path | None = None
-    """A TOML file with lines folder = "class", for --class-from-folders."""
-    max_megapixels: int | None = None
-    """Decode photos of up to this size; 400 where it is not said."""
-    preserve_times: bool = True
-    """Give copies their originals' times."""
-    recursive: bool = True
-    """Go into subfolders."""
-
-
-RARE = (
-    'again=yes (noise on noise), fail-fast=yes, map=FILE (TOML lines folder = "class"), max-megapixels=N (400), '
-    "preserve-times=no, recursive=no; may be given several times."
-)
 
 
 @exits()
@@ -213,29 +188,19 @@ def protect(
     the first stopped.
     """
     import os
-    import time
 
-    from unlearn_cli.photos.folder import protect_photos
     from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.scan import plan
 
-    start = time.perf_counter()
     rare = read_settings(Rare, settings or ())
     talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
     said = typed(context)
-    # What was typed wins: a default from the configuration or the environment that does not go with it is ignored.
-    if "class_from_folders" in said and "class_name" not in said:
-        class_name = None
-    elif "class_name" in said and "class_from_folders" not in said:
-        class_from_folders = False
-    if "output" in said and "in_place" not in said:
-        in_place = False
-    elif "in_place" in said and "output" not in said:
-        output = None
-    if not in_place and "backup" not in said:
-        backup = None
-    if format_ is Format.png and "quality" not in said:
-        quality = None
+    idle = _idle_defaults(said, in_place=in_place, png=format_ is Format.png)
+    class_from_folders, in_place = (
+        flag and name not in idle for flag, name in ((class_from_folders, "class_from_folders"), (in_place, "in_place"))
+    )
+    class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
+    output, backup = None if "output" in idle else output, None if "backup" in idle else backup
     _refuse_nonsense(
         {
             "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
@@ -272,16 +237,45 @@ def protect(
         # Before anything is done: whoever replaces photos believes afterwards that all of them are protected.
         for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
+    _protect(todo, protections, options, limits, show, talk)
+
+
+def _protect(
+    todo: Plan,
+    protections: dict[str, Protection],
+    options: Options,
+    limits: list[str],
+    show: Preview | None,
+    talk: Talk,
+) -> None:
+    """Protect the photos of a plan, and tell what became of them. Exits with 1 if any of it failed."""
+    import time
+
+    from unlearn_cli.photos.folder import protect_photos
+
+    start = time.perf_counter()
     totals = _run(protect_photos(todo, protections, options), todo, show, talk)
     _tell_left_out(todo, talk)
     tell_end(totals, todo, protections, time.perf_counter() - start, talk)
-    if totals.counts["protected"] and not (as_json or talk.quiet):
+    if totals.counts["protected"] and not (talk.json or talk.quiet):
         for line in limits:
             err().print(f"- {plain(line)}")
     if show is not None:
         _write_preview(show, talk)
     if todo.unreadable or totals.counts["failed"]:
         raise typer.Exit(1)
+
+
+def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
+    """Return the options whose defaults, from the configuration or the environment, do not go with what was typed."""
+    idle: set[str] = set()
+    for one, other in (("class_name", "class_from_folders"), ("output", "in_place")):
+        idle |= {one} if other in said else {other} if one in said else set()
+    if not in_place or "in_place" in idle - said:
+        idle.add("backup")
+    if png:
+        idle.add("quality")
+    return idle - said
 
 
 def _options(

@@ -14,7 +14,7 @@ from unlearn_cli.banks.card import card_path
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.evaluation.cell import Images, Library, NoisePlan, hash_of, noise_identity
 from unlearn_cli.files import lock
-from unlearn_cli.noise.bank_file import BankWritten, make_bank
+from unlearn_cli.noise.bank_file import BankWritten, Origin, make_bank
 from unlearn_cli.noise.events import Event
 from unlearn_cli.noise.mixture import mix
 from unlearn_cli.victims.workers import Workers
@@ -71,10 +71,8 @@ class NoiseStore:
             data,
             plan.settings,
             self.device,
-            self.command,
+            Origin(self.command, where.spec.crop, plan.family),
             workers=self.workers,
-            crop=where.spec.crop,
-            family=plan.family,
         ):
             if not isinstance(event, BankWritten):
                 yield NoiseMaking(event)

@@ -80,6 +80,18 @@ def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a bank's provenance and card tell besides its settings."""
+
+    command: str
+    """The command that makes it."""
+    crop: int | None = None
+    """The pixels of the square that was cut out of each image."""
+    family: str | None = None
+    """The category that all of its classes are instances of."""
+
+
+@dataclass(frozen=True)
 class BankWritten:
     """The bank, its card and its surrogate are on the disk: the last event of ``make_bank``."""
 
@@ -98,12 +110,10 @@ def make_bank(
     data: ImageSet,
     settings: NoiseSettings,
     device: torch.device,
-    command: str,
+    origin: Origin,
     *,
     workers: Workers = ALONE,
     checkpoint: Path | None = None,
-    crop: int | None = None,
-    family: str | None = None,
 ) -> Iterator[Event | BankWritten]:
     """Make noise for a dataset and write it as a bank; yield what happens, at last ``BankWritten``.
 
@@ -120,8 +130,8 @@ def make_bank(
         if not isinstance(event, Finished):
             yield event
         elif workers.rank == 0:
-            provenance = provenance_of(data, settings, crop, family)
-            made = write_bank(path, event, provenance, settings, device, command)
+            provenance = provenance_of(data, settings, origin.crop, origin.family)
+            made = write_bank(path, event, provenance, settings, device, origin.command)
             searched = event.surrogate is not None
             yield BankWritten(path, len(event.noise), searched, made, warnings_of(event, settings))
 

@@ -23,7 +23,7 @@ def keep_original(
     if backup.is_symlink() or (backup.exists() and backup.samefile(source)):
         raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
     try:
-        write_atomically(backup, data, tag=tag, like=like, attributes=source, exclusive=True)
+        write_atomically(backup, data, tag=tag, like=like, attributes=source, kind="new")
     except FileExistsError as error:
         if sha256_of(backup) != sha256:
             raise PhotoError("its place in the backup holds another photo; name another --backup") from error
