@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from unlearn_cli.photos.outcome import Options, PhotoDone
     from unlearn_cli.photos.preview import Preview
+    from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan, Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
