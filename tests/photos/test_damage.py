@@ -19,7 +19,7 @@ from tests.photos.judges import seen_by_vips
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import FormatChoice, Writing
-from unlearn_cli.photos.formats import png
+from unlearn_cli.photos.formats import exif, png
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
@@ -133,6 +133,36 @@ def test_what_is_left_out_is_said(shared: Path) -> None:
     ):
         (note,) = protect_bytes((shared / "cases" / file).read_bytes(), PATTERN).notes
         assert note == f"its {what} is damaged or too large and was left out"
+
+
+def test_hostile_metadata_takes_no_memory() -> None:
+    """Thousands of tags that each point to the whole file, thousands of texts that unpack to megabytes."""
+    tiff = bytearray(saved("TIFF", Image.new("RGB", (1000, 1000), "red")))
+    size, start = len(tiff), len(tiff) + len(tiff) % 2
+    entries = [struct.pack("<HHII", 40_000 + number, 7, size, 0) for number in range(4000)]
+    own = exif.read(bytes(tiff))
+    assert own is not None
+    main = sorted(
+        (tag, struct.pack("<HHI", tag, e.kind, e.count), e) for tag, e in own.main.items() if len(e.data) <= 4
+    )
+    head = [packed + e.data.ljust(4, b"\0") for _, packed, e in main]
+    tiff = tiff.ljust(start, b"\0") + struct.pack("<H", len(head) + 4000) + b"".join([*head, *entries]) + bytes(4)
+    tiff[4:8] = struct.pack("<I", start)
+    block = exif.read(bytes(tiff))
+    assert block is not None
+    assert sum(len(entry.data) for entry in block.main.values()) <= 64 << 20
+    many = with_chunk(b"".join(chunk(b"zTXt", b"w\0\0" + zlib.compress(bytes(250_000))) for _ in range(3000)))
+    assert sum(len(text.value) for text in png.read(many).texts) <= 64 << 20
+    assert decode(many).pixels.shape == (120, 160, 3)
+
+
+def test_metadata_that_nobody_thought_of_does_not_cost_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("unlearn_cli.photos.formats.read", fails)
+    (note,) = protect_bytes(PNG, PATTERN).notes
+    assert "damaged and was left out" in note
 
 
 def test_a_profile_above_a_megabyte_is_kept() -> None:

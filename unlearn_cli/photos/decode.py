@@ -15,7 +15,7 @@ from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos import formats
 from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.formats import exif, heif, jpeg, markers, tiff
-from unlearn_cli.photos.formats.beside import Beside
+from unlearn_cli.photos.formats.beside import UNREADABLE, Beside
 from unlearn_cli.photos.metadata import Keep, Metadata, choose
 from unlearn_cli.photos.noise import DEEP, SUPPORTED_MODES
 from unlearn_cli.photos.resample import Workspace
@@ -146,7 +146,7 @@ def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None
     with Image.open(io.BytesIO(picture)) as image:
         _refuse(image, data)
         info = dict(image.info)
-        found = formats.read(image, data)
+        found = _beside(image, data)
         pixels, mode = _pixels(image, picture, found, workspace)
         if mode == DEEP and "transparency" in info:
             raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
@@ -161,6 +161,14 @@ def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None
             lossless_webp=image.format == "WEBP" and _is_lossless_webp(data),
             notes=found.notes,
         )
+
+
+def _beside(image: Image.Image, data: bytes) -> Beside:
+    """What stands beside the pixels; nothing, and a note, where reading it fails in a way that nobody thought of."""
+    try:
+        return formats.read(image, data)
+    except Exception:  # No tag is worth a photo.
+        return Beside(notes=(UNREADABLE,))
 
 
 def _refuse(image: Image.Image, data: bytes) -> None:

@@ -54,7 +54,7 @@ ALL_MAIN = (
 NEVER_DETAIL = (Base.MakerNote, *exif.POINTERS)
 
 LARGEST_EXIF = 60_000
-LARGEST_XMP = 65_000
+LARGEST_XMP, LARGEST_READ = 65_000, 1 << 20
 """Bytes: a JPEG's segment holds 65,533."""
 
 ROOM_FOR_A_PICTURE = 2048
@@ -179,7 +179,7 @@ def _xmp(packet: bytes | None) -> bytes | None:
 def _dates(packet: bytes | None) -> bytes | None:
     """Return an XMP packet with the dates of another one and nothing else; None where it has none."""
     packet = (packet or b"").strip(b"\0 \r\n\t")
-    if not packet or b"<!" in packet:  # A document type can make a small file a huge one.
+    if not packet or len(packet) > LARGEST_READ or b"<!" in packet:  # A document type can make a small file a huge one.
         return None
     from xml.etree import ElementTree as ET  # Few photos have XMP.
 

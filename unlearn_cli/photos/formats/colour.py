@@ -101,15 +101,19 @@ class Colour:
             return None
         try:
             return _profile(white, curve, grey=grey)
-        except (ZeroDivisionError, np.linalg.LinAlgError, struct.error):  # Coordinates that are no colours.
+        except (ZeroDivisionError, ValueError, np.linalg.LinAlgError, struct.error):  # Coordinates that are no colours.
             return None
 
 
 def _profile(white: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> bytes:
     """A display profile of version 4 (ICC.1:2010, 8.3 and 8.4)."""
+    if min(white[1::2]) <= 0:
+        raise ValueError("a colour without light")
     columns = _to_xyz(white)
     light = columns.sum(axis=1)
     adapted = _adaptation(light)
+    if not (np.isfinite(adapted).all() and np.abs(adapted).max() < 30_000):
+        raise ValueError("coordinates that are no colours")
     tags = [
         (b"desc", _text("as the original's tags")),
         (b"cprt", _text("CC0")),

@@ -29,6 +29,9 @@ INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17
 MOST_ENTRIES = 4096
 """A directory of more tags is damaged."""
 
+LARGEST_VALUE, LARGEST_DIRECTORY = 16 << 20, 64 << 20
+"""Bytes of one value and of all values of a directory: a hostile file can point to all of itself thousands of times."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -113,6 +116,7 @@ def _entries(view: memoryview, start: int, order: str, big: bool) -> Iterator[tu
     if start <= 0 or start + head > len(view):
         return
     (count,) = struct.unpack_from(f"{order}{count_code}", view, start)
+    room = LARGEST_DIRECTORY
     for number in range(min(count, MOST_ENTRIES)):
         position = start + head + number * size
         if position + size > len(view):
@@ -124,7 +128,8 @@ def _entries(view: memoryview, start: int, order: str, big: bool) -> Iterator[tu
         at = position + size - inline
         if length > inline:
             (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", view, at)
-        if at + length <= len(view):
+        if at + length <= len(view) and length <= min(room, LARGEST_VALUE):
+            room -= length
             yield tag, Entry(kind, values, bytes(view[at : at + length]))
 
 

@@ -15,6 +15,8 @@ from unlearn_cli.photos.formats.colour import Colour
 Pixels = NDArray[np.uint8]
 
 READ_AS = b"heic"
+MOST_PROPERTIES = 64
+"""Of a picture; a file that lists more is damaged, or hostile."""
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 
 
@@ -113,7 +115,7 @@ def _properties(data: memoryview) -> Properties:
     iprp = list(_boxes(meta[b"iprp"]))
     known = [(kind, bytes(body)) for name, box in iprp if name == b"ipco" for kind, body in _boxes(box)]
     places = [place for name, box in iprp if name == b"ipma" for place in _associated(box, main)]
-    listed = tuple(known[place - 1] for place in places if 0 < place <= len(known))
+    listed = tuple(known[place - 1] for place in places[:MOST_PROPERTIES] if 0 < place <= len(known))
     return Properties(listed, tuple(known), tuple(notes))
 
 

@@ -23,8 +23,8 @@ RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
 """Texts in which ImageMagick and its kin keep an EXIF block, in hexadecimal."""
 
 LARGEST_PROFILE = 16 << 20
-LARGEST_TEXT = 1 << 18
-"""Bytes, unpacked. What is larger is no profile, or nothing that is kept."""
+LARGEST_TEXT, LARGEST_TEXTS = 1 << 18, 64 << 20
+"""Bytes, unpacked, of a profile, of a text and of all texts. What is larger is no profile, or nothing that is kept."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,14 @@ class _Found:
     intent: int | None = None
     texts: list[Text] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    room: int = LARGEST_TEXTS
+    """Bytes that texts may still have when they are unpacked."""
+
+    def unpacked_text(self, packed: bytes) -> bytes:
+        """Unpack a text. Raises ``ValueError`` as ``_unpacked`` does, and when there were too many."""
+        value = _unpacked(packed, min(LARGEST_TEXT, self.room))
+        self.room -= len(value)
+        return value
 
 
 def _gamma(found: _Found, body: bytes) -> None:
@@ -153,7 +161,7 @@ def _time(found: _Found, body: bytes) -> None:
 
 def _packed_text(found: _Found, body: bytes) -> None:
     key, _, packed = body.partition(b"\0")
-    value = _unpacked(packed, LARGEST_TEXT)
+    value = found.unpacked_text(packed)
     found.texts.append(Text(key.decode("latin-1"), value.decode("latin-1"), b"zTXt", body))
 
 
@@ -163,7 +171,7 @@ def _international_text(found: _Found, body: bytes) -> None:
     _, _, rest = rest.partition(b"\0")  # the language
     _, _, value = rest.partition(b"\0")  # the key, translated
     if packed:
-        value = _unpacked(method + value, LARGEST_TEXT)
+        value = found.unpacked_text(method + value)
     found.texts.append(Text(key.decode("latin-1"), value.decode("utf-8", "replace"), b"iTXt", body))
 
 
@@ -186,8 +194,8 @@ NAMES = {b"iCCP": "colour profile", b"eXIf": "EXIF block", b"tEXt": "text", b"zT
 
 def _unpacked(packed: bytes, most: int) -> bytes:
     """Unpack zlib's stream behind the number of its method. Raises ``ValueError`` for what is cut off or too large."""
-    if packed[:1] != b"\0":
-        raise ValueError("there is only one method")
+    if packed[:1] != b"\0" or most <= 0:
+        raise ValueError("there is only one method, or no room")
     stream = zlib.decompressobj()
     value = stream.decompress(packed[1:], most)
     if not stream.eof:
