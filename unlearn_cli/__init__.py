@@ -12,7 +12,7 @@ __all__ = ["__version__", "protect_bytes", "protect_folder", "protect_image"]
 
 
 def __getattr__(name: str) -> Any:
-    """The engine's functions, imported when they are asked for: the command line's help needs none of them."""
+    """Return a public function, imported only on demand: the command line's help needs none of them."""
     from importlib import import_module
 
     homes = {"protect_folder": "folder", "protect_bytes": "one", "protect_image": "one"}

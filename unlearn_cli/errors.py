@@ -4,17 +4,17 @@ from __future__ import annotations
 
 
 class UnlearnError(Exception):
-    """Base of the errors that end a command with one sentence and no traceback."""
+    """The base of the errors that end a command with one sentence and no traceback."""
 
     exit_code = 1
 
 
 class WorkError(UnlearnError):
-    """The work could not be done: no photo found, a dataset that cannot be read, a full disk."""
+    """The work could not be done: for example no photo was found, a dataset cannot be read, or the disk is full."""
 
 
 class UsageError(UnlearnError):
-    """What was asked for makes no sense or names something that is not there."""
+    """The request makes no sense or names something that does not exist."""
 
     exit_code = 2
 
@@ -26,8 +26,8 @@ class BankError(UnlearnError):
 
 
 class PhotoError(WorkError):
-    """One photo could not be read, protected or written; the others are not touched by it."""
+    """One photo could not be read, protected or written; this does not affect the others."""
 
 
 class PhotoSkippedError(UnlearnError):
-    """One photo is left alone on purpose; the message is the reason."""
+    """One photo is skipped on purpose; the message is the reason."""

@@ -1,6 +1,6 @@
 """Finding faces on a CPU: where a person's noise goes, and what a scraper crops to.
 
-OpenCV's frontal Haar cascade, which its package brings along. It finds upright faces that look towards the
+This uses the frontal-face Haar cascade that is part of OpenCV's package. It finds upright faces that look towards the
 camera; docs/results/trip.md says how many of them, and at what cost.
 """
 
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LONG_SIDE = 640
-"""Pixels that a photo is reduced to first."""
+"""The length in pixels to which a photo's long side is reduced first."""
 LEAST_SHARE = 1 / 16
-"""Of the long side: smaller faces are not looked for."""
+"""The smallest face to look for, as a share of the long side."""
 LEAST_PIXELS = 24
-"""The cascade's own window."""
+"""The side of the cascade's own window, in pixels."""
 STEP = 1.1
 NEIGHBOURS = 5
-"""Detections that have to agree. At 3 it sees faces in walls, at 8 it misses some."""
+"""The number of detections that have to agree. At 3 it sees faces in walls, at 8 it misses some."""
 
 CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
 
 DETECTOR = (
     f"{CASCADE.name} of OpenCV {cv2.__version__}, {LONG_SIDE}, {LEAST_SHARE}, {LEAST_PIXELS}, {STEP}, {NEIGHBOURS}"
 )
-"""All that decides what is found, besides the photo."""
+"""Everything that decides which faces are found, besides the photo."""
 
 _own = threading.local()
 
@@ -46,20 +46,20 @@ class Box:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Column and row."""
+        """Return the column and row of the centre."""
         return self.left + self.side / 2, self.top + self.side / 2
 
     def widened(self, factor: float) -> Box:
-        """The square of ``factor`` times the side about the same centre."""
+        """Return the square with ``factor`` times the side and the same centre."""
         more = self.side * (factor - 1) / 2
         return Box(self.left - more, self.top - more, self.side * factor)
 
 
 def find_faces(pixels: NDArray[Any], mode: str = "RGB") -> list[Box]:
-    """The faces in the upright pixels ``[H, W]`` or ``[H, W, bands]`` of a photo, the largest first.
+    """Return the faces in a photo's upright pixels ``[H, W]`` or ``[H, W, bands]``, largest first.
 
-    ``mode`` is Pillow's: RGB, RGBA, L, LA, CMYK (uint8) or I;16 (uint16). The same photo gives the same boxes. May be
-    called from several threads.
+    ``mode`` is Pillow's: RGB, RGBA, L, LA, CMYK (uint8) or I;16 (uint16). The same photo gives the same boxes. Several
+    threads may call this at once.
     """
     height, width = pixels.shape[:2]
     shrink = max(1.0, max(height, width) / LONG_SIDE)
@@ -87,8 +87,8 @@ def _grey(pixels: Any, mode: str) -> Any:
 
 
 def _cascade() -> Any:
-    """A detector for each thread: one must not be used by two at once."""
+    """Return this thread's own detector, because two threads must not use one at once."""
     if not hasattr(_own, "cascade"):
-        cv2.setNumThreads(1)  # Photos are done several at once already.
+        cv2.setNumThreads(1)  # Several photos are processed at once already.
         _own.cascade = cv2.CascadeClassifier(str(CASCADE))
     return _own.cascade

@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all, and locking one against a second run."""
+"""Writing files completely or not at all, and locking a file against a second run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 TEMPORARY_PREFIX = ".unlearn-"
-"""What every temporary file's name begins with; a scan for photos passes over them."""
+"""The beginning of every temporary file's name; a search for photos ignores such files."""
 
 LOCKED_BYTE = 1 << 40
-"""Where Windows locks: far behind the end, so that nobody is kept from reading."""
+"""The byte that Windows locks: far behind the end of the file, so that the lock keeps nobody from reading."""
 
 
 Kind = Literal["any", "new", "private"]
@@ -34,13 +34,13 @@ def write_atomically(
 ) -> None:
     """Write ``data`` to ``path`` through a temporary file beside it, flushed before the rename.
 
-    Whoever looks sees the old file or the new one, even when the process is killed. Missing folders are made.
-    ``tag`` is put into the temporary name, so that ``remove_temporary`` can tell whose it is. The file gets the
-    permissions of the one that it is ``like``, and its ``times``, before it is seen. One that stands for another
-    file gets that one's ``attributes`` too, as far as the system lets: owner, all permissions and extended
-    attributes. A ``new`` file replaces none, and is there for good when this returns; a ``private`` one is new, and
-    for its owner alone. Raises ``OSError``, with the temporary file removed;
-    ``FileExistsError`` where a new one would replace another.
+    Other programs see the old file or the new one, even if the process is killed. Missing folders are made. ``tag``
+    becomes a part of the temporary name, by which ``remove_temporary`` recognises its files. Before the file appears it
+    gets the permissions of ``like`` and, with ``times``, its times. A file that replaces another one can also get that
+    one's ``attributes``, as far as the system permits: owner, all permissions and extended attributes. A ``new`` file
+    replaces no other, and survives a power cut once this returns; a ``private`` file is new, and can be read by its
+    owner alone. Raises ``OSError`` after removing the temporary file; it is ``FileExistsError`` if a new file would
+    replace another.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{tag}", dir=path.parent)
@@ -51,7 +51,7 @@ def write_atomically(
             os.fsync(file.fileno())
         if attributes is not None:
             _copy_attributes(attributes, name)
-        elif kind != "private":  # As it was made, it is its owner's alone.
+        elif kind != "private":  # The temporary file was made readable by its owner alone.
             os.chmod(
                 name, (stat.S_IMODE(like.st_mode) & 0o777) | stat.S_IWUSR if like is not None else 0o666 & ~_umask()
             )
@@ -69,29 +69,29 @@ def write_atomically(
 
 
 def _copy_attributes(of: Path, name: str) -> None:
-    """Give a new file, which is its maker's alone so far, the owner, extended attributes and permissions of another.
+    """Copy another file's owner, extended attributes and permissions to a new file, which is private so far.
 
-    What the system or the file system does not let is left out, but nobody gets more permissions by that.
+    What the system or the file system does not permit is left out, but nobody gets more permissions by that.
     """
     found = os.stat(of)
     mode = stat.S_IMODE(found.st_mode)
-    if os.name == "nt":  # Where a read-only file can be neither renamed over nor removed.
+    if os.name == "nt":  # There a read-only file can be neither renamed over nor removed.
         mode |= stat.S_IWUSR
     if not _give_owner(name, found):
         mode &= 0o777
-    if not _copy_extended_attributes(of, name):  # The group's permissions are the most that the list gives anybody.
+    if not _copy_extended_attributes(of, name):  # The group's permissions limit what the list grants to anybody.
         mode &= ~stat.S_IRWXG
-    for bits in (mode, mode & 0o777):  # Behind the owner, since a change of that takes permissions away.
-        with contextlib.suppress(OSError):  # Some file systems know fewer.
+    for bits in (mode, mode & 0o777):  # This follows the change of owner, which removes permissions.
+        with contextlib.suppress(OSError):  # Some file systems support fewer permissions.
             os.chmod(name, bits)
             break
 
 
 def _give_owner(name: str, found: os.stat_result) -> bool:
-    """Give a file the owner and group of another; False where only the superuser may."""
+    """Give a file the owner and group of another; return False if only the superuser may do that."""
     if not hasattr(os, "chown"):
         return True
-    for owner in (found.st_uid, -1):  # The group alone can be given by who is in it.
+    for owner in (found.st_uid, -1):  # A member of the group may change the group alone.
         with contextlib.suppress(OSError):
             os.chown(name, owner, found.st_gid)
             return owner != -1
@@ -100,11 +100,11 @@ def _give_owner(name: str, found: os.stat_result) -> bool:
 
 ACCESS_LIST = "system.posix_acl_access"
 OF_CONTENT = ("security.ima", "security.evm")
-"""Signatures of a file's content, which another content would break."""
+"""Signatures of a file's content, which would not match another content."""
 
 
 def _copy_extended_attributes(of: Path, name: str) -> bool:
-    """Give a file the extended attributes of another, as far as they can be set; False if its access list cannot."""
+    """Give a file the extended attributes of another that can be set; return False if its access list cannot be."""
     if not hasattr(os, "listxattr"):
         return True
     attributes: list[str] = []
@@ -118,19 +118,19 @@ def _copy_extended_attributes(of: Path, name: str) -> bool:
             os.setxattr(name, attribute, os.getxattr(of, attribute))
         except OSError:
             listed = listed and attribute != ACCESS_LIST
-    if ACCESS_LIST not in attributes:  # It may have got the folder's.
+    if ACCESS_LIST not in attributes:  # The file may have got the folder's list.
         with contextlib.suppress(OSError):
             os.removexattr(name, ACCESS_LIST)
     return listed
 
 
 def _rename_exclusively(name: str, path: Path) -> None:
-    """Rename a file, but not over another."""
+    """Rename a file, but never over another one. Raises ``FileExistsError`` if the new name exists."""
     try:
         os.link(name, path)
     except FileExistsError:
         raise
-    except (OSError, NotImplementedError, AttributeError):  # A file system without links, such as a memory card's.
+    except (OSError, NotImplementedError, AttributeError):  # The file system has no links, such as a memory card's.
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.rename(name, path)
@@ -139,7 +139,7 @@ def _rename_exclusively(name: str, path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can be asked to."""
+    """Make a rename survive a power cut, if the system supports that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -149,7 +149,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str | None:
-    """The SHA-256 of a file; None if it cannot be read."""
+    """Return the SHA-256 of a file; None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -158,7 +158,7 @@ def sha256_of(path: Path) -> str | None:
 
 
 def remove_temporary(folder: Path, tag: str) -> None:
-    """Remove what a killed run with this tag left in a folder. The caller holds that run's lock."""
+    """Remove what a killed run with this tag left in a folder. The caller must hold that run's lock."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(TEMPORARY_PREFIX + tag):
@@ -167,9 +167,9 @@ def remove_temporary(folder: Path, tag: str) -> None:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Lock an open file for this process, until it is closed or the process ends; False if another has it.
+    """Lock an open file until it is closed or the process ends; return False if another process has locked it.
 
-    Where the file system cannot lock, nothing is locked and the answer is True.
+    If the file system cannot lock, nothing is locked and the answer is True.
     """
     try:
         import fcntl
@@ -202,9 +202,9 @@ _UMASK: list[int] = []
 
 
 def _umask() -> int:
-    """The process's umask, which POSIX only tells by setting it; mkstemp ignores it.
+    """Return the process's umask, which mkstemp ignores and which POSIX only reports when setting it.
 
-    Asked once: while it is being asked, another thread's new file would get the wrong one.
+    It is read only once, because another thread's new file would get the wrong one in the meantime.
     """
     if not _UMASK:
         mask = os.umask(0o077)

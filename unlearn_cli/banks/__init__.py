@@ -1,1 +1,1 @@
-"""What a noise bank is, and where banks live. No torch in this room."""
+"""Noise banks: their format, their provenance, and where they are stored. This package never imports torch."""

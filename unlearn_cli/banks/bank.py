@@ -1,4 +1,4 @@
-"""A noise bank: bounded patterns, one for each class, and where they come from."""
+"""A noise bank: bounded patterns, one for each class, and their provenance."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from unlearn_cli.files import write_atomically
 
 METADATA_KEY = "unlearn"
 MAX_BYTES = 1 << 30
-"""No bank is near this; a file that is will not be read into memory to find out what it is."""
+"""The largest size of a bank's file. No bank comes near it, and larger files are refused without being read into
+memory."""
 
 
 LAYABLE = ("image", "face")
-"""The frames that ``protect`` knows."""
+"""The frames that ``protect`` supports."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +32,20 @@ class Bank:
 
     name: str
     noise: NDArray[np.int8]
-    """``[K, 3, H, W]``, pixel levels, ``|noise| <= provenance.epsilon``. Sample-wise there is one for each image."""
+    """The noise ``[K, 3, H, W]``, in pixel levels, ``|noise| <= provenance.epsilon``. In the form ``sample-wise`` there
+    is one for each image."""
     provenance: Provenance
     sha256: str
-    """Of the whole file, which is what a card and a report refer to."""
+    """The SHA-256 of the whole file, by which cards and reports refer to it."""
     path: Path
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """One name for each pattern."""
+        """Return the names of the classes, in the order of the patterns."""
         return self.provenance.classes
 
     def check_layable(self) -> None:
-        """Raise ``BankError`` if this version cannot lay the bank's noise on a photo as it asks."""
+        """Raise ``BankError`` if this version cannot apply the bank's noise to photos in the way that it requires."""
         of = self.provenance
         if of.form == "sample-wise":
             raise BankError(
@@ -59,15 +61,15 @@ class Bank:
 
     @property
     def noise_sha256(self) -> str:
-        """Of the noise alone, which is what a surrogate was trained with."""
+        """Return the SHA-256 of the noise alone, by which a surrogate refers to the noise that it was trained with."""
         return hashlib.sha256(np.ascontiguousarray(self.noise).tobytes()).hexdigest()
 
 
 def save_bank(path: Path, noise: NDArray[np.int8], provenance: Provenance) -> str:
     """Write a bank atomically and return the file's SHA-256.
 
-    The bytes depend on the arguments alone. Raises ``BankError`` if the noise does not fit its
-    provenance (shape, type, bound), ``OSError`` if the file cannot be written.
+    The bytes depend on the arguments alone. Raises ``BankError`` if the noise does not fit its provenance (shape, type,
+    bound), and ``OSError`` if the file cannot be written.
     """
     provenance.check()
     _check_noise(noise, provenance)
@@ -77,10 +79,10 @@ def save_bank(path: Path, noise: NDArray[np.int8], provenance: Provenance) -> st
 
 
 def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
-    """Read a bank and check everything that can be checked about it.
+    """Return the bank in a file, after checking everything about it that can be checked.
 
-    Raises ``BankError`` (one sentence, what to do next included) when the file is missing,
-    unreadable, truncated, of a newer schema, not what its SHA-256 says, or outside its own bound.
+    Raises ``BankError`` (one sentence, followed by what to do next) if the file is missing, unreadable, truncated, of a
+    newer schema, not what its SHA-256 says, or outside its own bound.
     """
     try:
         data = _read(path)
@@ -110,7 +112,7 @@ def _parse(data: bytes) -> tuple[NDArray[np.int8], Provenance]:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BankError("it is damaged or no safetensors file") from error
-    # The numpy loader hands out no metadata; the header is JSON behind its length in 8 bytes.
+    # The numpy loader returns no metadata; the header is JSON, preceded by its length in 8 bytes.
     header = parse_finite_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     metadata = header.get("__metadata__") or {}
     if METADATA_KEY not in metadata:
@@ -132,7 +134,7 @@ def _check_noise(noise: NDArray[np.int8], provenance: Provenance) -> None:
         raise BankError(f"it holds {len(noise)} patterns for {len(provenance.classes)} classes")
     if provenance.frame == "patch" and max(noise.shape[2:]) > provenance.scale:
         raise BankError(f"its patch of {noise.shape[3]} pixels is larger than its images")
-    # In int16, because the absolute value of int8's -128 is -128.
+    # The comparison is in int16, because the absolute value of int8's -128 is -128.
     largest = int(np.abs(noise.astype(np.int16)).max())
     if largest > provenance.epsilon:
         raise BankError(f"its noise reaches {largest} levels and its own bound is {provenance.epsilon}")

@@ -1,4 +1,4 @@
-"""A bank's card: the JSON beside it that holds what was measured, so that measuring changes no bank."""
+"""A bank's card: the JSON beside it that holds what was measured, so that measuring does not change the bank."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ WITH_FACES = (
     "and no more."
 )
 LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
-"""By the frame: what it is not expected to do."""
+"""What a bank's noise is not expected to do, by its frame."""
 
 
 def card_path(bank: Path) -> Path:
-    """Where a bank's card lies: ``NAME.json`` beside ``NAME.safetensors``."""
+    """Return the path of a bank's card: ``NAME.json`` beside ``NAME.safetensors``."""
     return bank.with_suffix(".json")
 
 
 def read_card(bank: Path, sha256: str | None = None) -> dict[str, Any]:
-    """The card of the bank at this path; empty when it has none, or one of another file's.
+    """Return the card of the bank at this path; empty if it has none, or if its card belongs to another file.
 
-    Raises ``BankError`` when there is a card and it is not a JSON object of finite numbers.
+    Raises ``BankError`` if there is a card and it cannot be read or is not a JSON object of finite numbers.
     """
     path = card_path(bank)
     try:
@@ -50,7 +50,7 @@ def read_card(bank: Path, sha256: str | None = None) -> dict[str, Any]:
 
 
 def _is_sound(card: dict[str, Any]) -> bool:
-    """Whether the parts that are read of a card have their types."""
+    """Return whether the parts of a card that are read have their types."""
     results, limits = card.get("results", []), card.get("limits", [])
     return (
         isinstance(card.get("made", {}), dict)
@@ -71,7 +71,7 @@ def write_card(bank: Path, card: dict[str, Any]) -> None:
 def new_card(
     name: str, sha256: str, provenance: Provenance, made: dict[str, Any], limits: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A card without results, for a bank that has just been made (``made`` says how, ``limits`` what else to know)."""
+    """Return a card without results for a new bank; ``made`` says how it was made, ``limits`` what else to know."""
     own = [LIMITS[provenance.frame]] if provenance.frame in LIMITS else []
     return {"bank": name, "bank_sha256": sha256, "made": made, "limits": [*limits, *own], "results": []}
 
@@ -79,8 +79,8 @@ def new_card(
 def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
     """Add one measured result to a bank's card.
 
-    A result with the same ``command`` and ``labels`` is replaced: it is the same measurement, made again.
-    What another file's card said is dropped, for it says nothing about this one.
+    It replaces a result with the same ``command`` and ``labels``, which is the same measurement made before. The
+    content of a card that belongs to another file is dropped, because it says nothing about this one.
     """
     card = read_card(bank, sha256)
     same = (result.get("command"), result.get("labels"))

@@ -19,23 +19,23 @@ ALIASES = {
     "face": "person", "human": "person", "man": "person", "me": "person", "people": "person",
     "portrait": "person", "selfie": "person", "selfies": "person", "woman": "person",
 }  # fmt: skip
-"""What people call things that banks call by another name. A bank's own name always wins."""
+"""Common words for things that banks call by another name. A bank's own name always takes precedence."""
 
 
 USUAL_STRENGTH = "medium"
 
 SURROGATE_SUFFIX = ".surrogate.safetensors"
-"""Of the file beside a bank that holds the network which its noise was made on."""
+"""The suffix of the file beside a bank that holds the network on which its noise was made."""
 
 
 def surrogate_path(bank: Path) -> Path:
-    """Where a bank's surrogate lies: ``NAME.surrogate.safetensors`` beside ``NAME.safetensors``."""
+    """Return the path of a bank's surrogate: ``NAME.surrogate.safetensors`` beside ``NAME.safetensors``."""
     return bank.with_suffix(SURROGATE_SUFFIX)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A shipped bank, as ``index.json`` knows it: enough to choose one without loading any."""
+    """A shipped bank as described in ``index.json``: enough to choose one without loading any."""
 
     name: str
     path: Path
@@ -46,29 +46,29 @@ class Entry:
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """The names to show a user: of a family, the family's, not its interchangeable patterns'."""
+        """Return the names to show a user: a family's name instead of those of its interchangeable patterns."""
         return (self.family,) if self.family else self.classes
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The pattern that a class name came to mean."""
+    """The pattern that was found for a class name."""
 
     bank: Bank
     index: int
     keyed: bool = False
-    """Whether the name was that of people, each of whom gets their own pattern from their key."""
+    """Whether the name means people, each of whom gets their own pattern from their key."""
 
 
 def shipped_folder() -> Path:
-    """Where the banks of this installation lie: in the package, or in the checkout it runs from."""
+    """Return the folder of this installation's banks: in the package, or in the checkout from which it runs."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "pretrained"
     return inside if inside.is_dir() else package.parent / "pretrained"
 
 
 def shipped_banks() -> list[Entry]:
-    """The shipped banks, in the order of ``index.json``. Raises ``BankError`` if that is damaged."""
+    """Return the shipped banks, in the order of ``index.json``. Raises ``BankError`` if that is damaged."""
     folder = shipped_folder()
     path = folder / "index.json"
     try:
@@ -89,7 +89,7 @@ def shipped_banks() -> list[Entry]:
 
 
 def write_index(folder: Path) -> None:
-    """Write ``index.json`` for all the banks in a folder, each loaded and checked first."""
+    """Write ``index.json`` for all the banks in a folder, after loading and checking each."""
     banks = {}
     for path in sorted(folder.glob("*.safetensors")):
         if path.name.endswith(SURROGATE_SUFFIX):
@@ -105,10 +105,10 @@ def write_index(folder: Path) -> None:
 
 
 def open_bank(name: str) -> Bank:
-    """Load a bank by its shipped name or from a file.
+    """Return a bank by its shipped name or from a file.
 
-    A shipped bank must have the SHA-256 that it was shipped with. Raises ``BankError`` if there
-    is no such bank or it is damaged.
+    A shipped bank must have the SHA-256 that it was shipped with. Raises ``BankError`` if there is no such bank or it
+    is damaged.
     """
     entries = {entry.name: entry for entry in shipped_banks()}
     if name in entries:
@@ -125,13 +125,13 @@ def open_bank(name: str) -> Bank:
 
 
 def choose(class_name: str, bank_name: str | None = None, strength: str | None = None) -> Choice:
-    """Find the pattern for a class, in the bank of this name or over all shipped ones.
+    """Return the pattern for a class, from the bank of this name or from any shipped one.
 
-    Names match without regard to case, spaces, hyphens and underscores, and through ``ALIASES``.
-    Of a family (``person``) it is everybody's own, which their key decides, where its patterns go with faces, and
-    else the first. Of banks in several strengths it is the one of this strength, or else the medium one. Raises
-    ``UsageError`` for an unknown class, with the nearest name and all that there are, and for a strength that there is
-    not; and ``BankError``.
+    Names match without regard to case, spaces, hyphens and underscores, and through ``ALIASES``. The name of a family
+    (``person``) means each user's own pattern, which their key decides, if its patterns go with faces; otherwise it
+    means the family's first pattern. If banks exist in several strengths, the one with this strength is used, or the
+    medium one by default. Raises ``UsageError`` for an unknown class, with the nearest name and all existing ones, and
+    for a strength that does not exist, and ``BankError`` for a bank that cannot be used.
     """
     if bank_name is not None:
         bank = open_bank(bank_name)
@@ -170,7 +170,10 @@ def _find(wanted: str, classes: tuple[str, ...], family: str | None) -> int | No
 
 
 def _is_keyed(wanted: str, bank: Bank) -> bool:
-    """Whether a name is that of a family whose patterns go with faces: others were never measured with keys."""
+    """Return whether a name is that of a family whose patterns go with faces.
+
+    Other patterns were never measured with keys.
+    """
     of = bank.provenance
     return of.family is not None and of.frame == "face" and _find(wanted, bank.classes, None) is None
 

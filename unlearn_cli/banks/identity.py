@@ -1,9 +1,9 @@
 """One person's own pattern, from their key and a bank of a family's patterns.
 
-Not a mixture of the bank's patterns: those lie in the span of a few public vectors, which anyone can project out of a
-photo. The key chooses a pattern, mirrors it or not, and warps it by a smooth random field of its own. So it stays about
-what was optimised, while two keys of one pattern differ. Mosaics of several patterns have less in common with each
-other and protect less (docs/results/person.md).
+It is no mixture of the bank's patterns: mixtures lie in the span of a few public vectors, which anyone can project out
+of a photo. Instead the key chooses a pattern, mirrors it or not, and warps it by a smooth random field of its own. So
+the result stays close to what was optimised, but two keys that choose the same pattern get different results. Mosaics
+of several patterns have less in common with each other, but protect less (docs/results/person.md).
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from numpy.typing import NDArray
 from unlearn_cli.banks.keys import Key
 
 GRID = 5
-"""Of the random fields: so many values a side, with a smooth curve between them."""
+"""The number of values per side of the random fields; a smooth curve connects them."""
 WARP = 0.08
-"""How far a place is taken from, in sides of the pattern: the standard deviation, in each direction."""
+"""The standard deviation of the displacement in each direction, as a share of the pattern's side."""
 LABEL = "identity"
 
 Floats = NDArray[np.float64]
 
 
 def identity_pattern(noise: NDArray[np.int8], key: Key) -> NDArray[np.int8]:
-    """A pattern ``[3, H, W]`` in pixel levels, within the bound of the bank's ``[K, 3, H, W]``.
+    """Return a pattern ``[3, H, W]`` in pixel levels, within the bound of the bank's ``[K, 3, H, W]``.
 
-    The same key and bank give the same pattern. Every key's is as strong as the bank's are on average.
+    The same key and bank give the same pattern. Every key's pattern is scaled to the average strength of the bank's.
     """
     count, _, height, width = noise.shape
     draws = np.frombuffer(key.stream(LABEL, 4 * (2 + 2 * GRID**2)), "<u4")
     bits = np.ascontiguousarray(draws[2:]).view(np.uint8).reshape(2, GRID, GRID, 4)
-    values: Floats = (bits.astype(np.float64).sum(axis=3) - 510) / 148  # Four bytes together are about normal.
+    # The sum of four random bytes is about normally distributed.
+    values: Floats = (bits.astype(np.float64).sum(axis=3) - 510) / 148
     down, across = WARP * (_curve(height) @ values @ _curve(width).T)  # [H, W] each
     rows = np.rint(np.arange(height)[:, None] + height * down).clip(0, height - 1).astype(int)
     columns = np.rint(np.arange(width) + width * across).clip(0, width - 1).astype(int)
@@ -44,7 +45,7 @@ def identity_pattern(noise: NDArray[np.int8], key: Key) -> NDArray[np.int8]:
 
 
 def _curve(size: int) -> Floats:
-    """The matrix ``[size, GRID]`` that lays a smooth curve through values at equal distances."""
+    """Return the matrix ``[size, GRID]`` that interpolates smoothly between equally spaced values."""
     at = np.linspace(0, GRID - 1, size)
     left = np.minimum(at.astype(int), GRID - 2)
     share = at - left

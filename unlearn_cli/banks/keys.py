@@ -1,7 +1,7 @@
-"""A person's secret key: it decides their pattern, and nothing else is kept of it than a fingerprint.
+"""A person's secret key, which decides their pattern; no record of it is stored except a fingerprint.
 
-A category's photos may all carry one pattern. A person is told apart by theirs, so everybody needs their own, always
-the same one.
+All photos of a category may carry the same pattern. But a person has to be told apart from others by theirs, so
+everybody needs their own, and always the same one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ FINGERPRINT_LETTERS = 16
 
 @dataclass(frozen=True)
 class Key:
-    """32 secret bytes."""
+    """A key of 32 secret bytes."""
 
     secret: bytes = field(repr=False)
 
     @classmethod
     def parse(cls, text: str, where: str) -> Key:
-        """From 64 hexadecimal digits. Raises ``UsageError`` for anything else; the text itself is never told."""
+        """Return the key in 64 hexadecimal digits.
+
+        Raises ``UsageError`` for any other text, which the message does not repeat.
+        """
         try:
             secret = bytes.fromhex(text.strip())
         except ValueError:
@@ -41,23 +44,23 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """What tells keys apart, and does not give them away."""
+        """Return a text that tells keys apart without revealing them."""
         return hashlib.sha256(b"unlearn fingerprint\0" + self.secret).hexdigest()[:FINGERPRINT_LETTERS]
 
     def stream(self, label: str, count: int) -> bytes:
-        """Bytes that only who has the key can know, the same for the same label."""
+        """Return bytes that only the key's owner can compute, the same for the same label."""
         return hashlib.shake_256(label.encode() + b"\0" + self.secret).digest(count)
 
 
 def key_path() -> Path:
-    """Where a user's own key lies."""
+    """Return the path of the user's own key."""
     return user_data_path("unlearn") / "key"
 
 
 def known_key(path: Path | None = None) -> Key | None:
-    """The key in a file, or in ``UNLEARN_KEY``, or the user's own; None where that was never made.
+    """Return the key in a file, or in ``UNLEARN_KEY``, or the user's own; None if that was never made.
 
-    Raises ``UsageError`` for a file that is not there or holds none.
+    Raises ``UsageError`` for a file that does not exist or holds no key, and if ``UNLEARN_KEY`` holds none.
     """
     if path is not None:
         return _read(path)
@@ -68,9 +71,9 @@ def known_key(path: Path | None = None) -> Key | None:
 
 
 def make_key() -> Key:
-    """The user's own key, made now; of two runs that make one at once, both get the first one's.
+    """Make and return the user's own key; if two runs make one at once, both return the first one's.
 
-    Raises ``WorkError`` if it cannot be kept.
+    Raises ``WorkError`` if it cannot be stored.
     """
     path, key = key_path(), Key(secrets.token_bytes(BYTES))
     try:

@@ -1,4 +1,4 @@
-"""Where a bank's noise comes from: the one JSON string in the bank file's metadata."""
+"""The provenance of a bank's noise: a JSON string in the metadata of the bank's file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 from unlearn_cli.errors import BankError
 
 SCHEMA = 2
-"""The newest bank format that this version reads; it writes the oldest that can hold the noise."""
+"""The newest bank format that this version reads; it writes the oldest one that can hold the noise."""
 
 SPAN = 1.6
-"""Of frame ``face``: a new bank's patterns cover squares of so many sides of the detector's box."""
+"""The side of the square that a pattern covers in a new bank of frame ``face``, as a multiple of the side of the
+detector's box."""
 EDGE = 0.08
-"""Such a pattern comes in over this share of its square, from each side, so that no edge shows."""
+"""The share of the square over which such a pattern fades in from each side, so that no edge is visible."""
 MOST_SPAN = 10
 FRAMES = ("image", "face", "texture", "patch")
 FORMS = ("class-wise", "sample-wise")
@@ -24,47 +25,49 @@ STRENGTHS = ("low", "medium", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a bank's noise is and how it was made. Everything here is fixed when it is made."""
+    """What a bank's noise is and how it was made. Nothing here changes after it is made."""
 
     classes: tuple[str, ...]
-    """One name for each pattern, in the order of the noise's first axis."""
+    """The names of the classes, in the order of the noise's first axis."""
     epsilon: int
     """The L-infinity bound of the noise, in pixel levels (1 to 127)."""
     scale: int
     """The model resolution that the noise was made for, in pixels."""
     form: str = "class-wise"
     frame: str = "image"
-    """How the noise is laid on a photo: over the whole picture, over each face, tiled, or a patch at a random place."""
+    """How the noise is applied: over the whole photo, over each face, tiled, or as a patch at a random place."""
     span: float | None = None
-    """Of frame ``face``: the side of the square that a pattern covers, in sides of the detector's box."""
+    """The side of the square that a pattern of frame ``face`` covers, as a multiple of the side of the detector's
+    box."""
     variants: int = 1
-    """Patterns of each class, one of which is chosen at random for each image; they follow one another."""
+    """The number of patterns of each class, one of which is chosen at random for each image; they are consecutive."""
     uniform: int = 0
-    """Uniform random noise up to so many levels is added for each image; the sum keeps to epsilon."""
+    """The largest level of the uniform random noise that is added for each image; the sum stays within epsilon."""
     strength: str | None = None
-    """Among banks of the same classes: how much of it an eye sees, one of ``STRENGTHS``; None where there is one."""
+    """How visible the noise is, among banks of the same classes: one of ``STRENGTHS``; None if there is only one
+    bank."""
     family: str | None = None
-    """Set when all patterns are interchangeable ones of a single category, such as ``person``."""
+    """Set if all patterns are interchangeable ones of a single category, such as ``person``."""
     method: str = ""
     through: str = ""
-    """The transformations that the noise was optimised through."""
+    """The transformations through which the noise was optimised."""
     dataset: dict[str, Any] = field(default_factory=dict)
-    """Name, licence, number of images and how they were cropped and resized."""
+    """The name, licence, number of images and how they were cropped and resized."""
     surrogate: str = ""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
     date: str = ""
-    """UTC, ISO 8601."""
+    """The date in UTC, ISO 8601."""
     schema: int = 1
 
     @property
     def is_plain(self) -> bool:
-        """Whether schema 1 can say it all: class-wise, a pattern for each class, nothing drawn at random."""
+        """Return whether schema 1 can express it: class-wise, one pattern for each class, nothing drawn at random."""
         return self.form == "class-wise" and self.frame != "patch" and self.variants == 1 and self.uniform == 0
 
     def to_json(self) -> str:
-        """The provenance as one line of JSON, without NaN or infinity."""
+        """Return the provenance as one line of JSON, without NaN or infinity."""
         values = asdict(self) | {"schema": 1 if self.is_plain else SCHEMA}
         if self.is_plain:
             del values["variants"], values["uniform"]
@@ -75,10 +78,10 @@ class Provenance:
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
-        """Parse and check what ``to_json`` wrote.
+        """Return the checked provenance from what ``to_json`` wrote.
 
-        Raises ``BankError`` when the text is no such JSON, comes from a newer schema, holds a
-        number that is not finite, or a field with a value that no bank can have.
+        Raises ``BankError`` if the text is no such JSON, comes from a newer schema, holds a number that is not finite,
+        or a field with a value that no bank can have.
         """
         values = parse_finite_json(text)
         if not isinstance(values, dict):
@@ -130,9 +133,9 @@ class Provenance:
 
 
 def parse_finite_json(text: str | bytes) -> Any:
-    """Parse JSON, refusing NaN, infinity and numbers too large for a float.
+    """Return the value of a JSON text, refusing NaN, infinity and numbers too large for a float.
 
-    Raises ``BankError``: banks and their cards are the only JSON that we read from users.
+    Raises ``BankError``, because banks and their cards are the only JSON from users that is read this way.
     """
 
     def finite(literal: str) -> float:

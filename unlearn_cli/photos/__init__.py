@@ -1,1 +1,1 @@
-"""A person's files: found, decoded, protected, encoded and written safely. No torch in this room."""
+"""Finding, decoding, protecting, encoding and safely writing a person's photos. This package never imports torch."""

@@ -1,7 +1,7 @@
-"""Noise that goes with a face: a pattern over each face's square, and another over the rest of the photo.
+"""Noise that is tied to faces: a pattern over each face's square, and another over the rest of the photo.
 
-A scraper crops to the face, at a scale that nobody knows beforehand. A pattern that is stretched over the whole photo
-is then a random part of itself; one that is tied to the face arrives as it was made.
+A scraper crops to the face, at a scale that nobody knows in advance. Of a pattern stretched over the whole photo such a
+crop holds some random part; a pattern that is tied to the face is preserved as it was made.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Anchored:
     """A person's noise, for the faces of one photo."""
 
     pattern: Pattern
-    """On faces, and over the whole photo where there are none."""
+    """The pattern on faces; it covers the whole photo if there are none."""
     boxes: tuple[Box, ...]
-    """The squares that the pattern covers, in pixels of the photo; a later one lies over an earlier one."""
+    """The squares that the pattern covers, in pixels of the photo; a later one covers an earlier one."""
     beneath: Pattern | None
-    """Over the rest of the photo; None leaves it as it is."""
+    """The pattern over the rest of the photo; None leaves the rest unchanged."""
 
     @property
     def mostly_chroma(self) -> bool:
-        """Whether a grey photo, which can carry only the luma, is hardly protected."""
+        """Return whether the noise hardly protects a grey photo, which can only carry its luma."""
         return self.pattern.mostly_chroma
 
     @property
     def epsilon(self) -> int:
-        """No value is moved by more, in pixel levels."""
+        """Return the bound on the change of any pixel value, in pixel levels."""
         return max(self.pattern.epsilon, self.beneath.epsilon if self.beneath is not None else 0)
 
     def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
-        """Lay the noise on the pixels of an upright photo, in place, as ``Pattern.lay`` does."""
+        """Apply the noise to the pixels of an upright photo in place, as ``Pattern.lay`` does."""
         if not self.boxes:
             return self.pattern.lay(pixels, mode, cache)
         return lay_strips(pixels, mode, self._strips(mode, *pixels.shape[1::-1]), self.epsilon)
@@ -62,7 +62,7 @@ class Anchored:
     def _rest(self, mode: str, width: int, height: int) -> Iterable[NDArray[np.int8]]:
         stretched = (self.beneath or self.pattern).stretched(mode, width, height)
         if self.beneath is not None:
-            # Not from the cache, whose strips must not be written to.
+            # The cache is not used, because its strips must not be written to.
             return stretched.strips()
         bands = len(self.pattern.planes(mode))
         tops = range(0, height, stretched.rows)
@@ -80,7 +80,7 @@ class _Face:
         self.share: Floats = np.minimum(ramp, ramp[::-1])
 
     def blend(self, strip: NDArray[np.int8], top: int) -> None:
-        """Put the rows that fall into a strip, whose first row is ``top``, over what is there."""
+        """Blend the rows inside a strip, whose first row is ``top``, over the noise that is there."""
         first, last = max(self.top, top), min(self.top + self.side, top + len(strip))
         left, right = max(self.left, 0), min(self.left + self.side, strip.shape[1])
         if first >= last or left >= right:
@@ -89,5 +89,5 @@ class _Face:
         rows, columns = slice(first - self.top, last - self.top), slice(left - self.left, right - self.left)
         noise = self.noise.strip(rows.start, rows.stop)[:, columns]
         share = (self.share[rows, None] * self.share[None, columns])[..., None]
-        # Between two values of the bound there is none outside it.
+        # A mean of two values within the bound is within the bound too.
         np.copyto(there, np.rint(there + share * (noise.astype(np.float32) - there)).astype(np.int8))

@@ -1,4 +1,4 @@
-"""Keeping an original before its copy takes its place."""
+"""Saving an original in the backup before its copy takes its place."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from unlearn_cli.photos.names import place_of
 def keep_original(
     source: Path, backup: Path, data: bytes, *, sha256: str | None, like: os.stat_result | None, tag: str
 ) -> None:
-    """Put a photo's bytes into the backup, unless they are there already; nothing there is ever written over.
+    """Write a photo's bytes into the backup unless they are already there; no file there is ever overwritten.
 
-    Raises ``PhotoError`` where another photo is there, or the backup cannot be written.
+    Raises ``PhotoError`` if the backup holds another photo in this place, or cannot be written.
     """
     if backup.is_symlink() or (backup.exists() and backup.samefile(source)):
         raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
@@ -32,23 +32,24 @@ def keep_original(
 
 
 def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]) -> bool:
-    """Whether the manifest is lost, and a photo looks like the copy of what was kept under another name.
+    """Return whether a photo looks like the copy of an original in the backup, and no manifest says otherwise.
 
-    ``kept`` has the backups that manifests know, each with the copies that were made of it: such an original has
-    its copy, and the photo of a similar name beside that is another one.
+    ``kept`` maps the backups that manifests know to the copies made from them. An original that is listed there has its
+    copy, so a photo with a similar name beside that copy is a different one.
     """
     for name in _names_of_originals(backup.name):
         original = backup.with_name(name)
         if not os.path.lexists(original) or original.is_dir() or os.path.lexists(source.with_name(name)):
             continue
-        copies = kept.get(original)  # Asked last: another thread records a swap before it removes the original.
+        # This is looked up last, because another thread records a swap before it removes the original.
+        copies = kept.get(original)
         if copies is None or place_of(source) in map(place_of, set(copies)):
             return True
     return False
 
 
 def _names_of_originals(name: str) -> Iterator[str]:
-    """The names of which a copy's name may have been made: with another suffix, without the one, or the number."""
+    """Yield the names from which a copy's name may come: with another suffix, or without the suffix or number."""
     stem, suffix = os.path.splitext(name)
     for whole in dict.fromkeys((stem, re.sub(r"-\d+$", "", stem))):
         for other in sorted(PHOTO_SUFFIXES - {suffix.lower()}):

@@ -1,4 +1,4 @@
-"""Making one photo's copy on the disk, or finding that it is made already."""
+"""Writing one photo's copy to the disk, or recognising that it exists already."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from unlearn_cli.photos.resample import LARGE, Workspace
 from unlearn_cli.photos.scan import Plan
 
 SMALL_FILE = LARGE // PIXELS_A_BYTE
-"""Bytes: a smaller file that claims a large photo is refused, so that its header need not be read twice."""
+"""A file size in bytes. A smaller file that claims a large photo is refused, so its header need not be read twice."""
 
 
 class Run:
@@ -51,9 +51,9 @@ class Run:
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
         self.kept: dict[Path, set[Path]] = {}
-        """The originals that runs in place have kept, this one too, and where their copies are."""
+        """The originals in the backups of in-place runs, including this one, with the places of their copies."""
         self.links: Counter[tuple[int, int]] = Counter()
-        """How many photos of a run in place are names of one file."""
+        """How many photos of an in-place run are hard links to each file."""
         if any(task.backup for task in todo.tasks):
             self.kept = kept_originals({*todo.manifests, *manifests})
             self.links.update(file for task in todo.tasks if (file := _linked(task.source)) is not None)
@@ -63,7 +63,7 @@ class Run:
             remove_temporary(folder, manifests[of].tag)
 
     def protect(self, task: Task) -> PhotoDone:
-        """Protect one photo, whatever happens, and record it."""
+        """Protect one photo, whatever happens, and record the result."""
         start = time.perf_counter()
         photo = One(self, task)
         record: Record | None
@@ -73,7 +73,7 @@ class Run:
         except PhotoSkippedError as reason:
             done, record = photo.ended("skipped", str(reason))
             if str(reason) == ITSELF_PROTECTED:
-                record = None  # That it is one is recorded where that was found.
+                record = None  # It is recorded as protected where that was found out.
         except PhotoError as error:
             done, record = photo.ended("failed", str(error))
         except MemoryError:
@@ -86,7 +86,7 @@ class Run:
         return replace(done, seconds=seconds)
 
     def record(self, task: Task, record: Record) -> None:
-        """Write a photo's record; from then on its copy is known as one."""
+        """Write a photo's record; from then on its copy is known to be one."""
         manifest = self.manifests[task.manifest]
         manifest.add(record)
         with self.lock:
@@ -96,14 +96,17 @@ class Run:
                 self.kept.setdefault(task.backup, set()).add(manifest.absolute(record.output))
 
     def claim(self, task: Task, names: Choices) -> Path:
-        """The place of a photo's copy: the planned one, or a free one where the format is not what its name says."""
+        """Claim and return the place of a photo's copy.
+
+        It is the planned one, or another free one if that is taken or the format does not fit its name.
+        """
         with self.lock:
             if task.copy is not None and task.copy.name in names and self.names.is_free(task.copy, task.source):
                 return task.copy
             return self.names.take_free(task.target.parent, names, task.source)
 
     def may_have(self, task: Task, place: Path) -> bool:
-        """Whether a photo's copy may be at a place, where an earlier run put it."""
+        """Return whether a photo's copy may be at a place where an earlier run put it."""
         names = choices(task.target.name, self.options.writing.format)
         if place.parent != task.target.parent or not any(place.name in some for some in names):
             return False
@@ -111,13 +114,13 @@ class Run:
             return self.names.is_free(place, task.source)
 
     def moves_away(self, source: Path, place: Path) -> bool:
-        """Whether a photo whose copy is at a place is of this run, and gets its copy elsewhere now."""
+        """Return whether the photo whose copy is at a place belongs to this run and gets its copy elsewhere now."""
         with self.lock:
             return self.names.is_source(source) and not self.names.is_free(place, source)
 
 
 class One:
-    """One photo on its way."""
+    """One photo while it is being protected."""
 
     def __init__(self, run: Run, task: Task) -> None:
         self.run, self.task, self.options = run, task, run.options
@@ -128,12 +131,12 @@ class One:
         self.settings = _digest(self.protection, self.options.writing)
         self.noise: Noise = self.protection.pattern
         self.stack = contextlib.ExitStack()
-        """What is held until the photo is done."""
+        """The contexts that stay open until the photo is done."""
         self.sha256: str | None = None
         self.stat: os.stat_result | None = None
 
     def protect(self) -> tuple[PhotoDone, Record | None]:
-        """Protect the photo; None instead of a record where the last one still holds."""
+        """Protect the photo; None stands for its record if the last one is still valid."""
         if self.is_done():
             return self._left_alone()
         data = self._read()
@@ -158,7 +161,8 @@ class One:
             if self.task.backup is not None:
                 self._keep_original(self.task.backup, data)
             if self.task.backup is not None or self.protection.per_photo is not None:
-                # Made for each photo, a copy may differ in a bit when it is made again: only a record can tell it.
+                # Noise made for each photo may differ in a bit when it is made again, so only a record identifies its
+                # copy; and after a swap only a record tells the copy from the original.
                 self.run.record(self.task, replace(record, status="begun"))
             self._write(made.data)
         return done, replace(record, output_stat=_stat(self.target))
@@ -170,7 +174,7 @@ class One:
             raise PhotoSkippedError("it is a link to another file, which --in-place would part from it")
         if self.task.backup is not None and self.task.source in self.run.kept:
             raise PhotoSkippedError("it is an original that an earlier run in place has kept")
-        # Looked at before it is read: a change in between is seen before the photo is replaced.
+        # The times are read before the file, so that a change in between is noticed before the photo is replaced.
         with contextlib.suppress(OSError):
             self.stat = self.task.source.stat()
         data = read_file(self.task.source)
@@ -188,7 +192,10 @@ class One:
         return made
 
     def is_done(self) -> bool:
-        """Whether the last record still holds, as far as sizes and times tell: large folders are seen through fast."""
+        """Return whether the last record is still valid.
+
+        Only sizes and times are compared, which is fast for large folders.
+        """
         output = self._recorded_output()
         if output is None or self.last is None or self.last.status != "protected":
             return False
@@ -204,7 +211,7 @@ class One:
         return self.sha256 == self.last.input_sha256 and sha256_of(output) == self.last.output_sha256
 
     def _is_begun(self) -> bool:
-        """Whether a killed run put the copy in its original's place, and could not record that it had."""
+        """Return whether a killed run wrote the copy but could not record that it had."""
         output = self._recorded_output()
         return (
             output is not None
@@ -215,7 +222,7 @@ class One:
         )
 
     def _recorded_output(self) -> Path | None:
-        """Where the last record's copy is, if that record is of what this run would do; else None."""
+        """Return the place of the last record's copy; None if that record is not of what this run would do."""
         last = self.last
         if last is None or last.output is None or last.settings != self.settings or self.options.overwrite:
             return None
@@ -226,22 +233,25 @@ class One:
         return output if output == self.target or self.run.may_have(self.task, output) else None
 
     def _is_free(self, digest: str) -> bool:
-        """Whether the copy has to be written; raises ``PhotoSkippedError`` if something that is not ours is there."""
+        """Return whether the copy has to be written.
+
+        Raises ``PhotoSkippedError`` if a file that is not ours is in its place.
+        """
         if self.target == self.task.source or not os.path.lexists(self.target):
             return True
         if self.options.overwrite and self.task.backup is None:
             return True
         there = sha256_of(self.target)
         if there == digest and self.task.backup is None:
-            return False  # Written by a run that was killed before it could record it.
+            return False  # A run that was killed before it could record it has written it.
         last = self.last
         ours = last is not None and last.output == self.manifest.relative(self.target)
         if self.task.backup is not None and last is not None:
-            ours = ours and last.input_sha256 == self.sha256  # else it is another photo's copy by now
+            ours = ours and last.input_sha256 == self.sha256  # Otherwise it is another photo's copy by now.
         if ours and last is not None and there == last.output_sha256:
             return True
         if ours and last is not None and last.status == "begun" and there in self.manifest.protected:
-            return True  # By the run before the one that was killed before it could write its own.
+            return True  # The run before the killed one wrote it.
         if self.task.backup is not None:
             raise PhotoSkippedError("another photo has the name that its copy would get")
         if there in self.manifest.protected and self._is_left_behind():
@@ -250,12 +260,12 @@ class One:
         raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)")
 
     def _is_left_behind(self) -> bool:
-        """Whether what is at the copy's place is another photo's copy, which has another name since this one came."""
+        """Return whether the file in the copy's place is another photo's copy, which gets another name in this run."""
         other = self.manifest.maker(self.target)
         return other is not None and self.run.moves_away(other, self.target)
 
     def _keep_original(self, backup: Path, data: bytes) -> None:
-        """Put the original into the backup, unless it is there already; nothing there is ever written over."""
+        """Write the original into the backup unless it is already there; no file there is ever overwritten."""
         if self.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
             raise PhotoError("the backup holds an original of its name in another format, of which it may be the copy")
         keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
@@ -272,7 +282,7 @@ class One:
             raise PhotoError(f"its copy cannot be written ({error.strerror or error})") from error
 
     def remove_replaced(self, target: Path) -> None:
-        """Remove an original whose copy has another name, now that it is kept and its copy recorded."""
+        """Remove an original whose copy has another name, once the backup holds it and its copy is recorded."""
         backup = self.task.backup
         if backup is None or target == self.task.source:
             return
@@ -286,7 +296,7 @@ class One:
         return replace(done, target=self._recorded_output()), None
 
     def _finished(self) -> tuple[PhotoDone, Record]:
-        """What a killed run had done but for saying so."""
+        """Return the result and record of a photo that a killed run had finished but not recorded."""
         assert self.last is not None
         output = self._recorded_output()
         assert output is not None
@@ -324,21 +334,21 @@ class One:
         return len(self.noise.boxes) if isinstance(self.noise, Anchored) else None
 
     def _doubts(self, made: Protected) -> Iterator[str]:
-        """Why a protected photo may be protected less."""
+        """Yield the reasons why a protected photo may be protected less."""
         if made.grey and self.noise.mostly_chroma:
             yield HARDLY_PROTECTED
         if self._faces() == 0:
             yield NO_FACE
 
     def _notes(self) -> Iterator[str]:
-        """What else has to be known of a protected photo."""
+        """Yield what else the user has to know about a protected photo."""
         if self.task.backup is not None and self.stat is not None:
             ours = self.run.links[self.stat.st_dev, self.stat.st_ino]
             if self.stat.st_nlink > max(ours, 1):
                 yield LINKED
 
     def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record]:
-        """What became of the photo, for the caller and for the manifest."""
+        """Return what became of the photo, for the caller and for the manifest."""
         name, backup = self.protection.class_name, self.task.backup
         record = Record(
             input=self.manifest.relative(self.task.source),
@@ -359,7 +369,7 @@ class One:
 
 
 def _digest(protection: Protection, writing: Writing) -> str:
-    """Of all that decides a copy besides its original."""
+    """Return a digest of everything that decides a copy besides its original."""
     text = repr((protection.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -373,7 +383,7 @@ def _stat(path: Path) -> tuple[int, int] | None:
 
 
 def _linked(path: Path) -> tuple[int, int] | None:
-    """What a file is that has several names; None for one that has one."""
+    """Return the device and inode of a file that has several names; None if it has only one."""
     try:
         found = path.lstat()
     except OSError:
@@ -382,5 +392,5 @@ def _linked(path: Path) -> tuple[int, int] | None:
 
 
 def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
-    """JSON knows no infinity: an infinite PSNR is null."""
+    """Return values that JSON can hold: it has no infinity, so an infinite PSNR becomes null."""
     return {key: None if value == float("inf") else value for key, value in values.items()}

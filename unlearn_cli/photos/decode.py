@@ -1,4 +1,4 @@
-"""Reading a photo: upright, in a mode that can carry noise, with what must be written back."""
+"""Reading a photo: upright, in a mode that can carry noise, with everything that must be written back."""
 
 from __future__ import annotations
 
@@ -26,54 +26,55 @@ UNSUPPORTED = {
     "I": "it holds 32-bit values, not pixel levels",
     "LAB": "it is in the Lab colour space, which is not supported",
 }
-"""Why photos of these modes are left alone."""
+"""Why photos of these modes are skipped."""
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B")
 
 LARGEST_SIDE = 65535
-"""Pixels: what a JPEG can have. A longer line of pixels is no photo."""
+"""The longest side of a JPEG, in pixels. A picture with a longer side is no photo."""
 
 LARGEST_FILE = 2 << 30
 
 SLOW_SCANS = 2_000_000_000
-"""Pixels times scans of a progressive JPEG: a minute's decoding. Cameras and tools write about ten scans."""
+"""The limit on pixels times scans of a progressive JPEG, which take a minute to decode. Cameras and tools write about
+ten scans."""
 
 DEFAULT_MEGAPIXELS = 400
-"""What photos are decoded of; today's phones make 200."""
+"""The default limit for decoded photos; today's phones take photos of 200 megapixels."""
 
 SUSPICIOUS_PIXELS = 100_000_000
 PIXELS_A_BYTE = 200
-"""A picture of more than so many pixels that claims more of them than this for each byte of its file is a bomb: a JPEG
-of nothing but white has 85, photos have 1 to 20."""
+"""A picture that has more than this many pixels in total, and more than this many for each byte of its file, is taken
+for a decompression bomb. An all-white JPEG has 85 pixels per byte, photos have 1 to 20."""
 
 TURNED_BY_EXIF = ("JPEG", "MPO", "PNG", "WEBP")
-"""The formats in which viewers obey an EXIF orientation, and Pillow leaves it to us: TIFF it turns by itself. HEIF and
-AVIF have transformations of their own, and what XMP says of the orientation nobody obeys."""
+"""The formats in which viewers obey an EXIF orientation that Pillow does not apply. Pillow applies a TIFF's by itself,
+HEIF and AVIF have transformations of their own, and an orientation in XMP is obeyed by no viewer."""
 
 STRIP_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded photo and what of its file has to be known to write it back."""
+    """A decoded photo, with what has to be known about its file to write it back."""
 
     pixels: NDArray[Any]
-    """Upright, C-contiguous: ``[H, W]`` or ``[H, W, bands]``, uint8, or uint16 in mode ``I;16``."""
+    """The upright pixels, C-contiguous: ``[H, W]`` or ``[H, W, bands]``, uint8, or uint16 in mode ``I;16``."""
     mode: str
     """One of ``SUPPORTED_MODES``."""
     format: str
-    """Pillow's name of the format that it came in, ``MPO`` as the JPEG that it is."""
+    """Pillow's name of the original's format; an ``MPO`` counts as the JPEG that it is."""
     metadata: Metadata = field(default_factory=Metadata)
     jpeg_tables: dict[int, list[int]] | None = None
     """The quantisation tables of a JPEG, which tell its quality."""
     tiff_compression: str | None = None
     lossless_webp: bool = False
     notes: tuple[str, ...] = ()
-    """What of its file a copy does not have, besides the metadata that is dropped on purpose: whole sentences."""
+    """Whole sentences about what a copy does not have, besides the metadata that is dropped on purpose."""
 
 
 def read_file(path: Path) -> bytes:
-    """A photo file's bytes. Raises ``PhotoError`` if it cannot be read or is too large to be a photo."""
+    """Return a photo file's bytes. Raises ``PhotoError`` if it cannot be read or is too large to be a photo."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, which no photo is")
@@ -85,21 +86,21 @@ def read_file(path: Path) -> bytes:
 
 
 def claimed_pixels(data: bytes) -> int:
-    """Return how many pixels a photo's file claims to have, from its header alone; 0 where that cannot be read."""
+    """Return how many pixels a photo's file claims to have, from its header alone; 0 if that cannot be read."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.width * image.height
-    except Exception:  # As ``decode`` will tell.
+    except Exception:  # Decoding will report what is wrong.
         return 0
 
 
 def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None) -> Photo:
-    """Decode a photo file's bytes.
+    """Return the photo in a file's bytes.
 
-    With a workspace the pixels may lie in its memory, until the next photo of this thread. Damage beside the pixels
-    is no reason to fail: what is damaged is left out, and the photo's notes say so.
-    Raises ``PhotoSkippedError`` for what is left alone on purpose (animations, several pages,
-    depths that Pillow would cut) and ``PhotoError`` for what cannot be read; both say why.
+    With a workspace the pixels may lie in its memory, and are valid until this thread's next photo. Damage outside the
+    pixels is no reason to fail: damaged parts are left out, and the photo's notes say so. Raises ``PhotoSkippedError``
+    for photos that are skipped on purpose (animations, several pages, depths that Pillow would cut) and ``PhotoError``
+    for what cannot be read; both say why.
     """
     try:
         return _decode(data, data, keep, workspace)
@@ -108,8 +109,8 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
     except MemoryError as error:
         raise PhotoError("there is not enough memory to decode it") from error
     except Exception as error:
-        # Pillow's decoders raise nearly every built-in exception on damaged files: OSError,
-        # SyntaxError, ValueError, struct.error, IndexError, ... No file may end the whole run.
+        # Pillow's decoders raise nearly every built-in exception on damaged files: OSError, SyntaxError, ValueError,
+        # struct.error, IndexError, ... No file may end the whole run.
         photo = _decode_bare(data, keep, workspace)
         if photo is not None:
             return photo
@@ -117,13 +118,13 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
 
 
 def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo | None:
-    """The photo of a file of which something beside the pixels is damaged; None where the pixels are, too."""
+    """Return the photo in a file that is damaged outside its pixels; None if the pixels are damaged too."""
     try:
         bare = formats.bare(data)
         return _decode(bare, data, keep, workspace) if bare is not None else None
     except (PhotoSkippedError, PhotoError):
         raise
-    except Exception:  # As above; what the first attempt said is told.
+    except Exception:  # As above; the error of the first attempt is reported.
         return None
 
 
@@ -137,7 +138,7 @@ def _explained(error: Exception) -> PhotoError:
 
 
 def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
-    """Decode a picture that is all of a file or, of a damaged one, what decides its pixels."""
+    """Decode ``picture``: the whole file ``data``, or if that is damaged the part that decides its pixels."""
     if tiff.is_tiff(data) and (reason := tiff.refusal(exif.read(data))) is not None:
         raise PhotoSkippedError(reason)
     if heif.is_heif(data):
@@ -172,9 +173,9 @@ def _beside(image: Image.Image, data: bytes) -> Beside:
 
 
 def _refuse(image: Image.Image, data: bytes) -> None:
-    """Raise for what is left alone before it is decoded."""
+    """Raise ``PhotoSkippedError`` or ``PhotoError`` for a picture that must not be decoded."""
     frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and image.format not in ("MPO", "HEIF"):  # of these the first, or the main one, is the photo
+    if frames > 1 and image.format not in ("MPO", "HEIF"):  # the first or main frame of these is the photo
         what = {"TIFF": "pages", "PSD": "layers"}.get(image.format or "", "frames")
         raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
     if has_deep_colour(image, data):
@@ -193,15 +194,15 @@ def _refuse(image: Image.Image, data: bytes) -> None:
 
 
 def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace | None) -> tuple[NDArray[Any], str]:
-    """The upright pixels of an opened image, and their mode."""
+    """Return the upright pixels of an opened image, and their mode."""
     orientation = found.exif.orientation if found.exif and image.format in TURNED_BY_EXIF else 1
     if image.format in ("JPEG", "MPO"):
         plain = jpeg.decode(data, image.mode, *image.size, workspace)
         if plain is not None:
             return _turned(plain, orientation, workspace), image.mode
-        if markers.is_cut(data):  # Pillow takes whatever follows for pixels.
+        if markers.is_cut(data):  # Pillow would decode whatever follows as pixels.
             raise PhotoError("it is incomplete: a part of its pixels is cut off")
-    image.info.pop("xmp", None)  # Where there is no other orientation, Pillow turns a TIFF as its XMP says.
+    image.info.pop("xmp", None)  # If a TIFF has no other orientation, Pillow applies the one in its XMP.
     image.load()
     if image.format == "TIFF" and image.mode == "P" and (palette := tiff.small_palette(found.exif)):
         image.putpalette(palette)
@@ -213,7 +214,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
     if image.format == "TIFF":
         if found.exif is not None and tiff.looks_otherwise(data, found.exif, pixels, mode):
             raise PhotoSkippedError("two readers see different pictures in it; save it anew in a usual kind of TIFF")
-        if tiff.is_inverted(found.exif):  # OpenCV, too, takes its white for black.
+        if tiff.is_inverted(found.exif):  # OpenCV also reads its white as black.
             np.invert(pixels, out=pixels)
     elif image.format == "AVIF":
         pixels = heif.properties(data).applied(pixels)
@@ -221,7 +222,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
 
 
 def _to_array(image: Image.Image) -> NDArray[Any]:
-    """An image's pixels, taken a strip at a time: Pillow's own way needs three copies of the whole."""
+    """Return an image's pixels, read one strip at a time: Pillow's own way needs three copies of the whole."""
     width, height = image.size
     bands = len(image.getbands())
     shape = (height, width) if bands == 1 else (height, width, bands)
@@ -233,11 +234,11 @@ def _to_array(image: Image.Image) -> NDArray[Any]:
 
 
 def _turned(pixels: NDArray[Any], orientation: int, workspace: Workspace | None = None) -> NDArray[Any]:
-    """Pixels as an EXIF orientation (Exif 2.3, table 6) asks for them to be shown."""
+    """Return the pixels turned upright, as an EXIF orientation (Exif 2.3, table 6) requests."""
     if orientation == 1:
         return pixels
     size, dtype, bands = pixels.nbytes, pixels.dtype, pixels.shape[2:]
-    if bands:  # Whole pixels are moved twice as fast as their bytes one by one.
+    if bands:  # Moving whole pixels is twice as fast as moving their bytes.
         pixels = pixels.view(f"V{bands[0]}")[..., 0]
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -251,15 +252,15 @@ def _turned(pixels: NDArray[Any], orientation: int, workspace: Workspace | None 
 
 
 def _with_plain_mode(image: Image.Image, data: bytes) -> Image.Image:
-    """Palettes become colours, and a transparent colour becomes an alpha channel.
+    """Return an image whose palette is resolved to colours, and whose transparent colour is an alpha channel.
 
-    A colour that noise has changed would no longer be the one that a file calls transparent.
+    Noise would change a transparent colour, so that it no longer equals the one that the file names.
     """
     transparent = "transparency" in image.info
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
     if transparent and image.mode == "L" and image.format == "PNG" and data[24] < 8:
-        # The transparent grey is told in the file's depth, and the pixels are brought to 8 bits.
+        # The file gives the transparent grey in its own depth, but Pillow has scaled the pixels to 8 bits.
         image.info["transparency"] *= 255 // ((1 << data[24]) - 1)
     if transparent and image.mode in ("RGB", "L"):
         return image.convert("RGBA" if image.mode == "RGB" else "LA")
@@ -271,8 +272,8 @@ def _with_plain_mode(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _is_lossless_webp(data: bytes) -> bool:
-    """Whether a WebP file's picture is a VP8L chunk, which Pillow does not tell."""
-    position = 12  # past RIFF, the size and WEBP
+    """Return whether a WebP file's picture is a VP8L chunk, which Pillow does not report."""
+    position = 12  # after RIFF, the size and WEBP
     while position + 8 <= len(data):
         if data[position : position + 4] in (b"VP8L", b"VP8 "):
             return data[position : position + 4] == b"VP8L"
@@ -282,7 +283,7 @@ def _is_lossless_webp(data: bytes) -> bool:
 
 
 def _learn_heif() -> None:
-    """Teach Pillow to read HEIC, by the extra ``heic``."""
+    """Make Pillow read HEIC, with the optional dependency ``heic``. Raises ``PhotoError`` if it is not installed."""
     try:
         import pillow_heif
     except ModuleNotFoundError as error:

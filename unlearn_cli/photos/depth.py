@@ -1,4 +1,4 @@
-"""Telling colours and greys of more than 8 bits, which Pillow, having no mode for them, would cut to 8 unseen."""
+"""Detecting more than 8 bits per channel, which Pillow, having no mode for it, would silently cut to 8."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from unlearn_cli.photos.formats import heif
 
 COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "LA")
 HEAD = 1 << 16
-"""The headers that are looked for lie within the first bytes of a file."""
+"""The number of bytes at the beginning of a file in which the headers are looked for."""
 
 
 def has_deep_colour(image: Image.Image, data: bytes) -> bool:
-    """Whether an opened, not yet loaded image has more than 8 bits a colour in its file, whose bytes are ``data``."""
+    """Return whether a file has more than 8 bits per channel.
+
+    ``image`` is the opened, not yet loaded image, and ``data`` the bytes of its file.
+    """
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8)) > 8
     if image.format == "AVIF":
@@ -23,8 +26,8 @@ def has_deep_colour(image: Image.Image, data: bytes) -> bool:
         return False
     if image.format == "JPEG2000":
         return _jpeg2000_bits(data[:HEAD]) > 8
-    # "RGB;16B" is 16 bits a colour with its byte order; "BGR;16" is 16 bits a pixel, and no loss.
-    # Portable pixmaps tell their largest value instead.
+    # "RGB;16B" means 16 bits per channel with its byte order; "BGR;16" means 16 bits per pixel, which loses nothing.
+    # Portable pixmaps give their largest value instead.
     arguments = [str(tile.args) for tile in getattr(image, "tile", ())]
     deep_pixmap = image.format == "PPM" and any(
         int(number) > 255 for text in arguments for number in re.findall(r"\b\d+\b", text)
@@ -33,7 +36,7 @@ def has_deep_colour(image: Image.Image, data: bytes) -> bool:
 
 
 def _jpeg2000_bits(head: bytes) -> int:
-    """The largest component depth in the SIZ segment (ISO/IEC 15444-1, A.5.1); 0 if there is none."""
+    """Return the largest component depth in the SIZ segment (ISO/IEC 15444-1, A.5.1); 0 if there is none."""
     start = head.find(b"\xff\x4f\xff\x51")
     if start < 0:
         return 0

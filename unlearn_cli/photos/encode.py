@@ -1,4 +1,4 @@
-"""Writing protected pixels back in the format that they came in, as far as it can hold them."""
+"""Writing protected pixels in the format of the original, as far as that format can hold them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOLDS = {
     "BMP": ("RGB", "L"),
     "AVIF": ("RGB", "RGBA", "L"),
 }
-"""The modes that each format gives back as they were written."""
+"""The modes that each format reads back as they were written."""
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
@@ -45,20 +45,21 @@ SUFFIXES = {
     "BMP": (".bmp", ".dib"),
     "AVIF": (".avif", ".avifs"),
 }
-"""The names that a format goes by, the one to give first."""
+"""The suffixes of each format, the preferred one first."""
 
 LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP")
 
 LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits", "lzma", "zstd")
 LOSSY_TIFF = "jpeg"
-"""The compressions of TIFF that are kept; any other becomes deflate."""
+"""The TIFF compressions that a copy retains; any other becomes deflate."""
 
 HDR_HOLDS = ("PNG", "AVIF")
-"""The formats that can say that a picture is HDR."""
+"""The formats that can record that a picture is HDR."""
 
 LONGEST_WEBP = 16383
 
-# Of the effort of the slow encoders: Pillow's own takes 3 to 4 times as long, for files that are 1 to 6 % smaller.
+# These set the effort of the slow encoders: Pillow's defaults take 3 to 4 times as long, for files that are 1 to 6 %
+# smaller.
 PNG_LEVEL = 4
 LOSSLESS_WEBP = {"lossless": True, "exact": True, "quality": 20, "method": 2}
 AVIF_SPEED = 8
@@ -70,7 +71,8 @@ class Writing:
 
     format: FormatChoice = "keep"
     quality: int | None = None
-    """Of JPEG, WebP and AVIF, 1 to 100; None is ``JPEG_QUALITY``, or the source's own where that is higher."""
+    """The quality of JPEG, WebP and AVIF, 1 to 100; None is ``JPEG_QUALITY``, or for a JPEG the source's own if that is
+    higher."""
     metadata: Keep = "safe"
     preserve_times: bool = True
 
@@ -80,13 +82,13 @@ class Writing:
 
 
 WRITING = Writing()
-"""Each in its own format, at its default quality, with safe metadata."""
+"""The default: each photo in its own format, at its default quality, with safe metadata."""
 
 
 def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
-    """The format to write a photo in: the wanted one, or its own, or what holds it.
+    """Return the format to write a photo in: the wanted one, or its own, or one that can hold it.
 
-    Raises ``PhotoSkippedError`` when no format that we write holds its mode, or says that it is HDR.
+    Raises ``PhotoSkippedError`` if no format that we write holds its mode, or can record that it is HDR.
     """
     target = _output_format(photo, wanted)
     hdr = photo.metadata.colour.hdr
@@ -111,14 +113,14 @@ def _output_format(photo: Photo, wanted: FormatChoice) -> str:
 
 
 def is_lossless(photo: Photo, target: str, quality: int | None = None) -> bool:
-    """Whether what is written decodes to the very pixels, so that the bound holds in the file."""
+    """Return whether the written file decodes to exactly the same pixels, so that the bound holds in the file."""
     if target == "TIFF" and photo.format == "TIFF" and _tiff_compression(photo) == LOSSY_TIFF:
         return False
     return target in LOSSLESS_FORMATS or (target == "WEBP" and photo.lossless_webp and quality is None)
 
 
 def renamed(name: str, target: str, *, instead: bool) -> str:
-    """A file's name in another format; ``instead`` of its old suffix or behind it."""
+    """Return a file's name in another format: the new suffix follows the old one, or with ``instead`` replaces it."""
     stem, suffix = os.path.splitext(name)
     if suffix.lower() in SUFFIXES[target]:
         return name
@@ -126,9 +128,9 @@ def renamed(name: str, target: str, *, instead: bool) -> str:
 
 
 def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
-    """The bytes of a photo: lossless where its format is, else at high quality.
+    """Return the encoded bytes of a photo: lossless if its format is, else at high quality.
 
-    Raises ``PhotoSkippedError`` as ``output_format`` does, and ``PhotoError`` when the encoder cannot write it.
+    Raises ``PhotoSkippedError`` as ``output_format`` does, and ``PhotoError`` if the encoder cannot write it.
     """
     target = output_format(photo, writing.format)
     if target == "WEBP" and max(photo.pixels.shape[:2]) > LONGEST_WEBP:
@@ -136,12 +138,12 @@ def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
     try:
         grey = photo.mode in GREY_MODES
         return _with_metadata(_encoded(photo, target, writing.quality), photo.metadata, target, grey=grey)
-    except Exception as error:  # As with decoding, encoders raise many kinds (size limits, memory).
+    except Exception as error:  # Like decoders, encoders raise many kinds of exceptions (size limits, memory).
         raise PhotoError(f"it cannot be written as {target} ({str(error) or type(error).__name__})") from error
 
 
 def _encoded(photo: Photo, target: str, quality: int | None) -> bytes:
-    """The bytes of a photo; of its metadata only what Pillow's encoders write as it is."""
+    """Return the encoded bytes of a photo, with only the metadata that Pillow's encoders write unchanged."""
     if target == "JPEG":
         data = jpeg.encode(photo.pixels, photo.mode, _jpeg_quality(photo, quality), JPEG_SUBSAMPLING)
         if data is not None:
@@ -149,14 +151,14 @@ def _encoded(photo: Photo, target: str, quality: int | None) -> bytes:
     image = to_image(photo.pixels, photo.mode)
     buffer = io.BytesIO()
     image.save(buffer, target, **_metadata_options(photo, target), **_format_options(photo, target, quality))
-    del image  # Of a large photo there is no room for both.
+    del image  # There is not enough memory for both if the photo is large.
     if target == "TIFF":
         tiff.add_tags(buffer, photo.metadata.exif, photo.metadata.xmp)
     return buffer.getvalue()
 
 
 def to_image(pixels: NDArray[Any], mode: str) -> Image.Image:
-    """Pixels as a Pillow image."""
+    """Return pixels as a Pillow image."""
     return Image.fromarray(np.ascontiguousarray(pixels), None if mode == DEEP else mode)
 
 
@@ -174,14 +176,14 @@ def _metadata_options(photo: Photo, target: str) -> dict[str, Any]:
 
 
 def _profile(photo: Photo, target: str) -> bytes | None:
-    """The colour profile to write; AVIF tells code points by themselves, as its readers expect."""
+    """Return the colour profile to write; for AVIF none is made from code points, which it stores directly."""
     if target == "AVIF" and photo.metadata.colour.primaries is not None:
         return photo.metadata.icc_profile
     return photo.metadata.profile(grey=photo.mode in GREY_MODES)
 
 
 def _with_metadata(data: bytes, kept: Metadata, target: str, *, grey: bool) -> bytes:
-    """An encoded photo with the metadata that its encoder did not write."""
+    """Return an encoded photo with the metadata that its encoder did not write."""
     match target:
         case "JPEG":
             return jpeg.with_segments(
@@ -236,14 +238,14 @@ def _format_options(photo: Photo, target: str, quality: int | None) -> dict[str,
 
 
 def _tiff_compression(photo: Photo) -> str:
-    """The compression of a TIFF: its own, or deflate, which every reader knows."""
+    """Return the compression for a TIFF: its own, or deflate, which every reader knows."""
     own = photo.tiff_compression or ""
     jpeg_kept = own == LOSSY_TIFF and photo.mode in ("RGB", "L")
     return own if own in LOSSLESS_TIFF or jpeg_kept else "tiff_adobe_deflate"
 
 
 def _jpeg_quality(photo: Photo, wanted: int | None) -> int:
-    """The wanted quality, else ours, or the lowest that is no coarser than the source."""
+    """Return the wanted quality; otherwise ours, or the lowest above it that is no coarser than the source."""
     if wanted is not None:
         return wanted
     tables = photo.jpeg_tables or {}
@@ -264,8 +266,8 @@ def _tables_at(quality: int) -> dict[int, list[int]]:
 
 
 def default_format(source: Path) -> str | None:
-    """The format that a photo of this name most likely becomes when its own is kept; None where that is its own."""
+    """Return the format that a photo with this name most likely changes to; None if it probably retains its own."""
     suffix = source.suffix.lower()
     if suffix == ".mpo" or suffix not in PHOTO_SUFFIXES or any(suffix in names for names in SUFFIXES.values()):
-        return None  # A file whose name tells nothing is taken for a photo since it begins as a JPEG.
+        return None  # A file with any other suffix is only taken for a photo because it begins as a JPEG.
     return "JPEG" if suffix in (".heic", ".heif", ".hif") else "PNG"

@@ -1,4 +1,4 @@
-"""Finding the noise again: which bank's pattern, and how much of it, the difference of two photos fits best."""
+"""Finding the noise again: which bank's pattern, at what strength, best fits the difference of two photos."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from unlearn_cli.photos.noise import GREY_MODES, Noise, Pattern
 from unlearn_cli.photos.protection import anchored, face_squares
 
 CLOSER = 3
-"""How many of the patterns that fit best are looked at more closely."""
+"""How many of the best fitting patterns are examined more closely."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The pattern that a difference fits best."""
+    """The pattern that fits a difference best."""
 
     bank: str
     bank_sha256: str
@@ -33,23 +33,24 @@ class Fit:
     """The bound that the bank was made with."""
     class_name: str
     epsilon: float
-    """How much of the pattern is there, as the bound in pixel levels that it would have been laid on with."""
+    """The strength of the pattern, as the bound in pixel levels at which it would have been applied."""
     correlation: float
-    """Of the difference with the pattern, both reduced to the pattern's own size; 1 is a perfect fit."""
+    """The correlation of the difference with the pattern, both reduced to the pattern's own size; 1 is a perfect
+    fit."""
     residual: float
-    """Root mean square of what of the reduced difference is not this pattern, in pixel levels."""
+    """The root mean square, in pixel levels, of what the pattern leaves unexplained in the reduced difference."""
 
 
 class Patterns:
     """All the patterns that a difference is compared with."""
 
     def __init__(self, banks: Sequence[Bank], key: Key | None = None) -> None:
-        """With a ``key``, also the patterns of whoever has it."""
+        """Collect the class-wise patterns of the banks; with a ``key``, also those of its owner."""
         laid = [bank for bank in banks if bank.provenance.frame in LAYABLE]
         self._banks = [_with_own(bank, key) for bank in laid if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
-        """The pattern that fits the difference of two photos of one size best; None where they do not differ."""
+        """Return the pattern that best fits the difference of two photos of one size; None if they are the same."""
         difference = visible(after) - visible(before)
         if not difference.any():
             return None
@@ -62,14 +63,14 @@ class Patterns:
 
 
 def _with_own(bank: Bank, key: Key | None) -> Bank:
-    """A family's bank with the pattern of a key behind its own."""
+    """Return a family's bank with the key's own pattern added at the end; any other bank unchanged."""
     if key is None or bank.provenance.family is None:
         return bank
     return replace(bank, noise=np.concatenate([bank.noise, identity_pattern(bank.noise, key)[None]]))
 
 
 def _candidates(before: Photo, difference: Floats, bank: Bank) -> list[tuple[float, Bank, int]]:
-    """The patterns of a bank that look likely, with their correlations."""
+    """Return the patterns of a bank that fit best, each with its correlation."""
     part = _square_of(before, difference, bank)
     size = (min(bank.noise.shape[3], part.shape[1]), min(bank.noise.shape[2], part.shape[0]))
     mode = "L" if before.mode in GREY_MODES else "RGB"
@@ -79,7 +80,7 @@ def _candidates(before: Photo, difference: Floats, bank: Bank) -> list[tuple[flo
 
 
 def _square_of(before: Photo, plane: Floats, bank: Bank) -> Floats:
-    """The part of a plane ``[H, W, bands]`` that a bank's pattern covers: all, or the square of the largest face."""
+    """Return the part of a plane ``[H, W, bands]`` under a bank's pattern: all, or the square of the largest face."""
     of = bank.provenance
     boxes = face_squares(before, of.span) if of.span is not None else []
     if not boxes:
@@ -98,7 +99,10 @@ def _stretched(bank: Bank, index: int, mode: str, width: int, height: int) -> Fl
 
 
 def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
-    """How well one pattern fits: it is laid on the original, so that what saturates there saturates here too."""
+    """Return how well one pattern fits.
+
+    It is applied to the original, so that it saturates at the same pixel values as in the copy.
+    """
     of = bank.provenance
     again = replace(before, pixels=before.pixels.copy())
     pattern = Pattern(bank.noise[index], of.epsilon)
@@ -122,7 +126,7 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
 
 
 def _reduced(plane: Floats, size: tuple[int, int]) -> Floats:
-    """``[H, W, bands]`` averaged over the pixels of a smaller size, ``(width, height)``."""
+    """Return ``[H, W, bands]`` averaged over the pixels of a smaller size, ``(width, height)``."""
     bands = [
         np.asarray(Image.fromarray(np.ascontiguousarray(plane[..., band])).resize(size, Image.Resampling.BOX))
         for band in range(plane.shape[2])
@@ -136,7 +140,7 @@ def _centred(values: Floats) -> Floats:
 
 
 def _correlations(seen: Floats, candidates: Floats) -> NDArray[np.float64]:
-    """Of ``[h, w, bands]`` with each of ``[K, h, w, bands]``, each band without its mean."""
+    """Return the correlations of ``[h, w, bands]`` with each of ``[K, h, w, bands]``, each band without its mean."""
     one = _centred(seen).reshape(-1).astype(np.float64)
     others = _centred(candidates).reshape(len(candidates), -1).astype(np.float64)
     norms = np.linalg.norm(one) * np.linalg.norm(others, axis=1)

@@ -1,4 +1,4 @@
-"""Protecting photos one by one, so that no photo's trouble becomes another's."""
+"""Protecting photos one by one, so that trouble with one photo does not affect the others."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ def protect_folder(
 def protect_photos(
     todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS
 ) -> Generator[PhotoDone, None, None]:
-    """Protect each photo and yield what became of it, in order, when its file is whole on the disk.
+    """Protect each photo and yield its result, in order, once its file is complete on the disk.
 
-    ``protections`` has one for each name of ``Task.folder``, or one for ``""`` that is for all.
-    Originals are only ever read, unless a task has a backup for them. ``jobs`` photos are worked
-    on at once, in threads, since decoding, adding and encoding all run outside the interpreter's
-    lock; as many more wait at most, however many there are. Raises ``WorkError`` when a manifest
-    cannot be written, or another run holds it.
+    ``protections`` has one entry for each name of ``Task.folder``, or a single one for ``""`` that applies to all.
+    Originals are only ever read, unless a task has a backup for them. ``jobs`` photos are processed at once, in
+    threads, since decoding, adding and encoding all run outside the interpreter's lock. At most as many more wait,
+    however many there are. Raises ``WorkError`` if a manifest cannot be written, or another run holds it.
     """
     with contextlib.ExitStack() as stack:
         manifests = {path: stack.enter_context(Manifest(path)) for path in {task.manifest for task in todo.tasks}}
@@ -50,12 +49,13 @@ def protect_photos(
         try:
             yield from _drain(run, todo.tasks, pool, waiting, options)
         finally:
-            # Interrupted, or not asked on: what has begun is finished, the rest never begins.
+            # When interrupted, or no longer iterated, the photos that have begun are finished and the rest never
+            # begins.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def pending(todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS) -> list[Task]:
-    """The tasks of a plan that an earlier run has not done, as far as sizes and times tell; nothing is written."""
+    """Return the tasks that no earlier run has done, judging by sizes and times only; nothing is written."""
     manifests = {path: Manifest(path, write=False) for path in {task.manifest for task in todo.tasks}}
     run = Run(todo, protections, options, manifests, clean=False)
     return [task for task in todo.tasks if not One(run, task).is_done()]

@@ -1,4 +1,4 @@
-"""Which files are photos that can be protected, and what is said of the pictures that cannot be."""
+"""Which files are photos that can be protected, and the messages about pictures that cannot be."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PHOTO_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo .png .apng .webp .tif .tiff .bmp .dib .gif .avif .avifs .heic .heif .hif "
     ".jp2 .j2k .jpf .jpx .jpc .ppm .pgm .pbm .pnm .tga .pcx .ico .icns .dds .psd".split()
 )
-"""What is named so and is no photo fails when it is read. Of other files those that begin as a JPEG are photos too;
-the rest is counted, not touched."""
+"""The suffixes of photos; a file with one of them that is no photo fails when it is read. Files with other suffixes are
+photos too if they begin as a JPEG; the rest are counted but not touched."""
 
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .gpr .iiq .kdc .mef .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf "
     ".srw .x3f".split()
 )
-"""Many of them begin as a TIFF does, of which Pillow would read the thumbnail alone."""
+"""The suffixes of raw files. Many begin as a TIFF does, and Pillow would read only their thumbnail."""
 
 JXL_SUFFIXES = frozenset({".jxl"})
 VIDEO_SUFFIXES = frozenset({".mov", ".mp4"})
@@ -30,7 +30,7 @@ JPEG_START = b"\xff\xd8\xff"
 
 
 def why_not_taken(path: Path) -> str | None:
-    """Why a picture of this name cannot be protected, and what to do instead; None for all other files."""
+    """Return why a picture with this name cannot be protected, and what to do instead; None for all other files."""
     suffix = path.suffix.lower()
     if suffix in RAW_SUFFIXES:
         return RAW
@@ -38,18 +38,18 @@ def why_not_taken(path: Path) -> str | None:
 
 
 def is_photo(path: Path) -> bool:
-    """Whether a file in a folder is a photo to protect, by its name, or by its first bytes where the name says none."""
+    """Return whether a file is a photo to protect, by its suffix, or by its first bytes if the suffix says nothing."""
     if path.suffix.lower() in PHOTO_SUFFIXES:
         return path.is_file() or path.is_symlink()
     return why_not_taken(path) is None and begins_as_jpeg(path)
 
 
 def begins_as_jpeg(path: Path) -> bool:
-    """Whether a file begins as every JPEG does; no pipe or device is opened, and what cannot be read does not."""
+    """Return whether a file begins as every JPEG does; False for pipes, devices and files that cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
-        # It may have become a pipe by now, which would be waited for.
+        # The file may have become a pipe by now, and opening that would block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
             return os.read(descriptor, len(JPEG_START)) == JPEG_START
@@ -60,12 +60,12 @@ def begins_as_jpeg(path: Path) -> bool:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file's name is a video's, of those that phones write beside a photo."""
+    """Return whether a file's name is that of a video, of the kinds that phones save beside a photo."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def stems(path: Path) -> set[str]:
-    """The names without suffix that a photo's video may have; a copy in place may have a second suffix."""
+    """Return the stems that a photo's video may have; an in-place copy may have two suffixes, and both are removed."""
     stem = Path(path.stem)
     found = {path.stem.casefold()}
     return found | {stem.stem.casefold()} if stem.suffix.lower() in PHOTO_SUFFIXES else found

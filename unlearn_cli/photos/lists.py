@@ -1,4 +1,4 @@
-"""Lists of photos, and the parts of them that several machines take."""
+"""Lists of photos, and dividing them among several machines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from unlearn_cli.errors import UsageError
 
 
 def parse_list(data: bytes) -> list[Path]:
-    """The paths of a list: one a line, or each ended by a zero byte where there are any."""
-    data = data.removeprefix(b"\xef\xbb\xbf")  # what Windows puts before UTF-8
+    """Return the paths in a list: one per line, or separated by zero bytes if there are any."""
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that Windows writes before UTF-8
     entries = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [Path(os.fsdecode(entry)) for entry in entries if entry.strip()]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``I/N`` as two numbers. Raises ``UsageError`` unless 1 <= I <= N."""
+    """Return ``I/N`` as two numbers. Raises ``UsageError`` unless 1 <= I <= N."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"A shard is I/N with I from 1 to N, such as 2/8, not '{text}'.")
@@ -28,13 +28,13 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def is_of_shard(below: str, shard: tuple[int, int]) -> bool:
-    """Whether a photo, by its name below what was given, is of part I of N; the same on every machine."""
+    """Return whether a photo, by its path below the given folder, belongs to part I of N; the same on every machine."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", below).encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % shard[1] == shard[0] - 1
 
 
 def by_place(listing: Iterable[Path]) -> dict[Path, Path]:
-    """Each listed photo once, as it was listed first, by where it is."""
+    """Return each listed photo once, by its absolute path, with the path under which it was listed first."""
     places: dict[Path, Path] = {}
     for entry in listing:
         places.setdefault(Path(os.path.abspath(entry)), entry)

@@ -1,8 +1,8 @@
-"""The manifest: one JSON object a line for each photo, written as each photo ends.
+"""The manifest: one JSON object per line for each photo, written when the photo is done.
 
-It lies beside the output and not in it, since people share the whole folder. It is what lets a run go on where an
-earlier one stopped, and what knows a protected photo from an original: nothing in the photo itself tells, because
-a mark would tell scrapers too.
+It lies beside the output and not in it, because people share the whole folder. It lets a run continue where an earlier
+one stopped, and tells protected photos from originals. Nothing in the photo itself does, because scrapers could read
+such a mark too.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from unlearn_cli.files import lock
 
 SUFFIX = ".jsonl"
 BEGINNING = b'{"input": "'
-"""How every line begins, also the only one of a run that was killed while it wrote it."""
+"""The beginning of every line, including an incomplete first line from a run that was killed while writing it."""
 
 LONGEST_LINE = 1 << 20
 FIRST_LINE = 1 << 16
-"""Bytes that are looked at to see whether a file is a manifest."""
+"""How many bytes are read to see whether a file is a manifest."""
 
 Status = Literal["protected", "skipped", "failed", "begun", "restored"]
-"""``begun`` is written before a copy takes its original's place, ``restored`` when the original is back."""
+"""What became of a photo. ``begun`` is written before a copy takes its original's place, ``restored`` when the original
+is back."""
 
 WRITTEN = ("protected", "begun")
-"""The statuses of records whose output may be there."""
+"""The statuses of records whose output may exist."""
 
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What became of one photo. Paths are seen from the manifest's folder, with forward slashes."""
+    """What became of one photo. Paths are relative to the manifest's folder, with forward slashes."""
 
     input: str
     status: Status
@@ -52,11 +53,11 @@ class Record:
     bank: str | None = None
     bank_sha256: str | None = None
     class_name: str | None = None
-    """``class`` in the file."""
+    """The name of the class; the field is called ``class`` in the file."""
     epsilon: int | None = None
     """The bound, in pixel levels."""
     form: str | None = None
-    """``class-wise``: the bank's pattern; ``sample-wise``: made for the photo, so that no pattern is found in it."""
+    """``class-wise`` for the bank's pattern; ``sample-wise`` for noise made for this photo, which fits no pattern."""
     key_fingerprint: str | None = None
     format: str | None = None
     linf: float | None = None
@@ -64,20 +65,20 @@ class Record:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the pattern, where it goes with faces; at 0 it is over the whole photo alone."""
+    """How many faces carry the pattern, if it goes with faces; at 0 it covers the whole photo instead."""
     measured: dict[str, float | None] | None = None
-    """With ``--measure``: what the written file holds; the fields of ``metrics.Quality``."""
+    """With ``--measure``, the quality of the written file: the fields of ``metrics.Quality``."""
     settings: str | None = None
-    """A digest of all that decides the output besides the input."""
+    """A digest of everything that decides the output besides the input."""
     input_stat: tuple[int, int] | None = None
-    """Size in bytes and modification time in nanoseconds."""
+    """The size in bytes and the modification time in nanoseconds."""
     output_stat: tuple[int, int] | None = None
     backup: str | None = None
-    """Where the original went when its copy took its place."""
+    """The place of the original after its copy took its place."""
     seconds: float = 0.0
 
     def to_json(self) -> str:
-        """One line, ASCII, so that names that are not UTF-8 survive too."""
+        """Return one line of ASCII, so that names that are not UTF-8 survive too."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         if "class_name" in values:
             values["class"] = values.pop("class_name")
@@ -85,7 +86,7 @@ class Record:
 
     @classmethod
     def from_json(cls, line: bytes) -> Record | None:
-        """A line's record; None for what is none, such as a line that a killed run did not finish."""
+        """Return the record in a line; None if there is none, such as in an incomplete line from a killed run."""
         try:
             values = json.loads(line)
             values["class_name"] = values.pop("class", None)
@@ -101,7 +102,7 @@ class Record:
         return record if record._is_sound() else None
 
     def _is_sound(self) -> bool:
-        """Whether what is relied on has its type."""
+        """Return whether the fields on which the code relies have their types."""
         texts = (self.input, self.reason)
         maybe = (self.output, self.input_sha256, self.output_sha256, self.settings, self.backup)
         return (
@@ -114,7 +115,7 @@ class Record:
 
 
 FIELDS = frozenset(field.name for field in fields(Record))
-"""What a line may tell; a newer version's may tell more."""
+"""The fields that this version knows; a newer version may write more."""
 
 
 def _is_path(text: str) -> bool:
@@ -125,7 +126,7 @@ def _is_path(text: str) -> bool:
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a manifest, in the order of their writing. Raises ``WorkError`` if it cannot be read."""
+    """Yield the records of a manifest, in the order of writing. Raises ``WorkError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             for line in file:
@@ -138,9 +139,9 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file begins like one of our manifests."""
+    """Return whether a file begins like one of our manifests."""
     try:
-        if not path.is_file():  # A pipe would be waited for.
+        if not path.is_file():  # Opening a pipe would block.
             return False
         with path.open("rb") as file:
             line = file.readline(FIRST_LINE)
@@ -160,7 +161,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def kept_originals(manifests: Iterable[Path]) -> dict[Path, set[Path]]:
-    """Where the originals are that runs in place have kept, as these manifests know, each with its copies' places."""
+    """Return the places of the originals that in-place runs moved to backups, each with its copies' places."""
     kept: dict[Path, set[Path]] = {}
     for path in manifests:
         for record in read_records(path):
@@ -172,7 +173,7 @@ def kept_originals(manifests: Iterable[Path]) -> dict[Path, set[Path]]:
 
 
 def protected_hashes(manifests: Iterable[Path]) -> set[str]:
-    """The SHA-256 of every protected photo that these manifests know."""
+    """Return the SHA-256 of every protected photo that these manifests know."""
     return {
         record.output_sha256
         for path in manifests
@@ -182,18 +183,18 @@ def protected_hashes(manifests: Iterable[Path]) -> set[str]:
 
 
 class Manifest:
-    """An open manifest: what is known of each photo, and one writer, locked against a second run."""
+    """An open manifest: what is known about each photo, and a single writer, locked against a second run."""
 
     def __init__(self, path: Path, *, write: bool = True) -> None:
-        """Read a manifest, and lock it to ``write``.
+        """Read a manifest; with ``write``, also lock and open it for writing.
 
-        Raises ``WorkError`` if it cannot be read or written, or another run is writing to it, and ``UsageError``
-        if the file is something else.
+        Raises ``WorkError`` if it cannot be read or written, or another run is writing to it, and ``UsageError`` if the
+        file is something else.
         """
         self.path = path
         self.folder = path.parent
         self.tag = hashlib.sha256(os.fsencode(path)).hexdigest()[:8] + "-"
-        """Of the temporary files of the runs that write to this manifest."""
+        """The tag in the names of temporary files, by which runs that write to this manifest know their own."""
         self._lock = threading.Lock()
         if path.is_dir() or (path.exists() and not is_manifest(path)):
             raise UsageError(f"{path} is no manifest of unlearn's. Name another file with --manifest.")
@@ -234,7 +235,7 @@ class Manifest:
             while True:
                 file = self.path.open("ab+", buffering=0)
                 locked = lock(file)
-                # Another run may have removed its empty one between the two lines above.
+                # Another run may have removed its empty manifest between the two lines above.
                 if not locked or (self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(file.fileno()))):
                     break
                 file.close()
@@ -250,43 +251,46 @@ class Manifest:
         return file
 
     def _cut_torn_line(self, file: Any) -> None:
-        """Cut off the line that a killed run did not finish."""
+        """Cut off the incomplete last line of a killed run."""
         end = file.seek(0, os.SEEK_END)
         start = max(0, end - LONGEST_LINE)
         file.seek(start)
         tail = file.read(end - start)
         line = tail[tail.rfind(b"\n") + 1 :]
-        if line and _is_json(line):  # Whole, but for an editor that left out the end of the last line.
+        if line and _is_json(line):  # The line is complete; an editor left out its end.
             file.write(b"\n")
         elif line:
             file.truncate(end - len(line))
 
     def relative(self, path: Path) -> str:
-        """A path as the manifest writes it."""
+        """Return a path as the manifest writes it."""
         try:
             return Path(os.path.relpath(path, self.folder)).as_posix()
-        except ValueError:  # On another drive.
+        except ValueError:  # It is on another drive.
             return path.as_posix()
 
     def absolute(self, path: str) -> Path:
-        """Where a path of the manifest is."""
+        """Return the absolute path for a path in the manifest."""
         return Path(os.path.normpath(self.folder / path))
 
     def last(self, source: Path) -> Record | None:
-        """The last record of a photo that tells of a copy, whatever later runs left alone or failed at."""
+        """Return a photo's last record that has a copy, ignoring later runs that skipped it or failed."""
         return self._written.get(self.relative(source))
 
     def maker(self, place: Path) -> Path | None:
-        """The photo whose copy was written to a place last."""
+        """Return the photo whose copy was last written to a place; None if there is none."""
         source = self._makers.get(self.relative(place))
         return None if source is None else self.absolute(source)
 
     def swaps(self) -> list[Record]:
-        """Each swap of an original for its copy that was not undone, the newest first: a photo may have several."""
+        """Return the swaps of an original for its copy that were not undone, newest first; a photo may have several."""
         return list(self._swaps.values())[::-1]
 
     def add(self, record: Record) -> None:
-        """Write a record, unless it says what the last one of its photo says. Raises ``WorkError``."""
+        """Write a record, unless the photo was skipped or failed in the same way before.
+
+        Raises ``WorkError`` if the manifest cannot be written.
+        """
         with self._lock:
             last = self._last.get(record.input)
             if last is not None and record.status in ("skipped", "failed") and _same(last, record):
@@ -320,11 +324,11 @@ class Manifest:
         self.close()
 
     def close(self) -> None:
-        """Close the file, which unlocks it; one that nothing was written to is removed."""
+        """Close the file, which unlocks it, and remove it if nothing was ever written to it."""
         if self._file is None:
             return
         if self._file.seek(0, os.SEEK_END) == 0:
-            with contextlib.suppress(OSError):  # Windows removes no open file; then it stays, empty.
+            with contextlib.suppress(OSError):  # Windows does not remove open files; the file then stays, empty.
                 self.path.unlink()
         self._file.close()
         self._file = None

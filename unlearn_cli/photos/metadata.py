@@ -1,7 +1,7 @@
 """What a protected photo keeps of its metadata: what is listed here, and nothing else.
 
-Allow-lists, because whatever is not known to be harmless may be the place, the serial number, or a
-thumbnail of the unprotected picture (maker notes, previews, XMP, Photoshop resources).
+These are allow-lists, because anything not known to be harmless may be the location, a serial number, or a thumbnail of
+the unprotected picture (maker notes, previews, XMP, Photoshop resources).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 Keep = Literal["safe", "all", "none"]
-"""What to keep: ``none`` is the colour space alone, ``safe`` also dates, camera, exposure and copyright, ``all``
-also the place, serial numbers, descriptions and XMP. Nothing keeps what can hold the unprotected picture."""
+"""What to keep: ``none`` keeps the colour space alone; ``safe`` also dates, camera, exposure and copyright; ``all``
+also the location, serial numbers, descriptions and XMP. Nothing that can hold the unprotected picture is ever kept."""
 
 COLOUR_MAIN = (Base.WhitePoint, Base.PrimaryChromaticities, Base.TransferFunction)
 COLOUR_DETAIL = (Base.ColorSpace, Base.Gamma)
 INTEROP, ADOBE_RGB = (1, 2), b"R03"
-"""The tags that tell a colour space; with such an interoperability index it is a camera's Adobe RGB (DCF 2.0)."""
+"""The tags that describe a colour space. This interoperability index stands for a camera's Adobe RGB (DCF 2.0)."""
 
 SAFE_MAIN = (
     Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist, Base.Copyright,
@@ -55,22 +55,23 @@ NEVER_DETAIL = (Base.MakerNote, *exif.POINTERS)
 
 LARGEST_EXIF = 60_000
 LARGEST_XMP, LARGEST_READ = 65_000, 1 << 20
-"""Bytes: a JPEG's segment holds 65,533."""
+"""The largest EXIF block and XMP packet to keep, and the largest packet to read, in bytes; a JPEG's segment holds
+65,533."""
 
 ROOM_FOR_A_PICTURE = 2048
-"""A value of more bytes is not kept, whatever its name is."""
+"""The size in bytes above which a value could hold a picture and is not kept, whatever its name is."""
 
 XMP_PICTURES = re.compile(
     rb"Thumbnails|xmpGImg|GImage|GDepth|GCamera|GPano|hdrgm|HDRGainMap|Container:|MicroVideo|HasExtendedXMP|;base64,"
     rb"|[A-Za-z0-9+/=]{400}"
 )
-"""What an XMP packet that holds, or points to, another picture says. Such a packet is dropped whole."""
+"""Marks of XMP packets that hold another picture or point to one. Such a packet is dropped as a whole."""
 
 
 PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG|GIF8[79]a|RIFF.{4}WEBP|ftyp(?:avif|heic|mif1)|/9j/|iVBORw0K|R0lGOD|UklGR|ffd8ff", re.DOTALL
 )
-"""How pictures begin, as they are, in base64 and in hexadecimal."""
+"""The beginnings of picture files: as bytes, in base64 and in hexadecimal."""
 
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -89,39 +90,39 @@ XMP_DATES = {
         "exif:DateTimeDigitized tiff:DateTime"
     ).split()
 }
-"""The properties of XMP that are dates, by their full names."""
+"""The XMP properties that are dates, by their full names."""
 
 XMP_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII)
 
 TEXT_DATES = ("Creation Time", "date:create", "date:modify", "date:timestamp", "tIME")
 TEXT_DATE = re.compile(r"[\w ,:+./-]{4,64}", re.ASCII)
-"""A PNG's texts that are dates, and what such a date looks like; ``tIME`` has a chunk of its own."""
+"""The keys of a PNG's texts that are dates, and the pattern of such a date; ``tIME`` has a chunk of its own."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is written back beside the pixels."""
+    """What is written back besides the pixels."""
 
     icc_profile: bytes | None = None
     colour: Colour = field(default_factory=Colour)
-    """The colour space as far as the file told it by numbers."""
+    """The colour space, as far as the file described it by numbers."""
     exif: Block | None = None
-    """Without a tag for the orientation, because the pixels are written upright."""
+    """The EXIF tags without the orientation, because the pixels are written upright."""
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
     comment: bytes | None = None
     texts: tuple[Text, ...] = ()
-    """A PNG's."""
+    """The texts of a PNG file."""
 
     def profile(self, *, grey: bool) -> bytes | None:
-        """Return the ICC profile that says what the file said of its colours; None where that is sRGB."""
+        """Return the ICC profile for the colours that the file specified; None if that is sRGB."""
         if self.colour.primaries is not None and self.icc_profile and self.colour.icc_profile(grey=grey):
-            return self.colour.icc_profile(grey=grey)  # PNG, 4.3: code points win over a profile.
+            return self.colour.icc_profile(grey=grey)  # Code points take precedence over a profile (PNG, 4.3).
         return self.icc_profile or self.colour.icc_profile(grey=grey)
 
 
 def choose(found: Beside, keep: Keep = "safe", dpi: Any = None) -> Metadata:
-    """Return what to keep of what stands beside a photo's pixels, and of its resolution in dots an inch."""
+    """Return what to keep of a photo's metadata and of its resolution, ``dpi``, in dots per inch."""
     colours = Metadata(found.icc_profile, found.colour, _exif(found.exif, keep))
     if keep == "none":
         return colours
@@ -138,12 +139,12 @@ def choose(found: Beside, keep: Keep = "safe", dpi: Any = None) -> Metadata:
 
 
 def _exif(block: Block | None, keep: Keep) -> Block | None:
-    """Return the tags to keep of a block; None where there are none, or far too many to be a photo's."""
+    """Return the tags to keep from a block; None if there are none, or far too many for a photo."""
     if block is None:
         return None
     interop = _only(block.interop, INTEROP)
     if keep == "none":
-        # A profile is kept, so what says the same in a tag is kept too.
+        # A profile would be kept, so a tag with the same meaning is kept too.
         adobe = 1 in interop and interop[1].data.startswith(ADOBE_RGB)
         kept = Block(block.order, {}, _only(block.detail, COLOUR_DETAIL), {}, interop) if adobe else Block()
     elif keep == "safe":
@@ -156,7 +157,7 @@ def _exif(block: Block | None, keep: Keep) -> Block | None:
 
 
 def _only(directory: Directory, tags: Iterable[int]) -> Directory:
-    """Return the entries of these tags that can hold no picture."""
+    """Return the entries for these tags that cannot hold a picture."""
     return {int(tag): directory[tag] for tag in tags if tag in directory and _is_harmless(directory[tag].data)}
 
 
@@ -165,23 +166,24 @@ def _is_harmless(value: bytes) -> bool:
 
 
 def _xmp(packet: bytes | None) -> bytes | None:
-    """Return an XMP packet with its orientation reset; None if it holds a picture."""
+    """Return an XMP packet with its orientation reset; None if it is empty, too large, or may hold a picture."""
     packet = packet.rstrip(b"\0") if packet else b""
-    # One in UTF-16 could hold anything without looking like it.
+    # A packet in UTF-16 could hold anything without matching the patterns.
     if not packet or b"\0" in packet or len(packet) > LARGEST_XMP:
         return None
-    joined = re.sub(rb"&#x?[0-9A-Fa-f]+;|\s+", b"", packet)  # as encoded data is broken into lines
+    joined = re.sub(rb"&#x?[0-9A-Fa-f]+;|\s+", b"", packet)  # because encoded data is broken into lines
     if XMP_PICTURES.search(joined) or PICTURE_STARTS.search(joined):
         return None
     return re.sub(rb"(tiff:Orientation(?:>|\s*=\s*[\"']))\s*\d", rb"\g<1>1", packet)
 
 
 def _dates(packet: bytes | None) -> bytes | None:
-    """Return an XMP packet with the dates of another one and nothing else; None where it has none."""
+    """Return a new XMP packet with only the dates of the given one; None if that has none."""
     packet = (packet or b"").strip(b"\0 \r\n\t")
-    if not packet or len(packet) > LARGEST_READ or b"<!" in packet:  # A document type can make a small file a huge one.
+    # A document type can make a small file expand enormously.
+    if not packet or len(packet) > LARGEST_READ or b"<!" in packet:
         return None
-    from xml.etree import ElementTree as ET  # Few photos have XMP.
+    from xml.etree import ElementTree as ET  # The import is here because few photos have XMP.
 
     try:
         described = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
@@ -199,7 +201,7 @@ def _dates(packet: bytes | None) -> bytes | None:
 
 
 def _properties(node: Element) -> Iterable[tuple[str, str]]:
-    """The properties of an RDF description, which may be attributes or elements."""
+    """Yield the properties of an RDF description, which may be attributes or elements."""
     yield from node.attrib.items()
     yield from ((child.tag, (child.text or "").strip()) for child in node)
 
@@ -209,7 +211,7 @@ def _is_date(text: Text) -> bool:
 
 
 def _is_harmless_text(text: Text) -> bool:
-    """Whether one of a PNG's texts is no raw profile, no thumbnail, and no other picture, packed or not."""
+    """Return whether a PNG's text holds no raw profile, thumbnail or other picture, compressed or not."""
     apart = text.key.startswith(("Raw profile type", "Thumb::"))
     return not apart and _is_harmless(text.value.encode("utf-8", "replace")) and _is_harmless(text.body)
 

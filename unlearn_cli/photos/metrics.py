@@ -1,4 +1,4 @@
-"""How far a protected photo is from its original: in numbers, and to an eye."""
+"""The difference between a protected photo and its original: in numbers, and as an eye sees it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from unlearn_cli.photos.encode import to_image
 from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, LUMA, UNIT
 
 ROWS = 64
-"""Rows compared at a time, so that what is compared stays in the cache."""
+"""How many rows are compared at a time, so that they stay in the cache."""
 
 WHOLE = 1 << 20
-"""Pixels up to which the perceptual figures are of the whole photo."""
+"""The number of pixels up to which the perceptual metrics cover the whole photo."""
 
 TILE = 512
-"""Pixels; of a larger photo they are of four such squares, around the centres of its quarters."""
+"""The side in pixels of the four squares, around the centres of the quarters, that they cover in a larger photo."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The distance of two photos. Colours are taken as sRGB, whatever the profile says."""
+    """The difference between two photos. Colours are taken as sRGB, whatever the profile says."""
 
     linf: float
     """The largest change of any value, in pixel levels. Colour beneath full transparency does not count."""
     psnr: float
-    """Peak signal-to-noise ratio of all values in dB; infinite where nothing changed."""
+    """The peak signal-to-noise ratio of all values in dB; infinite if nothing changed."""
     ssim: float | None
-    """Mean structural similarity of the luma (Wang et al., 2004); None below 11 pixels a side."""
+    """The mean structural similarity of the luma (Wang et al., 2004); None below 11 pixels a side."""
     ciede2000: float
-    """Mean colour difference (Sharma, Wu and Dalal, 2005); 1 is about what an eye can just see side by side."""
+    """The mean colour difference (Sharma, Wu and Dalal, 2005); 1 is about what an eye can just see side by side."""
     ciede2000_p95: float
-    """Its 95th percentile over the pixels."""
+    """The 95th percentile of the colour difference over the pixels."""
     flip: float | None
-    """Mean FLIP error, 0 to 1, at 67 pixels a degree (Andersson et al., 2020); None without the extra ``measure``."""
+    """The mean FLIP error, 0 to 1, at 67 pixels per degree (Andersson et al., 2020); None without the extra
+    ``measure``."""
 
 
 def largest_change(before: Photo, after: Photo) -> float:
-    """The L-infinity distance in pixel levels. Raises ``PhotoError`` if the two have not the same size and mode."""
+    """Return the L-infinity distance in pixel levels. Raises ``PhotoError`` if the sizes or modes differ."""
     _refuse_other_shapes(before, after)
     largest = 0
     for one, other in _strips(before, after):
@@ -55,7 +56,7 @@ def largest_change(before: Photo, after: Photo) -> float:
 
 
 def compare(before: Photo, after: Photo) -> Quality:
-    """Measure the distance of a photo to its original. Raises ``PhotoError`` as ``largest_change`` does."""
+    """Return how much a photo differs from its original. Raises ``PhotoError`` as ``largest_change`` does."""
     linf = largest_change(before, after)
     ssim, colour, flip = [], [], []
     for one, other in zip(_tiles(before), _tiles(after), strict=True):
@@ -103,7 +104,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _tiles(photo: Photo) -> Iterator[Floats]:
-    """The parts of a photo to look at, as colours: float32 ``[h, w, 3]`` in pixel levels."""
+    """Yield the parts of a photo to compare, as colours: float32 ``[h, w, 3]`` in pixel levels."""
     height, width = photo.pixels.shape[:2]
     if height * width <= WHOLE:
         yield visible(photo)
@@ -116,7 +117,7 @@ def _tiles(photo: Photo) -> Iterator[Floats]:
 
 
 def visible(photo: Photo) -> Floats:
-    """A photo as an eye sees it: float32 ``[H, W, 3]`` in pixel levels, grey where it is fully transparent."""
+    """Return a photo as an eye sees it: float32 ``[H, W, 3]`` in pixel levels, grey where fully transparent."""
     pixels = photo.pixels
     if photo.mode == "CMYK":
         pixels = np.asarray(to_image(pixels, "CMYK").convert("RGB"))
@@ -137,9 +138,10 @@ def _flip(before: Floats, after: Floats) -> float | None:
 
 
 def structural_similarity(before: Floats, after: Floats) -> float | None:
-    """Mean SSIM of two planes in pixel levels: 11 x 11 Gaussian window of sigma 1.5, where it fits.
+    """Return the mean structural similarity (SSIM) of two planes in pixel levels.
 
-    Wang et al., 2004, with K1 = 0.01 and K2 = 0.03. None where the window does not fit.
+    The window is 11 x 11, Gaussian, of sigma 1.5, at all positions where it fits; the result is None if it fits
+    nowhere. Source: Wang et al., 2004, with K1 = 0.01 and K2 = 0.03.
     """
     if min(before.shape) < 11:
         return None
@@ -168,7 +170,7 @@ def _blurred(plane: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_lab(levels: Floats) -> Floats:
-    """SRGB pixel levels ``[..., 3]`` as CIE L*a*b* for D65 (IEC 61966-2-1)."""
+    """Return sRGB pixel values ``[..., 3]``, in levels of 255, as CIE L*a*b* for D65 (IEC 61966-2-1)."""
     unit = levels / 255
     linear = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(
@@ -181,9 +183,9 @@ def to_lab(levels: Floats) -> Floats:
 
 
 def ciede2000(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """The colour difference of L*a*b* values ``[..., 3]``, with kL = kC = kH = 1.
+    """Return the colour difference of L*a*b* values ``[..., 3]``, with kL = kC = kH = 1.
 
-    Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula", 2005, equations 2 to 22.
+    Source: Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula", 2005, equations 2 to 22.
     """
     l1, a1, b1 = np.moveaxis(one.astype(np.float64), -1, 0)
     l2, a2, b2 = np.moveaxis(other.astype(np.float64), -1, 0)
@@ -193,7 +195,7 @@ def ciede2000(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     h1, h2 = (np.degrees(np.arctan2(b, stretch * a)) % 360 for a, b in ((a1, b1), (a2, b2)))
     grey = c1 * c2 == 0
     turn = np.where(grey, 0, (h2 - h1 + 180) % 360 - 180)
-    # Of hues exactly opposite each other, equation 10 takes the positive turn when h2 is larger.
+    # For exactly opposite hues, equation 10 takes the positive turn when h2 is larger.
     turn = np.where(~grey & (np.abs(h2 - h1) == 180), h2 - h1, turn)
     lightness, colour = (l1 + l2) / 2, (c1 + c2) / 2
     hue = np.where(

@@ -1,4 +1,4 @@
-"""What each photo's copy is called, so that no two of them, and no copy and original, ever share a place."""
+"""The name of each photo's copy, so that no two copies, and no copy and original, ever share a place."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ class Task:
 
     source: Path
     target: Path
-    """Where its copy goes under its original's name; ``copy`` is where it goes in truth."""
+    """The copy's place under its original's name; ``copy`` is the place where it is really written."""
     manifest: Path
-    """Where its record goes."""
+    """The manifest that gets its record."""
     folder: str = ""
-    """The name of the folder that tells its class: the first one below the given folder."""
+    """The name of the folder that decides its class: the first one below the given folder."""
     backup: Path | None = None
-    """Where the original goes when the copy takes its place."""
+    """Where the original goes if the copy takes its place."""
     copy: Path | None = None
-    """Where its copy goes, as far as the photo's name tells its format; a plan sets it."""
+    """The copy's place, as far as the photo's name tells its format; set by ``scan.plan``."""
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """Where files are written."""
+        """Return the places where files are written."""
         return (self.target,) if self.backup is None else (self.target, self.backup)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The names that a photo's copy may have in one format, the one to prefer first."""
+    """The names that a photo's copy may have in one format, the preferred one first."""
 
     name: str
-    """The original's."""
+    """The original's name."""
     format: str | None = None
-    """The format that the copy changes to; None where it keeps its own."""
+    """The format that the copy changes to; None if it retains its own."""
     instead: bool = False
-    """Whether the new suffix takes the old one's place."""
+    """Whether the new suffix replaces the old one."""
 
     @property
     def alone(self) -> str:
-        """The name where no other photo has it."""
+        """Return the name to use if no other photo has it."""
         return self.name if self.format is None else renamed(self.name, self.format, instead=self.instead)
 
     @property
     def whole(self) -> str:
-        """The name that no photo with another suffix would get: the whole old name, with the new suffix behind it."""
+        """Return the whole old name followed by the new suffix, which no photo with another suffix would get."""
         return self.name if self.format is None else renamed(self.name, self.format, instead=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -74,97 +74,100 @@ class Choices:
 
 
 def choices(name: str, wanted: FormatChoice) -> tuple[Choices, ...]:
-    """The names that a photo's copy may have, whatever format the photo turns out to have."""
+    """Return the names that a photo's copy may have, for every format that the photo may turn out to have."""
     if wanted != "keep":
         return (Choices(name, wanted.upper(), instead=True),)
     return (Choices(name), Choices(name, "JPEG"), Choices(name, "PNG"))
 
 
 def expected(task: Task, wanted: FormatChoice) -> Choices:
-    """The names that a photo's copy may have, as far as the photo's name tells its format."""
+    """Return the names that a photo's copy may have, as far as the photo's name tells its format."""
     if wanted != "keep":
         return Choices(task.target.name, wanted.upper(), instead=True)
     return Choices(task.target.name, default_format(task.source))
 
 
 def resolved(path: Path) -> Path:
-    """Where a path leads; links in a circle lead nowhere, and raise nothing."""
+    """Return the path with all links resolved; links in a circle raise nothing."""
     return Path(os.path.realpath(path))
 
 
 def place_of(path: Path) -> Path:
-    """A path whose folder is resolved, and whose last part is not: writing replaces a link, not what it points to."""
+    """Return a path with its folder resolved, but not its last part: writing replaces a link, not the link's target."""
     return resolved(path.parent) / path.name
 
 
 class Places:
-    """``place_of`` as text, which remembers folders."""
+    """A version of ``place_of`` that returns text and remembers folders."""
 
     def __init__(self) -> None:
         self._real = functools.cache(os.path.realpath)
 
     def __call__(self, path: Path) -> str:
-        """The place of a path."""
+        """Return the place of a path."""
         folder, name = os.path.split(path)
         return f"{self._real(folder)}/{name}"
 
 
 class Names:
-    """Which place is which photo's."""
+    """Which place belongs to which photo."""
 
     def __init__(self, sources: Iterable[Path] = ()) -> None:
         self._place = Places()
         self._sources = {self._place(source) for source in sources}
         self._owners: dict[str, dict[Path, Path]] = {}
-        """By a place without its case, since many file systems know none."""
+        """The photo at each place, by the place in lower case, since many file systems ignore case."""
 
     def is_source(self, place: Path) -> bool:
-        """Whether a photo to protect is there."""
+        """Return whether a photo to protect is at this place."""
         return self._place(place) in self._sources
 
     def is_free(self, place: Path, source: Path) -> bool:
-        """Whether a photo's copy may go there: no other's does, and none is there, unless it is the photo itself."""
+        """Return whether a photo's copy may use this place.
+
+        Neither another photo nor another photo's copy may be there.
+        """
         if place != source and self.is_source(place):
             return False
         owners = self._owners.get(str(place).casefold(), {})
         return all(owner == source or (place != other and _only_case(owner, source)) for other, owner in owners.items())
 
     def take(self, place: Path, source: Path) -> None:
-        """Give a place to a photo."""
+        """Reserve a place for a photo."""
         self._owners.setdefault(str(place).casefold(), {})[place] = source
 
     def take_free(self, folder: Path, names: Iterable[str], source: Path) -> Path:
-        """Give the first free place of a folder to a photo. There always is one: names end in any number."""
+        """Reserve and return the first free place in a folder. There always is one: names end in any number."""
         place = next(place for place in (folder / name for name in names) if self.is_free(place, source))
         self.take(place, source)
         return place
 
     def owner(self, place: Path) -> Path | None:
-        """The photo whose place it is."""
+        """Return the photo for which a place is reserved; None if there is none."""
         return self._owners.get(str(place).casefold(), {}).get(place)
 
 
 def _only_case(one: Path, other: Path) -> bool:
-    """Whether two names in one folder differ by case alone, which only a file system that knows case has."""
+    """Return whether two names in one folder differ by case alone, which only case-sensitive file systems allow."""
     return one.parent == other.parent and one.name != other.name and one.name.casefold() == other.name.casefold()
 
 
 @dataclass
 class Earlier:
-    """What earlier runs called copies and backups, as manifests tell."""
+    """The names that earlier runs gave to copies and backups, according to manifests."""
 
     copies: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Names, by photo and folder."""
+    """The names of copies, by photo and folder."""
     backups: dict[tuple[str, str], str] = field(default_factory=dict)
     made_of: dict[str, set[str]] = field(default_factory=dict)
-    """By the place of a copy that was put beside its photo to replace it: that photo."""
+    """For each place of a copy that was put beside its photo to replace it, the places of the originals."""
     hashes: set[str] = field(default_factory=set)
     """The SHA-256 of such copies."""
     place: Places = field(default_factory=Places)
 
     @classmethod
     def of(cls, manifests: Iterable[Path]) -> Earlier:
-        """Read manifests, of which the last counts most. Raises ``WorkError`` if one cannot be read."""
+        """Return what manifests say; the last one takes precedence. Raises ``WorkError`` if one cannot be read."""
         earlier = cls()
         for manifest in manifests:
             if is_manifest(manifest):
@@ -187,19 +190,19 @@ class Earlier:
             self.hashes.add(record.output_sha256)
 
     def copy_of(self, task: Task, wanted: FormatChoice) -> Path | None:
-        """The place of a photo's last copy, if that is one that it may have now."""
+        """Return the place of a photo's last copy, if it may still have that name; else None."""
         name = self.copies.get((str(task.source), str(task.target.parent)))
         if name is None or not any(name in names for names in choices(task.target.name, wanted)):
             return None
         return task.target.with_name(name)
 
     def backup_of(self, task: Task, backup: Path) -> Path | None:
-        """The place of a photo's last backup, if that is one that it may have now."""
+        """Return the place of a photo's last backup, if it may still have that name; else None."""
         name = self.backups.get((str(task.source), str(backup.parent)))
         return backup.with_name(name) if name is not None and name in Choices(backup.name) else None
 
     def without_begun(self, tasks: list[Task]) -> list[Task]:
-        """Photos without the copies that a run in place put beside them, and was killed before it removed them."""
+        """Return the tasks without those for copies of in-place runs that were killed before removing the original."""
         sources = {self.place(task.source) for task in tasks}
 
         def is_begun(task: Task) -> bool:
@@ -214,12 +217,12 @@ def _absolute(base: str, path: str) -> str:
 
 
 def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -> tuple[dict[Task, Task], Names]:
-    """Each task with the place of its copy and of its backup, and all the places that are taken.
+    """Return each task with the places of its copy and backup, and all the places that are taken.
 
-    A photo that keeps its own name gets it, and one that an earlier run named keeps that name. Of the others the
-    first, in order of names, gets the name that it would have alone, and each further one its whole old name with
-    the new suffix behind, or else a number before that. Raises ``UsageError`` for a copy that would keep its name
-    and so take the place of another photo.
+    A photo whose name stays the same gets it, and one that an earlier run named gets that name again. Of the others the
+    first, in order of names, gets the name that it would have alone. Each further one gets its whole old name followed
+    by the new suffix, if necessary with a number before that. Raises ``UsageError`` for a copy that would have its
+    original's name and so take the place of another photo.
     """
     order = sorted(tasks, key=lambda task: (str(task.target), str(task.source)))
     names = Names(task.source for task in order)
@@ -236,7 +239,7 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
     for task in same:
         if task.target != task.source and names.is_source(task.target):
             raise UsageError(f"{task.target} is an input, and would be written too. Name another --output.")
-    # Photos of one name that come from several folders: who had it has it, and then who is new.
+    # Photos of one name may come from several folders: one that had the name before comes first, then new ones.
     for task in sorted(same, key=lambda task: last[task] is None):
         if last[task] in (None, task.target):
             claim(task, task.target)
@@ -251,7 +254,7 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
 
 
 def _name_backups(order: list[Task], earlier: Earlier) -> dict[Task, Path]:
-    """Where each photo that is replaced is kept."""
+    """Return the backup's place for each photo that is replaced."""
     names = Names(task.source for task in order)
     places: dict[Task, Path] = {}
     for task in order:

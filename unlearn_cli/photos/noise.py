@@ -1,6 +1,6 @@
-"""Laying noise on pixels: signed integer arithmetic, at any size, in every mode a photo can have.
+"""Applying noise to pixels: signed integer arithmetic, at any size, in every mode that a photo can have.
 
-There are no floats near the pixels, so the L-infinity bound holds for the result exactly.
+The addition uses no floating-point numbers, so the L-infinity bound holds exactly for the result.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.photos.resample import STRIP, Stretched, StripCache
 
 LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, which Pillow and JPEG use."""
+"""The weights of ITU-R BT.601, which Pillow and JPEG use."""
 
 DEEP = "I;16"
-"""Pillow's mode of 16-bit grey. A level there is 257 values, as 65535 / 255."""
+"""Pillow's mode for 16-bit grey, in which one level of 255 is 257 values (65535 / 255)."""
 
 UNIT = 257
-"""How many values of a 16-bit photo make a level."""
+"""How many values of a 16-bit photo make one level of 255."""
 
 SUPPORTED_MODES = ("RGB", "RGBA", "L", "LA", "CMYK", DEEP)
 
@@ -33,15 +33,14 @@ GREY_MODES = ("L", "LA", DEEP)
 ALPHA_MODES = ("RGBA", "LA")
 
 MOSTLY_CHROMA = 0.5
-"""Below this share of its root mean square left in its luma, a pattern hardly protects a grey photo."""
+"""The share of a pattern's root mean square in its luma below which it hardly protects a grey photo."""
 
 
 def add_noise(pixels: NDArray[Any], noise: NDArray[Any]) -> int:
     """Add signed noise to unsigned pixels in place, saturating, and return the largest change.
 
-    ``pixels`` is uint8 and ``noise`` int8, or uint16 and int16, of the same shape and units, both
-    C-contiguous; no noise is the most negative value of its type. No value moves by more than
-    the noise asks for.
+    ``pixels`` is uint8 and ``noise`` int8, or uint16 and int16, with the same shape and units, both C-contiguous. No
+    noise may be the most negative value of its type. No pixel value moves by more than its noise.
     """
     return _add(pixels, noise, _Scratch(noise.dtype, min(STRIP, noise.size)))
 
@@ -51,7 +50,7 @@ class _Scratch:
 
     def __init__(self, dtype: np.dtype[Any], size: int) -> None:
         self.size = max(size, 1)
-        # An array of zeros and not the number: numpy is 13 times as fast with it.
+        # An array of zeros makes numpy 13 times as fast as the number zero.
         self.zeros = np.zeros(self.size, dtype)
         self.up, self.down = np.empty_like(self.zeros), np.empty_like(self.zeros)
         self.room = np.empty(self.size, f"u{dtype.itemsize}")
@@ -62,17 +61,17 @@ def _add(
 ) -> int:
     """Add noise and return the largest change, or ``largest`` if that is more.
 
-    No change is looked for once ``largest`` has reached the ``bound`` that the noise keeps.
+    Changes are no longer measured once ``largest`` has reached the ``bound`` of the noise.
     """
     flat, added = pixels.reshape(-1), noise.reshape(-1)
     for start in range(0, flat.size, scratch.size):
         part = flat[start : start + scratch.size]
         wanted, size = added[start : start + scratch.size], part.size
-        # How far up and how far down, each without a sign; one of the two is zero everywhere.
+        # These are the unsigned changes up and down; one of the two is zero everywhere.
         up = np.maximum(wanted, scratch.zeros[:size], out=scratch.up[:size])
         down = np.subtract(up, wanted, out=scratch.down[:size])
         up, down = up.view(part.dtype), down.view(part.dtype)
-        # Saturate by shrinking the noise to the room there is: no wider type is needed.
+        # The noise is reduced to the range that is left, so that saturating needs no wider type.
         np.minimum(up, np.invert(part, out=scratch.room[:size]), out=up)
         np.minimum(down, part, out=down)
         part += up
@@ -84,15 +83,15 @@ def _add(
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """One class's noise, ready to be laid on photos of any size and mode."""
+    """One class's noise, ready to be applied to photos of any size and mode."""
 
     noise: NDArray[np.int8]
-    """``[3, H, W]``, pixel levels."""
+    """The noise ``[3, H, W]``, in pixel levels."""
     epsilon: int
-    """No value of the noise is larger, in pixel levels."""
+    """The bound on the noise's absolute values, in pixel levels."""
 
     def scaled(self, epsilon: int) -> Pattern:
-        """The pattern scaled down to a smaller bound. Raises ``UsageError`` for a larger one, or one below 1."""
+        """Return the pattern scaled down to a smaller bound. Raises ``UsageError`` for a larger one, or one below 1."""
         if not 1 <= epsilon <= self.epsilon:
             raise UsageError(
                 f"The noise is made for an epsilon of {self.epsilon} levels and can only be scaled down: "
@@ -104,29 +103,28 @@ class Pattern:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the noise itself, for caches: two patterns of the same noise and bound share it."""
+        """Return a digest of the noise and its bound, which serves as a cache key."""
         return hashlib.sha256(np.ascontiguousarray(self.noise).tobytes() + bytes([self.epsilon])).hexdigest()
 
     @cached_property
     def mostly_chroma(self) -> bool:
-        """Whether a grey photo, which can carry only the luma, is hardly protected."""
+        """Return whether the noise hardly protects a grey photo, which can only carry its luma."""
         whole = np.sqrt(np.square(self.noise.astype(np.float64)).mean())
         luma = np.sqrt(np.square(self.planes("L").astype(np.float64)).mean())
         return bool(luma < MOSTLY_CHROMA * whole)
 
     def planes(self, mode: str) -> NDArray[np.int8]:
-        """The noise for each band of a mode: int8 ``[bands, H, W]``.
+        """Return the noise for each band of a mode: int8 ``[bands, H, W]``.
 
-        RGB and RGBA get the noise, grey its luma, CMYK its complement in the three inks, since
-        more ink is less light. Alpha and black get none. Raises ``UsageError`` for a mode that
-        is not in ``SUPPORTED_MODES``.
+        RGB and RGBA get the noise, grey gets its luma, CMYK its complement in the three inks, since more ink is less
+        light. Alpha and black get none. Raises ``UsageError`` for a mode that is not in ``SUPPORTED_MODES``.
         """
         if mode not in SUPPORTED_MODES:
             raise UsageError(f"Noise cannot be added in mode {mode}. Convert the image to RGB or L first.")
         if mode == "RGB":
             return self.noise
         if mode in GREY_MODES:
-            # Rounding a weighted mean of bounded values cannot leave the bound.
+            # Rounding a weighted mean of bounded values cannot exceed the bound.
             luma = np.tensordot(np.array(LUMA), self.noise, axes=1)
             planes = np.rint(luma).astype(np.int8)[None]
             return np.concatenate([planes, np.zeros_like(planes)]) if mode == "LA" else planes
@@ -134,19 +132,19 @@ class Pattern:
         return np.concatenate([-self.noise if mode == "CMYK" else self.noise, fourth])
 
     def stretched(self, mode: str, width: int, height: int) -> Stretched:
-        """The noise for each band of a mode over this many pixels."""
+        """Return the noise for each band of a mode, stretched over this many pixels."""
         return Stretched(self.planes(mode), self.epsilon, width, height)
 
     def at(self, width: int, height: int) -> NDArray[np.int8]:
-        """The noise at this size: int8 ``[height, width, 3]``."""
+        """Return the noise stretched to this size: int8 ``[height, width, 3]``."""
         return np.concatenate(list(self.stretched("RGB", width, height).strips()))
 
     def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
-        """Lay the noise on the pixels of an upright photo, in place; returns the largest change, in levels.
+        """Apply the noise to the pixels of an upright photo in place; return the largest change, in levels of 255.
 
-        ``pixels`` is C-contiguous ``[H, W]`` or ``[H, W, bands]``, uint8, or uint16 in mode
-        ``I;16``. Alpha is never touched, nor the colour beneath full transparency. Raises
-        ``UsageError`` for a mode that is not in ``SUPPORTED_MODES``.
+        ``pixels`` is C-contiguous ``[H, W]`` or ``[H, W, bands]``, uint8, or uint16 in mode ``I;16``. Alpha is never
+        touched, nor the colour beneath full transparency. Raises ``UsageError`` for a mode that is not in
+        ``SUPPORTED_MODES``.
         """
         height, width = pixels.shape[:2]
         strips: Iterable[NDArray[np.int8]]
@@ -159,7 +157,10 @@ class Pattern:
 
 
 def lay_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8]], epsilon: int) -> float:
-    """Add noise that comes in strips of rows from top to bottom, ``[rows, W, bands]``, as ``Pattern.lay`` does."""
+    """Add noise that comes in strips of rows; return the largest change, in levels of 255.
+
+    The strips are ``[rows, W, bands]``, from top to bottom. Transparency is treated as in ``Pattern.lay``.
+    """
     wide: Iterable[NDArray[Any]] = strips
     if mode == DEEP:
         wide = (strip.astype(np.int16) * UNIT for strip in strips)
@@ -177,18 +178,18 @@ def lay_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8
 
 
 class Noise(Protocol):
-    """What can be laid on a photo."""
+    """Noise that can be applied to a photo."""
 
     @property
     def epsilon(self) -> int:
-        """No value is moved by more, in pixel levels."""
+        """Return the bound on the change of any pixel value, in pixel levels."""
 
     @property
     def mostly_chroma(self) -> bool:
-        """Whether a grey photo, which can carry only the luma, is hardly protected."""
+        """Return whether the noise hardly protects a grey photo, which can only carry its luma."""
 
     def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
-        """Lay it on the pixels of an upright photo, in place; returns the largest change, in levels."""
+        """Apply the noise to the pixels of an upright photo in place; return the largest change, in levels of 255."""
 
 
 def _peek(strips: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], Iterable[NDArray[Any]]]:

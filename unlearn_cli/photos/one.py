@@ -27,26 +27,25 @@ class Protected:
 
     data: bytes
     format: str
-    """Pillow's name of the format that it is written in."""
+    """Pillow's name of the format in which it is written."""
     source_format: str
     linf: float
     """The largest change of any value before encoding, in pixel levels."""
     grey: bool
     """Whether the photo could only carry the noise's luma."""
     quality: Quality | None = None
-    """What the file holds, against the original, where that was measured."""
+    """How the file's content differs from the original; None if that was not measured."""
     notes: tuple[str, ...] = ()
-    """What of the original's file it does not have, as ``Photo.notes``."""
+    """What the copy does not have of the original's file, as in ``Photo.notes``."""
 
 
 def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.Image:
-    """A protected copy of an upright image, in the same mode.
+    """Return a protected copy of an upright image, in the same mode.
 
-    RGB and RGBA get the noise, grey its luma, CMYK its complement in the three inks, 16-bit grey
-    the luma at 257 values a level. Alpha is never touched, nor the colour beneath full
-    transparency. No value moves by more than the noise's ``epsilon`` levels. A ``Protection`` finds the faces that its
-    noise goes with; bare noise is laid as it is. Raises ``UsageError`` for a mode that is not in
-    ``noise.SUPPORTED_MODES``.
+    RGB and RGBA get the noise, grey gets its luma, CMYK its complement in the three inks, 16-bit grey the luma at 257
+    values per level. Alpha is never touched, nor the colour beneath full transparency. No value moves by more than the
+    noise's ``epsilon`` levels. A ``Protection`` finds the faces to which its noise is tied; a ``Noise`` is applied as
+    it is. Raises ``UsageError`` for a mode that is not in ``noise.SUPPORTED_MODES``.
     """
     pixels = np.array(image)
     if image.mode in ("I;16B", "I;16L"):
@@ -65,11 +64,11 @@ def protect_bytes(
     measure: bool = False,
     workspace: Workspace | None = None,
 ) -> Protected:
-    """Protect the bytes of a photo file, with a ``Protection``'s noise for it or with bare noise as it is.
+    """Return a protected copy of a photo file's bytes.
 
-    A lossless result is decoded again and compared before it is given out, so that the bound
-    holds in the file. Raises ``PhotoSkippedError`` for what is left alone on purpose and
-    ``PhotoError`` for what cannot be read or written; both say why.
+    A ``Protection`` chooses its noise for the photo; a ``Noise`` is applied as it is. A lossless result is decoded
+    again and compared before it is returned, so that the bound holds in the file. Raises ``PhotoSkippedError`` for a
+    photo that is skipped on purpose and ``PhotoError`` for one that cannot be read or written; both say why.
     """
     photo = decode(data, writing.metadata, workspace)
     return protect_photo(photo, _noise(protection, photo.pixels, photo.mode), writing, measure, workspace)
@@ -82,7 +81,7 @@ def _noise(protection: Protection | Noise, pixels: NDArray[Any], mode: str) -> N
 def protect_photo(
     photo: Photo, pattern: Noise, writing: Writing, measure: bool, workspace: Workspace | None = None
 ) -> Protected:
-    """Protect a decoded photo, whose pixels are changed; otherwise as ``protect_bytes``, which need not be kept."""
+    """Protect a decoded photo as ``protect_bytes`` does, changing its pixels in place."""
     target = output_format(photo, writing.format)
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
     linf = pattern.lay(photo.pixels, photo.mode, workspace.cache if workspace else None)
@@ -101,9 +100,9 @@ def protect_photo(
 
 
 def _check_lossless(encoded: bytes, photo: Photo) -> None:
-    """Raise ``PhotoError`` unless a file holds a photo's pixels, to the value, but for what full transparency hides.
+    """Raise ``PhotoError`` unless a file holds exactly a photo's pixels, except what full transparency hides.
 
-    A strip at a time: of a large photo there is no room for another whole array.
+    It compares one strip at a time, because there is not enough memory for another whole array of a large photo.
     """
     try:
         with _opened(encoded) as image:
@@ -111,7 +110,7 @@ def _check_lossless(encoded: bytes, photo: Photo) -> None:
             same = image.size == photo.pixels.shape[1::-1] and all(
                 np.array_equal(_strip(image, photo.mode, top, before), before) for top, before in _strips(photo)
             )
-    except Exception as error:  # As with any decoding: no file may end the whole run.
+    except Exception as error:  # As with any decoding, no file may end the whole run.
         raise PhotoError(f"its copy could not be read again ({str(error) or type(error).__name__})") from error
     if not same:
         raise PhotoError("its copy does not hold the pixels that it was made of")
@@ -130,7 +129,7 @@ def _strips(photo: Photo) -> Iterator[tuple[int, NDArray[Any]]]:
 
 
 def _strip(image: Image.Image, mode: str, top: int, before: NDArray[Any]) -> NDArray[Any]:
-    """The rows of an image that stand where those of ``before`` do, in the same mode."""
+    """Return the rows of an image at the position of ``before``, in the same mode."""
     part = image.crop((0, top, image.width, top + len(before)))
     if part.mode != mode and mode != DEEP:  # Encoders drop an alpha channel that is opaque throughout.
         part = part.convert(mode)
@@ -139,9 +138,9 @@ def _strip(image: Image.Image, mode: str, top: int, before: NDArray[Any]) -> NDA
 
 
 def as_mode(photo: Photo, mode: str) -> Photo:
-    """A photo in another mode, where that is the same picture; else as it is.
+    """Return a photo in another mode if that shows the same picture, else unchanged.
 
-    Encoders drop an alpha channel that is opaque throughout, and lossy ones know no grey.
+    Encoders drop an alpha channel that is opaque throughout, and lossy ones have no grey mode.
     """
     pixels = photo.pixels
     if (photo.mode, mode) in (("RGB", "RGBA"), ("L", "LA")):

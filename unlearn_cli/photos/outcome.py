@@ -1,4 +1,4 @@
-"""How a run over photos goes, and what became of each photo."""
+"""The options of a run over photos, and the result for each photo."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set 
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
 NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
-"""In the manifest, of photos that are protected all the same."""
+"""Doubts that the manifest records about photos that are protected nevertheless."""
 
 LINKED = "it had other names (hard links), which still hold the unprotected photo"
-"""A note; in the manifest behind the doubts."""
+"""A note; in the manifest it follows the doubts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run goes."""
+    """The options of a run."""
 
     writing: Writing = WRITING
     overwrite: bool = False
-    """Write over whatever is at a copy's place."""
+    """Whether to overwrite whatever is in a copy's place."""
     skip_existing: bool = False
-    """Leave photos alone at whose copy's place there is anything, without looking at it."""
+    """Whether to skip photos if anything is in the copy's place, without examining it."""
     again: bool = False
-    """Also protect what a manifest knows as protected."""
+    """Whether to protect again what a manifest knows as protected."""
     measure: bool = False
     fail_fast: bool = False
-    """Begin nothing more after a photo has failed."""
+    """Whether to start no more photos after one has failed."""
     jobs: int = 1
 
 
 OPTIONS = Options()
-"""One photo at a time, and nothing that is there already is touched."""
+"""The default: one photo at a time, and no existing file is touched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +54,19 @@ class PhotoDone:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the noise, where it goes with faces."""
+    """How many faces carry the noise, if it goes with faces."""
     quality: Quality | None = None
-    """What the written file holds, where that was measured."""
+    """How the written file differs from the original; None if that was not measured."""
     class_name: str = ""
     sizes: tuple[int, int] = (0, 0)
-    """Bytes of the original and of the copy."""
+    """The sizes of the original and of the copy, in bytes."""
     backup: Path | None = None
     """Where the original is, if its copy has taken its place."""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
-    """What has to be known of a protected photo, a sentence each."""
+    """What the user has to know about a protected photo, one sentence each."""
 
     @property
     def original(self) -> Path:
-        """Where the unprotected photo is."""
+        """Return where the unprotected photo is."""
         return self.backup or self.source

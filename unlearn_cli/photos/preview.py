@@ -1,4 +1,4 @@
-"""A picture of what protecting did to the first photos: before, after, and the difference times ten."""
+"""A picture of how protecting changed the first photos: before, after, and the difference times ten."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 PHOTOS = 4
 SIDE = 640
-"""Pixels of the longest side that is shown."""
+"""The longest side of a photo in the preview, in pixels."""
 
 TIMES = 10
-"""What the difference is multiplied by; grey is no difference."""
+"""The factor by which the difference is multiplied; grey is no difference."""
 
 GAP, LABEL = 12, 20
 
 MARK = "unlearn: before and after"
-"""The title, by which an earlier preview is known."""
+"""The title, which identifies an earlier preview."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +44,16 @@ class _Shown:
 
 @dataclass(eq=False)
 class Preview:
-    """Collects the first photos of a run and writes them as one PNG, or as an HTML page with sliders."""
+    """A collection of the first photos of a run, written as one PNG or as an HTML page with sliders."""
 
     path: Path
     _shown: list[_Shown] = field(default_factory=list)
 
     @classmethod
     def prepare(cls, path: Path) -> Preview:
-        """A preview that will be written to this path.
+        """Return a preview that will be written to this path.
 
-        Raises ``UsageError`` unless it ends in .png or .html, and if there is a file that is no earlier preview.
+        Raises ``UsageError`` unless it ends in .png, .html or .htm, and if a file is there that is no earlier preview.
         """
         if path.suffix.lower() not in (".png", ".html", ".htm"):
             raise UsageError(f"A preview is a .png or an .html file, not {path.name}.")
@@ -63,16 +63,16 @@ class Preview:
 
     @property
     def is_full(self) -> bool:
-        """Whether it shows as many photos as it can."""
+        """Return whether it shows as many photos as it can."""
         return len(self._shown) >= PHOTOS
 
     def add(self, photo: PhotoDone) -> None:
-        """Show a photo that was just protected, if there is still room."""
+        """Add a photo that was just protected, if there is still room."""
         if photo.target is not None:
             self.add_pair(photo.original, photo.target, photo.source.name)
 
     def add_pair(self, original: Path, copy: Path, name: str | None = None) -> None:
-        """Show a photo and its copy, if there is still room; not one that cannot be read, or was cropped since."""
+        """Add a photo and its copy, if there is still room, both can be read and their sizes are the same."""
         if self.is_full:
             return
         try:
@@ -86,7 +86,7 @@ class Preview:
         self._shown.append(_Shown(name or original.name, before, after, Image.fromarray(difference)))
 
     def write(self) -> bool:
-        """Write the preview; False, and nothing written, where no photo was shown. Raises ``WorkError``."""
+        """Write the preview; return False, and write nothing, if it shows no photo. Raises ``WorkError``."""
         if not self._shown:
             return False
         data = _sheet(self._shown) if self.path.suffix.lower() == ".png" else _page(self._shown).encode()
@@ -106,7 +106,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _picture(path: Path) -> Image.Image:
-    """A photo as it is shown: RGB, not larger than ``SIDE``."""
+    """Return a photo as it is shown: RGB, no larger than ``SIDE``."""
     image = Image.fromarray(np.rint(visible(decode(read_file(path), "none"))).astype(np.uint8))
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return image

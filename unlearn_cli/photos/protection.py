@@ -1,4 +1,4 @@
-"""What photos of a class are protected with: one pattern for all of them, or one that is made for each."""
+"""What a class's photos are protected with: one pattern for all of them, or noise made for each."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 Faces = Literal["largest", "all"]
 
 OVERSAMPLED = 4
-"""A large photo is averaged down to about so many pixels for each that is wanted, before it is resized."""
+"""The number of pixels, per wanted pixel and side, to which a large photo is averaged before it is resized."""
 
 
 @dataclass(frozen=True, eq=False)
 class PerPhoto:
-    """Noise that is made for each photo, by whoever has networks; this room has none."""
+    """Noise that is made for each photo by a caller that has networks; this package has none."""
 
     make: Callable[[NDArray[np.uint8]], NDArray[np.int8]]
-    """Of a photo's reduced pixels ``[S, S, 3]``: its pattern, ``[3, S, S]``, in levels; may be called from threads."""
+    """The function from a photo's reduced pixels ``[S, S, 3]`` to its noise ``[3, S, S]`` in pixel levels. It may be
+    called from several threads."""
     size: int
-    """S."""
+    """The side S, in pixels."""
     fingerprint: str
-    """Of all that decides the noise besides the photo."""
+    """A digest of everything that decides the noise besides the photo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +54,19 @@ class Protection:
     """The bound that the bank was made and measured with."""
     bank_path: Path = Path()
     per_photo: PerPhoto | None = None
-    """Instead of the pattern, of which only the bound holds then."""
+    """If set, its noise replaces the pattern, of which only the bound is used."""
     span: float | None = None
-    """Set where the pattern goes with faces: the side of its square, in sides of a face's box."""
+    """If the pattern goes with faces, the side of its square as a multiple of the side of a face's box."""
     faces: Faces = "largest"
-    """Which of them, where a photo has several."""
+    """Which faces carry it, if a photo has several."""
     key_fingerprint: str | None = None
-    """Of the key that decided the pattern."""
+    """The fingerprint of the key that decided the pattern."""
 
     @classmethod
     def of(cls, choice: Choice, class_name: str, epsilon: int | None = None, key: Key | None = None) -> Protection:
-        """With a bank's pattern, or the key's own of a family, scaled down to ``epsilon``.
+        """Return the protection by a bank's pattern, or by a key's own pattern, scaled down to ``epsilon``.
 
-        Raises ``UsageError`` for an epsilon above the bank's, and for a family that needs a key and got none.
+        Raises ``UsageError`` for an epsilon below 1 or above the bank's, and if a key is needed and there is none.
         """
         bank, bound = choice.bank, choice.bank.provenance.epsilon
         if choice.keyed and key is None:
@@ -85,18 +86,18 @@ class Protection:
 
     @property
     def form(self) -> str:
-        """``class-wise`` or ``sample-wise``."""
+        """Return ``class-wise`` or ``sample-wise``."""
         return "class-wise" if self.per_photo is None else "sample-wise"
 
     @property
     def fingerprint(self) -> str:
-        """Of all that decides the noise besides the photo."""
+        """Return a digest of everything that decides the noise besides the photo."""
         if self.per_photo is not None:
             return self.per_photo.fingerprint
         return self.pattern.fingerprint + (f" {self.faces} faces, {self.span}" if self.span is not None else "")
 
     def noise_for(self, photo: Photo) -> Noise:
-        """What to lay on a photo."""
+        """Return the noise to apply to a photo."""
         if self.per_photo is not None:
             return Pattern(self.per_photo.make(reduced(photo, self.per_photo.size)), self.pattern.epsilon)
         if self.span is None:
@@ -105,12 +106,12 @@ class Protection:
 
 
 def anchored(pattern: Pattern, photo: Photo, span: float, faces: Faces = "largest") -> Anchored:
-    """A pattern on the faces of a photo, and beneath them over the whole of it."""
+    """Return the noise that has a pattern on the faces of a photo, and beneath them over the whole of it."""
     return Anchored(pattern, tuple(face_squares(photo, span, faces)), pattern)
 
 
 def face_squares(photo: Photo, span: float, faces: Faces = "largest") -> list[Box]:
-    """The squares that a pattern covers on a photo's faces; that of the largest is the last, over the others."""
+    """Return the squares that a pattern covers on a photo's faces; the largest face's is last, above the others."""
     from unlearn_cli.faces import find_faces  # OpenCV takes a moment to load.
 
     found = find_faces(photo.pixels, photo.mode)[: 1 if faces == "largest" else None]
@@ -118,9 +119,9 @@ def face_squares(photo: Photo, span: float, faces: Faces = "largest") -> list[Bo
 
 
 def reduced(photo: Photo, size: int) -> NDArray[np.uint8]:
-    """A photo as a model sees it: uint8 ``[size, size, 3]``, the whole picture squeezed into a square.
+    """Return a photo as a model sees it: uint8 ``[size, size, 3]``, the whole picture squeezed into a square.
 
-    Many pixels are averaged in blocks first, some rows at a time, so that a large photo is never copied.
+    Large photos are first averaged in blocks, some rows at a time, so that they are never copied as a whole.
     """
     pixels = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None]
     height, width, bands = pixels.shape

@@ -1,8 +1,8 @@
-"""Stretching a pattern over a photo of any size, a strip of rows at a time.
+"""Stretching a pattern over a photo of any size, one strip of rows at a time.
 
-Bicubic, as Pillow does it (Keys, 1981, a = -1/2, widened when it shrinks), with weights rounded to binary fractions
-so small that every sum is exact in float32: the same noise comes out on every machine, whatever the order in which
-its matrix library adds, and whether a photo is done in one strip or in many.
+The interpolation is bicubic, as in Pillow (Keys, 1981, a = -1/2, widened for reduction). Its weights are rounded to
+binary fractions so coarse that every sum is exact in float32. So every machine produces the same noise, in whatever
+order its matrix library adds, and whether a photo is processed in one strip or in many.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRIP = 1 << 17
-"""Values worked on at a time: small enough to stay in the cache, large enough to be few."""
+"""The number of values processed at a time: few enough to stay in the cache, enough to need few strips."""
 
 CACHE_BYTES = 256 << 20
-"""Stretched patterns that are kept, since the photos of a folder mostly share a few sizes."""
+"""The limit of the cache of stretched patterns, which exists because the photos of a folder mostly share a few
+sizes."""
 
 LARGEST_KEPT = 128 << 20
-"""Bytes of a buffer that is kept for the next photo."""
+"""The largest buffer, in bytes, that is retained for the next photo."""
 
 LARGE = 100_000_000
-"""Pixels of a photo that is worked on alone, without another such one beside it."""
+"""The number of pixels above which a photo is processed without another such one at the same time."""
 
-# 7 bits of noise, a factor of at most 1.25 for bicubic's overshoot, and these: below float32's 24.
+# The sum of 7 bits of noise, a factor of at most 1.25 for bicubic's overshoot, and these bits is below float32's 24.
 WEIGHT_BITS = 10
 BETWEEN_BITS = 4
 
@@ -48,12 +49,12 @@ class Stretched:
             self._down = _weights(planes.shape[1], height)
 
     def strips(self) -> Iterator[NDArray[np.int8]]:
-        """The noise from top to bottom: int8 ``[rows, width, C]``, never outside the bound."""
+        """Yield the noise from top to bottom: int8 ``[rows, width, C]``, never outside the bound."""
         for top in range(0, self.height, self.rows):
             yield self.strip(top, min(top + self.rows, self.height))
 
     def strip(self, top: int, bottom: int) -> NDArray[np.int8]:
-        """The noise of some rows: int8 ``[bottom - top, width, C]``."""
+        """Return the noise of some rows: int8 ``[bottom - top, width, C]``."""
         if self._same:
             return np.ascontiguousarray(self._planes[:, top:bottom].transpose(1, 2, 0))
         weights = self._down[top:bottom]
@@ -68,7 +69,7 @@ class Stretched:
 
 
 def _weights(size: int, wanted: int) -> NDArray[np.float32]:
-    """The matrix ``[wanted, size]`` that resamples a line of ``size`` values, in fractions of ``WEIGHT_BITS``."""
+    """Return the matrix ``[wanted, size]`` that resamples a line of values; its weights have ``WEIGHT_BITS`` bits."""
     ratio = size / wanted
     wide = max(ratio, 1.0)
     centres = (np.arange(wanted) + 0.5) * ratio
@@ -86,7 +87,7 @@ def _weights(size: int, wanted: int) -> NDArray[np.float32]:
 
 
 class StripCache:
-    """The strips of the patterns used last, up to ``CACHE_BYTES``; shared by the workers of a run."""
+    """The strips of the most recently used patterns, up to ``CACHE_BYTES``, shared by the workers of a run."""
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self._limit = limit
@@ -95,10 +96,10 @@ class StripCache:
         self._lock = threading.Lock()
 
     def strips(self, key: tuple[object, ...], values: int, make: Callable[[], Stretched]) -> Iterator[NDArray[np.int8]]:
-        """The strips of what ``make`` gives, made once for each key as long as there is room.
+        """Yield the strips of what ``make`` returns, made once for each key as long as there is room.
 
-        A pattern over so many ``values`` that it takes more than half of the room is made anew
-        each time, in one strip's memory.
+        A pattern over so many ``values`` that it takes more than half of the room is made anew each time, in the memory
+        of one strip.
         """
         if values > self._limit // 2:
             yield from make().strips()
@@ -124,9 +125,9 @@ class StripCache:
 
 
 class Workspace:
-    """Memory that is used again from photo to photo, for it costs as much to get as to fill.
+    """Memory that is reused from photo to photo, because allocating it costs as much as filling it.
 
-    Shared by the workers of a run: the stretched patterns, and for each thread two buffers.
+    The workers of a run share the stretched patterns, and each thread has two buffers.
     """
 
     def __init__(self) -> None:
@@ -135,11 +136,11 @@ class Workspace:
         self._large = threading.Lock()
 
     def room(self, pixels: int) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which there is memory for a photo of so many pixels: of the large ones one at a time."""
+        """Return a context in which there is memory for a photo of so many pixels, for one large photo at a time."""
         return self._large if pixels > LARGE else contextlib.nullcontext()
 
     def buffer(self, size: int, which: str) -> NDArray[np.uint8]:
-        """``size`` bytes, uninitialised; the same memory for each call of a thread for the same ``which``."""
+        """Return ``size`` uninitialised bytes; calls in one thread with the same ``which`` share their memory."""
         kept: NDArray[np.uint8] | None = getattr(self._buffers, which, None)
         if kept is None or kept.size < size:
             kept = np.empty(size, np.uint8)

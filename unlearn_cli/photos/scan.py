@@ -1,4 +1,4 @@
-"""Which files to protect, and where each one's protected copy goes."""
+"""Which files to protect, and where the protected copy of each one goes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from unlearn_cli.photos.manifest import SUFFIX, is_manifest
 from unlearn_cli.photos.names import Earlier, Names, Places, Task, name_copies, resolved
 
 COPY = "-protected"
-"""What is put behind the name of a folder or file for its protected copy."""
+"""The ending of the name of a protected copy of a folder or file."""
 
 FILES_MANIFEST = "photos-protected"
-"""The manifest of single files that are protected beside themselves, one for each folder."""
+"""The name of the manifest for single files that are protected beside themselves; they share one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run will do, before it does any of it."""
+    """Everything that a run will do, prepared before any of it is done."""
 
     tasks: tuple[Task, ...]
     others: int = 0
-    """How many files below the folders were passed over because they are no photos."""
+    """How many files below the folders were ignored because they are no photos."""
     outputs: tuple[Path, ...] = ()
-    """The folders, or files, that the copies go to: one for each given path."""
+    """The folders or files that the copies go to, one for each given path."""
     copies: tuple[Path, ...] = ()
-    """Folders and files passed over because they are protected copies of what lies beside them."""
+    """Folders and files that were ignored because they are protected copies of what lies beside them."""
     unreadable: tuple[Path, ...] = ()
     """Folders that could not be listed."""
     manifests: tuple[Path, ...] = ()
@@ -42,40 +42,39 @@ class Plan:
     not_protected: tuple[tuple[Path, str], ...] = ()
     """Pictures below the folders that cannot be protected, each with the reason and what to do instead."""
     names: Names = field(default_factory=Names, compare=False)
-    """Which places the copies get, those of the other parts of a shared folder too."""
+    """The places of all copies, including those of the other shards of a shared folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Which photos of what is given, and where their copies go."""
+    """Which photos of the given paths to protect, and where their copies go."""
 
     output: Path | None = None
     recursive: bool = True
     format: FormatChoice = "keep"
     manifest: Path | None = None
     backup: Path | None = None
-    """A folder for the originals; with it, each copy takes its original's place."""
+    """A folder for the originals; if it is given, each copy takes its original's place."""
     again: bool = False
-    """Also take what is known to be protected already."""
+    """Whether to include what is known to be protected already."""
     shard: tuple[int, int] | None = None
-    """Take only part I of N, from 1; the parts of a folder are the same on every machine."""
+    """Take only shard I of N, counted from 1; every machine divides a folder in the same way."""
 
 
 WHERE = Where()
-"""Everything below, beside it."""
+"""The default: everything below a folder, with the copies beside it."""
 
 
 def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] | None = None) -> Plan:
-    """Find the photos below the given folders (or take the given files) and name their copies.
+    """Return the plan for the photos below the given folders and for the given files, with named copies.
 
-    A folder's copies go to ``<folder>-protected`` beside it, a file's to ``<name>-protected``
-    beside it; with an output, a single folder's straight into it, several folders' each into
-    one of its name, and files' into it; ``listed`` files, which need not be there, keep their
-    relative folders. ``names.name_copies`` says which photo gets the name that several would have.
-    Hidden files, output folders, and protected copies beside their originals
-    are passed over, links to folders are not followed. Raises ``UsageError`` for a path that is
-    not there, an output that holds an input, or a copy that would take another photo's place, and
-    ``WorkError`` for no photo, unless there is a list or a shard, which may be empty.
+    A folder's copies go to ``<folder>-protected`` beside it, a file's copy to ``<name>-protected`` beside it. If there
+    is an output, those of a single folder go straight into it, those of several folders each into a subfolder with the
+    folder's name, and those of files into it; ``listed`` files, which need not exist, keep their relative folders.
+    ``names.name_copies`` decides which photo gets a name that several would have. Hidden files, output folders, and
+    protected copies beside their originals are ignored, and links to folders are not followed. Raises ``UsageError``
+    for a path that does not exist, an output that holds an input, or a copy that would take another photo's place, and
+    ``WorkError`` if there is no photo, unless there is a list or a shard, which may be empty.
     """
     given = _without_aliases([Path(os.path.abspath(path)) for path in paths], where)
     listing = list(listed or ())
@@ -99,7 +98,7 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
         tasks = earlier.without_begun(tasks)
     if not tasks and not walk.unreadable and where.shard is None and listed is None:
         raise WorkError(_nothing_found(given, walk.not_protected))
-    named, names = name_copies(tasks, where.format, earlier)  # of all shards, since they share the output
+    named, names = name_copies(tasks, where.format, earlier)  # names cover all shards, since they share the output
     return Plan(
         tuple(named[task] for task in tasks if task in walk.ours),
         walk.others,
@@ -113,7 +112,7 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
 
 
 def _once(tasks: Iterable[Task], where: Where) -> list[Task]:
-    """Each photo once, as it was found first; where it is replaced, once by whatever links it was found."""
+    """Return each photo once, as it was found first; in-place photos only once even if links lead to them."""
     place, found = Places(), dict[object, Task]()
     for task in tasks:
         found.setdefault(place(task.source) if where.backup is not None else (task.source, task.target), task)
@@ -130,25 +129,25 @@ def _nothing_found(given: list[Path], not_protected: list[tuple[Path, str]]) -> 
 
 
 def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
-    """Each path once; where photos are replaced, once by whatever names it is given."""
+    """Return each path once; for in-place runs only once even if links lead to it under several names."""
     if where.backup is None:
         return list(dict.fromkeys(paths))
     return list({resolved(path): path for path in reversed(paths)}.values())[::-1]
 
 
 def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
-    """All photos below a folder, in order of their names, but for those of a folder ``apart``."""
+    """Yield all photos below a folder, in order of their names, except those in the folder ``apart``."""
     yield from _Walk(Where(again=True)).photos(folder, apart or folder)
 
 
 def is_copy(path: Path) -> bool:
-    """Whether a path is named as the protected copy of another that lies beside it.
+    """Return whether a path is named as the protected copy of another one that lies beside it.
 
-    Protecting it again would lay noise on noise, beyond the bound.
+    Protecting it again would add noise to noise, and so exceed the bound.
     """
-    if path.name.endswith(COPY):  # a folder's copy, whose name may hold dots
+    if path.name.endswith(COPY):  # a folder's copy, whose name may contain dots
         return path.name != COPY and os.path.lexists(path.with_name(path.name.removesuffix(COPY)))
-    # A file's, which may have got .png behind its name.
+    # A file's copy may have got .png after its name.
     for file in (path, path.with_suffix("")):
         if file.stem.endswith(COPY):
             return os.path.lexists(path.with_name(file.stem.removesuffix(COPY) + file.suffix))
@@ -175,14 +174,14 @@ def _folder_target(folder: Path, output: Path | None, *, single: bool) -> Path:
 
 
 class _Walk:
-    """A walk over what is given that keeps account of what it passes over."""
+    """A search of the given paths that records what it ignores."""
 
     def __init__(self, where: Where) -> None:
         self.where = where
         self.backup = Path(os.path.abspath(where.backup)) if where.backup is not None else None
         self.output = Path(os.path.abspath(where.output)) if where.output is not None else None
         self.tasks: list[Task] = []
-        """All of them; ``ours`` are those of this shard."""
+        """The tasks of all shards; ``ours`` has those of this one."""
         self.ours: set[Task] = set()
         self.others = 0
         self.outputs: list[Path] = []
@@ -191,14 +190,14 @@ class _Walk:
         self.manifests: list[Path] = []
         self.not_protected: list[tuple[Path, str]] = []
         self.files: list[Path] = []
-        """The single files that are given; beside themselves they share a manifest."""
+        """The given single files, which share a manifest if their copies go beside them."""
         self._real = functools.cache(resolved)
         self._looked: set[Path] = set()
         self._bases: set[Path] = set()
-        """Outputs, beside which manifests are: the parts of a shared folder have one each."""
+        """The outputs beside which manifests may lie: each shard of a shared folder has its own."""
 
     def take_folder(self, folder: Path, *, single: bool) -> None:
-        """Take the photos below a folder, in order of their names."""
+        """Add the photos below a folder, in order of their names."""
         if self.backup is not None:
             target = folder
             _refuse_backup_around(folder, self.backup)
@@ -217,7 +216,7 @@ class _Walk:
             self._take(Task(file, target / below, manifest, label, backup), below.as_posix())
 
     def take_file(self, path: Path, below: str) -> None:
-        """Take a single file; ``below`` is where it goes in an output folder."""
+        """Add a single file; ``below`` is its path in an output folder."""
         if is_copy(path) and not self.where.again:
             self.copies.append(path)
             return
@@ -245,16 +244,16 @@ class _Walk:
             self.ours.add(task)
 
     def _shared_folder(self) -> Path:
-        """The folder that holds all the single files that are given."""
+        """Return the folder that holds all the given single files, or the working directory if there is none."""
         try:
             return Path(os.path.commonpath([path.parent for path in self.files]))
-        except ValueError:  # On several drives.
+        except ValueError:  # They are on several drives.
             return Path.cwd()
 
     def _manifest(self, output: Path) -> Path:
-        """Where the manifest of an output is: beside it, one for each part of a shared folder."""
+        """Return the manifest's path: beside the output, with a separate manifest for each shard."""
         if self.where.manifest is not None:
-            if self.where.manifest.suffix != SUFFIX:  # Later runs look for manifests by that.
+            if self.where.manifest.suffix != SUFFIX:  # Later runs look for manifests by this suffix.
                 raise UsageError(f"A manifest's name ends in {SUFFIX}, not {self.where.manifest.name}.")
             return Path(os.path.abspath(self.where.manifest))
         if not output.name:
@@ -264,14 +263,14 @@ class _Walk:
         return output.with_name(f"{output.name}{part}{SUFFIX}")
 
     def known_manifests(self) -> list[Path]:
-        """The manifests that may tell what earlier runs called the copies, those that this run writes to last."""
+        """Return the manifests that may know the names of earlier copies; those that this run writes come last."""
         ours = dict.fromkeys(task.manifest for task in self.tasks)
         parts = [path for base in self._bases for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*"))]
         found = dict.fromkeys(path for path in (*self.manifests, *parts) if path.suffix == SUFFIX and path not in ours)
         return [*found, *ours]
 
     def photos(self, folder: Path, output: Path) -> Iterator[Path]:
-        """The photos below a folder, without what lies in the output."""
+        """Yield the photos below a folder, without those in the output."""
         places = (output, self.output, self.backup)
         apart = {self._real(path) for path in places if path is not None and path != folder}
         for parent, folders, files in os.walk(folder, onerror=self._unreadable):
@@ -281,12 +280,12 @@ class _Walk:
             yield from self._photos_among([here / name for name in sorted(files) if not name.startswith(".")])
 
     def _photos_among(self, files: list[Path]) -> Iterator[Path]:
-        """The photos among the files of one folder."""
+        """Yield the photos among the files of one folder."""
         videos, of_photos = [], set[str]()
         for path in files:
             if (why := why_not_taken(path)) is not None:
                 self.not_protected.append((path, why))
-            elif path.suffix == SUFFIX:  # A manifest, or somebody's other lines.
+            elif path.suffix == SUFFIX:  # It is a manifest, or some other JSON lines.
                 continue
             elif is_photo(path):
                 of_photos |= stems(path)
@@ -311,7 +310,7 @@ class _Walk:
         return True
 
     def _find_manifests_above(self, path: Path) -> None:
-        """The manifests of runs over folders that hold a path, whatever links lead to it."""
+        """Find the manifests of runs over the folders that hold a path, also through links."""
         for folder in dict.fromkeys((*path.parents, *resolved(path).parents)):
             self._find_manifests(folder)
 
@@ -331,7 +330,7 @@ def _refuse_backup_around(folder: Path, backup: Path) -> None:
     if inside == around or inside.is_relative_to(around):
         raise UsageError(f"The backup {backup} is or holds the input {folder}. Name another folder with --backup.")
     if around.is_relative_to(inside):
-        # Who shares the folder would share the originals with it, and the next run could take them for photos.
+        # Sharing the folder would share the originals too, and the next run could take them for photos.
         raise UsageError(
             f"The backup {backup} is inside the input {folder}. Name a folder outside of it with --backup."
         )

@@ -1,4 +1,4 @@
-"""Putting originals back that protected copies took the place of."""
+"""Restoring originals whose place protected copies took."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from unlearn_cli.photos.outcome import PhotoDone
 
 
 def undo(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Generator[PhotoDone, None, None]:
-    """Put back every original of the in-place runs of a manifest and yield what became of it.
+    """Restore every original of a manifest's in-place runs and yield the result for each.
 
-    Each original is checked against the SHA-256 that it had. A photo that was changed after it
-    was protected is left alone unless ``overwrite``. Backups stay where they are. A ``dry_run`` only
-    checks. Raises
-    ``UsageError`` for a manifest of runs that replaced nothing, or none at all.
+    Each original is checked against its recorded SHA-256. A photo that was changed after it was protected is skipped
+    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks. Raises ``UsageError`` for a
+    manifest of runs that replaced nothing, or if there is no manifest.
     """
     if not path.is_file():
         beside = path.with_name(f"{path.name}{SUFFIX}")
@@ -47,9 +46,9 @@ def undo(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Gener
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:
-    """What has to be put back; None where it is back already. Raises ``PhotoError`` where something would be lost."""
+    """Return the original's bytes; None if it is back already. Raises ``PhotoError`` if something would be lost."""
     here, copy = sha256_of(source), sha256_of(target)
-    if here == record.input_sha256:  # Put back by a run that was killed before it could say so.
+    if here == record.input_sha256:  # A run that was killed before it could record it has put it back.
         return None
     assert record.backup is not None
     original = read_file(manifest.absolute(record.backup))

@@ -1,4 +1,4 @@
-"""Checking two folders, of originals and of protected copies: is everything there, protected, and within its bound?"""
+"""Comparing a folder of originals with one of copies: is every copy there, protected, and within its bound?"""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "extra", "skipped", "failed"]
 
 GOOD = ("protected", "skipped")
-"""The verdicts that are no reason for an exit code of 1."""
+"""The verdicts that do not cause an exit code of 1."""
 
 PROTECTED_CORRELATION = 0.5
-"""A difference that fits a pattern better than this is its noise.
+"""The correlation with a pattern from which on a difference counts as its noise.
 
-Over the project's photos copies at the full bound fit by at least 0.72, and unprotected ones, re-encoded or halved,
-by at most 0.37, but for a picture of 127 x 64 pixels (0.48): ``benchmarks/verify_fit.py``.
+On the project's photos, copies at the full bound have a correlation of at least 0.72, and unprotected ones, re-encoded
+or halved, of at most 0.37, except for a picture of 127 x 64 pixels (0.48): ``benchmarks/verify_fit.py``.
 """
 
 ALTERED_RESIDUAL = 4.0
-"""Levels of the reduced difference that are no noise; encoders leave at most 2."""
+"""The largest residual of the reduced difference, in pixel levels, that still counts as noise alone; encoders cause at
+most 2."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What was found out about one photo and its copy."""
+    """The result for one photo and its copy."""
 
     original: Path | None
     protected: Path | None
     verdict: Verdict
     reason: str = ""
     lossless: bool = False
-    """Whether the copy's format gives back what was written, so that its bound holds in the file."""
+    """Whether the copy's format is lossless, so that its bound holds in the file."""
     quality: Quality | None = None
     fit: Fit | None = None
     made_for_it: bool = False
-    """Whether the manifest tells that the noise was made for this photo, so that it fits no bank's pattern."""
+    """Whether the manifest says that the noise was made for this photo, so that it fits no bank's pattern."""
 
 
 def verify(
     originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1, key: Key | None = None
 ) -> Generator[Pair, None, None]:
-    """Pair two folders (or two files), and yield what is found out about each pair, in order.
+    """Pair the photos of two folders (or two files), and yield the result for each pair, in order.
 
-    A manifest beside ``protected`` is used where there is one: it knows which copy is whose, what was left alone and
-    why, and whether a copy is still the file that was written. A person's own pattern is found
-    with their ``key``. Raises ``UsageError`` for a path that is not there and ``WorkError`` for no
-    photo.
+    If there is a manifest beside ``protected``, it is used: it knows which copy belongs to which photo, what was
+    skipped and why, and whether a copy is still the file that was written. A person's own pattern is found with their
+    ``key``. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
     """
     paired = pair_up(originals, protected)
     check = _Check(Patterns(banks, key), _known(protected))
@@ -81,7 +81,10 @@ def verify(
 
 
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
-    """The photos below two folders and their copies, None where there is no counterpart; raises as ``verify`` does."""
+    """Return the photos below two folders paired with their copies, with None for a missing counterpart.
+
+    Raises the same errors as ``verify``.
+    """
     for path in (originals, protected):
         if not path.exists():
             raise UsageError(f"There is no file or folder {path}.")
@@ -110,7 +113,7 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
 
 
 def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, Path]:
-    """The copies that manifests tell of photos, or of what is kept of them since they were replaced."""
+    """Return the copies that manifests record for photos, or for the backups of photos that were replaced."""
     there = {resolved(copy): copy for copy in copies}
     outputs: dict[Path, Path] = {}
     for folder, record in _records(protected):
@@ -127,7 +130,7 @@ def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path)
 
 
 def _names(target: Path) -> Iterator[Path]:
-    """The names that a copy may have: its original's, or in another format's suffix behind or instead of it."""
+    """Yield the names that a copy may have: its original's, or one with another suffix after or instead of its own."""
     yield target
     suffixes = [suffix for names in SUFFIXES.values() for suffix in names]
     for suffix in suffixes:
@@ -137,7 +140,7 @@ def _names(target: Path) -> Iterator[Path]:
 
 
 def _known(protected: Path) -> dict[Path, Record]:
-    """What the manifests beside a folder or a file tell, by the copy's path, or the original's where there is none."""
+    """Return the records beside a folder or file, by the path of the original, and of the copy if it is protected."""
     known: dict[Path, Record] = {}
     for folder, record in _records(protected):
         known.setdefault(resolved(folder / record.input), record)
@@ -149,7 +152,7 @@ def _known(protected: Path) -> dict[Path, Record]:
 
 
 def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
-    """The records of the manifests beside a folder or a file, each with the folder that its paths are seen from."""
+    """Yield the records of the manifests beside a folder or file, each with the folder of its relative paths."""
     folder = resolved(protected).parent
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if is_manifest(path):
@@ -162,10 +165,10 @@ class _Check:
         self.patterns, self.known = patterns, known
 
     def pair(self, original: Path | None, copy: Path | None) -> Pair:
-        """Compare a photo with its copy."""
+        """Return the result of comparing a photo with its copy."""
         record = self._record(original, copy)
         if original is None:
-            if record is not None and record.status == "skipped":  # By a run in place: it is the original.
+            if record is not None and record.status == "skipped":  # An in-place run has skipped it: it is the original.
                 return Pair(None, copy, "skipped", record.reason)
             return Pair(None, copy, "extra", "it has no original")
         if copy is None:
@@ -173,7 +176,7 @@ class _Check:
                 return Pair(original, None, "skipped", record.reason)
             return Pair(original, None, "missing", "it has no protected copy")
         if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
-            return Pair(original, copy, "skipped", record.reason)  # By a run in place: it is the original.
+            return Pair(original, copy, "skipped", record.reason)  # An in-place run has skipped it: it is the original.
         try:
             return self._compared(original, copy, record)
         except (PhotoError, PhotoSkippedError) as error:

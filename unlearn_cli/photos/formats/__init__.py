@@ -1,4 +1,4 @@
-"""What stands beside the pixels in a photo's file, format by format, read and written without touching the pixels."""
+"""Everything in a photo's file besides its pixels, read and written for each format without touching the pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unlearn_cli.photos.formats.beside import Beside
 
 
 def read(image: Image.Image, data: bytes) -> Beside:
-    """Return what stands beside the pixels of an opened image, whose file's bytes are ``data``."""
+    """Return what an opened image's file, whose bytes are ``data``, holds besides the pixels."""
     match image.format:
         case "JPEG" | "MPO":
             return jpeg.read(data)
@@ -33,7 +33,7 @@ def read(image: Image.Image, data: bytes) -> Beside:
 
 
 def bare(data: bytes) -> bytes | None:
-    """Return a JPEG or PNG file without all that does not decide its pixels; None for other formats, or cut pixels."""
+    """Return a JPEG or PNG file reduced to what decides its pixels; None for other formats, or missing pixels."""
     return jpeg.bare(data) or png.bare(data)
 
 
@@ -48,7 +48,8 @@ def _read_by_pillow(image: Image.Image) -> Beside:
 
 def _read_heif(image: Image.Image, told: heif.Properties) -> Beside:
     found = _read_by_pillow(image)
-    # Pillow writes an AVIF's EXIF anew where it has another orientation, and loses texts that are not ASCII.
+    # Pillow rewrites an AVIF's EXIF if its orientation differs from the picture's own, and loses text that is not
+    # ASCII.
     decoder = getattr(image, "_decoder", None)
     block = exif.read(decoder.get_info()[4] or b"") if decoder is not None else found.exif
     return Beside(found.icc_profile, told.colour, block, found.xmp, notes=told.notes)

@@ -1,4 +1,4 @@
-"""What stands beside the pixels in a photo's file, before anything is chosen of it."""
+"""What a photo's file holds besides its pixels, before any of it is selected for the copy."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from unlearn_cli.photos.formats.exif import Block
 
 @dataclass(frozen=True)
 class Text:
-    """One of a PNG's texts, or its time of change."""
+    """One text of a PNG file, or the time of its last change."""
 
     key: str
     value: str
     kind: bytes
-    """Its chunk's type: ``tEXt``, ``zTXt``, ``iTXt`` or ``tIME``."""
+    """The type of its chunk: ``tEXt``, ``zTXt``, ``iTXt`` or ``tIME``."""
     body: bytes
-    """Its chunk, as it was."""
+    """The unchanged content of its chunk."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """All that a photo's file holds beside its pixels, as it is there."""
+    """Everything that a photo's file holds besides its pixels, unchanged."""
 
     icc_profile: bytes | None = None
     colour: Colour = field(default_factory=Colour)
-    """The colour space as far as the file's own tags tell it by numbers."""
+    """The colour space, as far as the file's own tags describe it by numbers."""
     exif: Block | None = None
     xmp: bytes | None = None
     comment: bytes | None = None
     texts: tuple[Text, ...] = ()
     notes: tuple[str, ...] = ()
-    """What was dropped because it is damaged, and what a copy cannot hold: whole sentences for the user."""
+    """Whole sentences for the user about what was dropped because it is damaged, and about what a copy cannot hold."""
 
 
 def damaged(names: Iterable[str]) -> Iterator[str]:
-    """Yield the sentence that says which damaged tags were left out; none for no names."""
+    """Yield one sentence for each damaged tag that was left out; nothing if there are no names."""
     for name in dict.fromkeys(names):
         yield f"its {name} is damaged or too large and was left out"
 

@@ -1,4 +1,4 @@
-"""BMP files: the colour space of their newer headers (BITMAPV4HEADER, BITMAPV5HEADER), read and written."""
+"""BMP files: reading and writing the colour space of their newer headers (BITMAPV4HEADER, BITMAPV5HEADER)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from unlearn_cli.photos.formats.colour import Colour
 
 FILE_HEADER, OLD_HEADER, V4, V5 = 14, 40, 108, 124
 CALIBRATED, EMBEDDED = bytes(4), b"DEBM"
-"""The kinds of colour space that say something, as they stand in the file."""
+"""The types of colour space that carry information, as the file writes them."""
 
 FOR_PICTURES = 4
-"""The rendering intent of photographs (LCS_GM_IMAGES)."""
+"""The rendering intent for photographs (LCS_GM_IMAGES)."""
 
 
 def read(data: bytes) -> Beside:
-    """Return what stands beside the pixels of a BMP file."""
+    """Return what a BMP file holds besides its pixels."""
     if len(data) < FILE_HEADER + V4:
         return Beside()
     (size,) = struct.unpack_from("<I", data, FILE_HEADER)
@@ -30,21 +30,24 @@ def read(data: bytes) -> Beside:
 
 
 def _calibrated(data: bytes) -> Colour:
-    """Return the colour space of three primaries (CIE XYZ, whose sum is white) and their gammas."""
+    """Return the colour space given by three primaries (in CIE XYZ; their sum is the white point) and their gammas."""
     values = [value / (1 << 30) for value in struct.unpack_from("<9i", data, FILE_HEADER + 60)]
     gammas = [value / 65536 for value in struct.unpack_from("<3I", data, FILE_HEADER + 96)]
     primaries = [tuple(values[start : start + 3]) for start in (0, 3, 6)]
     white = tuple(map(sum, zip(*primaries, strict=True)))
     sums = [sum(colour) for colour in (white, *primaries)]
     if min(gammas) <= 0 or min(sums) <= 0 or min(colour[1] for colour in primaries) <= 0:
-        return Colour()  # Most writers leave zeros there.
+        return Colour()  # Most writers leave zeros in these fields.
     x_y = [part / total for colour, total in zip((white, *primaries), sums, strict=True) for part in colour[:2]]
     wx, wy, rx, ry, gx, gy, bx, by = x_y
     return Colour(gamma=sum(gammas) / 3, chromaticities=(wx, wy, rx, ry, gx, gy, bx, by))
 
 
 def with_profile(data: bytes, profile: bytes) -> bytes:
-    """Return a BMP file of the old header with a colour profile, under the header of version 5."""
+    """Return a BMP file with a colour profile added: its old header becomes one of version 5.
+
+    A file with any other header is returned unchanged.
+    """
     (size,) = struct.unpack_from("<I", data, FILE_HEADER)
     if size != OLD_HEADER:
         return data

@@ -1,4 +1,4 @@
-"""Colour spaces that a file tells by numbers instead of an ICC profile, and the profile that says the same."""
+"""Colour spaces that a file describes by numbers instead of an ICC profile, and the equivalent ICC profile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
-"""White, red, green, blue: x and y of each (CIE 1931), in the order of PNG's cHRM."""
+"""The x and y coordinates (CIE 1931) of white, red, green and blue, in the order of PNG's cHRM chunk."""
 
 D65 = (0.3127, 0.329)
 
@@ -25,7 +25,7 @@ PRIMARIES: dict[int, Chromaticities] = {
     12: (*D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
     22: (*D65, 0.63, 0.34, 0.295, 0.605, 0.155, 0.077),
 }
-"""ITU-T H.273, table 2: the numbers of colour primaries that have coordinates."""
+"""The code points for colour primaries that have coordinates (ITU-T H.273, table 2)."""
 
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
@@ -35,57 +35,57 @@ CURVES: dict[int, tuple[float, ...]] = {
     8: (1.0,),
     13: SRGB_CURVE,
 }
-"""H.273, table 3: transfer characteristics as an ICC parametric curve: its gamma, or g, a, b, c and d."""
+"""Transfer characteristics (H.273, table 3) as an ICC parametric curve: either its gamma, or g, a, b, c and d."""
 
 BT709_TRANSFERS, BT1886 = (1, 6, 14, 15), 2.4
-"""The curves of video cameras (BT.709 and its kin). They are shown by a screen's own curve (BT.1886), but in HEIF and
-AVIF, whose encoders write them for what is sRGB, all viewers take them for sRGB's."""
+"""The curves of video cameras (BT.709 and its relatives), and the gamma of the display curve (BT.1886) that shows them.
+In HEIF and AVIF, however, encoders write these code points for sRGB pictures, and all viewers show them as sRGB."""
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-"""Of pictures that are brighter than a paper's white; no plain ICC profile can say so."""
+"""Transfer characteristics of pictures brighter than paper white, which no ordinary ICC profile can describe."""
 
 UNSPECIFIED = 2
 
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 D50 = np.array([0.9642, 1.0, 0.8249])
-"""What ICC profiles are told in (ICC.1:2010, 7.2.16)."""
+"""The white point to which ICC profiles refer (ICC.1:2010, 7.2.16)."""
 
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour space as numbers: code points of H.273, or a gamma and chromaticities as PNG has them."""
+    """A colour space as numbers: H.273 code points, or a gamma and chromaticities as in PNG."""
 
     primaries: int | None = None
     transfer: int | None = None
     full_range: bool = True
-    """Whether the code points go with values from 0 to 255, and not with video's from 16 to 235."""
+    """Whether the code points apply to values from 0 to 255, and not to video's range from 16 to 235."""
     gamma: float | None = None
-    """The exponent from values to light, such as 2.2."""
+    """The exponent that turns values into light, such as 2.2."""
     chromaticities: Chromaticities | None = None
     intent: int | None = None
-    """The rendering intent of PNG's sRGB chunk, which says that it is sRGB."""
+    """The rendering intent in PNG's sRGB chunk, whose presence says that the picture is sRGB."""
     heif: bool = False
-    """Whether its code points stood in HEIF or AVIF."""
+    """Whether the code points come from a HEIF or AVIF file."""
 
     @property
     def hdr(self) -> str | None:
-        """``PQ`` or ``HLG``; None for an ordinary picture."""
+        """Return ``PQ`` or ``HLG``; None for an ordinary picture."""
         return HDR_TRANSFERS.get(self.transfer or 0)
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it says what everybody takes a picture for that says nothing."""
+        """Return whether this is sRGB, which viewers also assume for a picture without colour information."""
         if self.primaries is None and self.transfer is None:
             return self.intent is not None or (self.gamma is None and self.chromaticities is None)
         return self.primaries in (1, UNSPECIFIED) and self.shown_transfer in (13, UNSPECIFIED)
 
     @property
     def shown_transfer(self) -> int | None:
-        """The transfer characteristics that viewers take its own for."""
+        """Return the transfer characteristics that viewers use in place of the stored ones."""
         return 13 if self.heif and self.transfer in (*BT709_TRANSFERS, UNSPECIFIED) else self.transfer
 
     def icc_profile(self, *, grey: bool = False) -> bytes | None:
-        """Return an ICC profile that says the same; None for sRGB, and for what no plain profile says."""
+        """Return the equivalent ICC profile; None for sRGB, and for what no ordinary profile can describe."""
         if self.is_srgb or self.hdr:
             return None
         known = self.primaries if self.primaries not in (None, UNSPECIFIED) else 1
@@ -101,12 +101,16 @@ class Colour:
             return None
         try:
             return _profile(white, curve, grey=grey)
-        except (ZeroDivisionError, ValueError, np.linalg.LinAlgError, struct.error):  # Coordinates that are no colours.
+        except (ZeroDivisionError, ValueError, np.linalg.LinAlgError, struct.error):
+            # The coordinates describe no colours.
             return None
 
 
 def _profile(white: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> bytes:
-    """A display profile of version 4 (ICC.1:2010, 8.3 and 8.4)."""
+    """Return a display profile of version 4 (ICC.1:2010, 8.3 and 8.4).
+
+    Raises ``ValueError`` for coordinates that are no colours.
+    """
     if min(white[1::2]) <= 0:
         raise ValueError("a colour without light")
     columns = _to_xyz(white)
@@ -132,14 +136,14 @@ def _profile(white: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> 
 
 
 def _to_xyz(white: Chromaticities) -> NDArray[np.float64]:
-    """The matrix from linear RGB to XYZ, whose columns are the primaries."""
+    """Return the matrix from linear RGB to XYZ, whose columns are the primaries."""
     x, y = np.array(white[0::2]), np.array(white[1::2])
     xyz = np.stack([x / y, np.ones(4), (1 - x - y) / y])
     return np.asarray(xyz[:, 1:] * np.linalg.solve(xyz[:, 1:], xyz[:, 0]))
 
 
 def _adaptation(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The Bradford matrix from a white to D50 (ICC.1:2010, annex E)."""
+    """Return the Bradford matrix that adapts a white point to D50 (ICC.1:2010, annex E)."""
     gains = (BRADFORD @ D50) / (BRADFORD @ light)
     return np.asarray(np.linalg.inv(BRADFORD) @ np.diag(gains) @ BRADFORD)
 
@@ -149,7 +153,7 @@ def _assembled(tags: list[tuple[bytes, bytes]], space: bytes) -> bytes:
     places: dict[bytes, int] = {}
     table, body = [struct.pack(">I", len(tags))], []
     for name, value in tags:
-        if value not in places:  # The three curves are one.
+        if value not in places:  # The three curves share one entry.
             padded = value.ljust(-(-len(value) // 4) * 4, b"\0")
             places[value] = position
             body.append(padded)

@@ -1,7 +1,7 @@
-"""Directories of tags (EXIF blocks and TIFF files), read and written as the very bytes that they hold.
+"""Directories of tags (EXIF blocks and TIFF files), read and written byte for byte.
 
-Pillow decodes every text as Latin-1 and writes it back as ASCII, which turns "Jürgen" into "J??rgen". Here a value is
-never decoded: what is kept is kept to the byte, in whatever encoding it was.
+Pillow decodes every text as Latin-1 and writes it back as ASCII, which turns "Jürgen" into "J??rgen". Here no value is
+ever decoded: its bytes are preserved, whatever their encoding.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ EXIF_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROP_POINTER)
 
 UNIT_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes that a change of byte order reverses together, by the type of a value."""
+"""How many bytes a change of byte order reverses together, by the type of the value."""
 
 UNITS = {5: 2, 10: 2}
-"""How many of these units a value of a type has, where it is not one: a fraction is two numbers."""
+"""How many such units one value has, for the types where it is not one: a fraction consists of two numbers."""
 
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 MOST_ENTRIES = 4096
-"""A directory of more tags is damaged."""
+"""A directory with more tags than this is taken to be damaged; the rest of them is ignored."""
 
 LARGEST_VALUE, LARGEST_DIRECTORY = 16 << 20, 64 << 20
 """Bytes of one value and of all values of a directory: a hostile file can point to all of itself thousands of times."""
@@ -35,13 +35,13 @@ LARGEST_VALUE, LARGEST_DIRECTORY = 16 << 20, 64 << 20
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag's value, as its file holds it."""
+    """The value of one tag, as its file holds it."""
 
     kind: int
-    """Its type (TIFF 6.0, section 2)."""
+    """The type of the value (TIFF 6.0, section 2)."""
     count: int
     data: bytes
-    """In the byte order of its block."""
+    """The value's bytes, in the byte order of its block."""
 
 
 Directory = dict[int, Entry]
@@ -52,27 +52,27 @@ class Block:
     """An EXIF block, or the tags of a TIFF file."""
 
     order: str = "<"
-    """``<`` for little-endian, ``>`` for big-endian."""
+    """The byte order: ``<`` is little-endian, ``>`` is big-endian."""
     main: Directory = field(default_factory=dict)
     detail: Directory = field(default_factory=dict)
     place: Directory = field(default_factory=dict)
     interop: Directory = field(default_factory=dict)
     big: bool = False
-    """Whether it is a BigTIFF's."""
+    """Whether it comes from a BigTIFF file."""
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """Return the whole numbers of a tag of the main directory; none where it is missing or holds no numbers."""
+        """Return the whole numbers of a tag in the main directory; none if it is missing or holds no whole numbers."""
         return integers(self.main.get(tag), self.order)
 
     @property
     def orientation(self) -> int:
-        """The orientation that it asks for, 1 to 8; 1 where it asks for none, or for nonsense."""
+        """Return the requested orientation, 1 to 8; 1 if there is none or if it is invalid."""
         value = self.integers(ORIENTATION)
         return value[0] if value and value[0] in range(1, 9) else 1
 
 
 def integers(entry: Entry | None, order: str) -> tuple[int, ...]:
-    """Return the whole numbers of an entry; none where it is missing or holds no numbers."""
+    """Return the whole numbers of an entry; none if it is missing or holds no whole numbers."""
     if entry is None or entry.kind not in INTEGERS:
         return ()
     return struct.unpack(f"{order}{entry.count}{INTEGERS[entry.kind]}", entry.data)
@@ -81,7 +81,7 @@ def integers(entry: Entry | None, order: str) -> tuple[int, ...]:
 def read(data: bytes | memoryview) -> Block | None:
     """Return the tags of an EXIF block (with or without ``Exif`` before it) or of a TIFF file's first page.
 
-    Tags that point outside of it are left out. None where it is no such block at all.
+    Tags that point outside the data are left out. Return None if the data is no such block at all.
     """
     view = memoryview(data)
     while view[:6] == HEAD:
@@ -134,7 +134,7 @@ def _entries(view: memoryview, start: int, order: str, big: bool) -> Iterator[tu
 
 
 def write(block: Block) -> bytes:
-    """Return a block of these tags in its own byte order, without ``Exif`` before it; empty where there are none."""
+    """Return the bytes of a block in its own byte order, without ``Exif`` before it; empty if it has no tags."""
     if not (block.main or block.detail or block.place or block.interop):
         return b""
     mark = b"II" if block.order == "<" else b"MM"
@@ -142,11 +142,11 @@ def write(block: Block) -> bytes:
 
 
 def directories(block: Block, start: int) -> bytes:
-    """Return all directories of a block as they stand at ``start`` in a file, the main one first."""
+    """Return all directories of a block, the main one first, encoded for the position ``start`` in a file."""
     order = block.order
     main, detail = dict(block.main), dict(block.detail)
     parts: list[bytes] = []
-    # A pointer has the same size wherever it points, so that sizes are known before places are.
+    # A pointer has the same size wherever it points, so the sizes are known before the positions.
     if block.interop:
         detail[INTEROP_POINTER] = _pointer(0, order)
     if detail:
@@ -179,7 +179,7 @@ def _size(directory: Directory) -> int:
 
 
 def _padded(length: int) -> int:
-    """The bytes that a value takes behind its directory; each begins at an even place."""
+    """Return how many bytes a value takes after its directory; each begins at an even position."""
     return length + length % 2 if length > 4 else 0
 
 
@@ -200,7 +200,7 @@ def _packed(directory: Directory, start: int, order: str) -> bytes:
 
 
 def in_order(block: Block, order: str) -> Block:
-    """Return a block in another byte order: numbers are turned round, texts and bytes stay."""
+    """Return a block in another byte order: numbers are reversed, texts and bytes stay the same."""
     if block.order == order:
         return block
     main, detail, place, interop = (

@@ -1,4 +1,4 @@
-"""HEIF and AVIF files: the properties of the main picture (ISO/IEC 23008-12, 14496-12), which decoders pass over."""
+"""HEIF and AVIF files: the main picture's properties that decoders ignore (ISO/IEC 23008-12 and 14496-12)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Pixels = NDArray[np.uint8]
 
 READ_AS = b"heic"
 MOST_PROPERTIES = 64
-"""Of a picture; a file that lists more is damaged, or hostile."""
+"""The most properties of a picture; a file that lists more is damaged, or hostile."""
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What a file says of its main picture."""
+    """What a file says about its main picture."""
 
     listed: tuple[tuple[bytes, bytes], ...] = ()
-    """Type and content of each property, in the order in which they apply."""
+    """The type and content of each property, in the order in which they apply."""
     everything: tuple[tuple[bytes, bytes], ...] = ()
-    """Those of all pictures, such as the tiles that the main one is made of."""
+    """The properties of all pictures, such as the tiles of which the main one consists."""
     notes: tuple[str, ...] = ()
 
     @property
     def bits(self) -> int:
-        """The bits of a colour, or of a grey; 8 where the file does not say."""
+        """Return the number of bits per channel; 8 if the file does not say."""
         told = [max(body[5:]) for kind, body in self.listed if kind == b"pixi" and len(body) > 5]
         codec = [10 for kind, body in (self.listed or self.everything) if _is_deep(kind, body)]
         tiles = [10 for kind, body in self.everything if _is_deep(kind, body)] if not told else []
@@ -40,7 +40,7 @@ class Properties:
 
     @property
     def colour(self) -> Colour:
-        """The colour space that it tells by numbers."""
+        """Return the colour space that the file describes by numbers."""
         for kind, body in self.listed:
             if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 10:
                 primaries, transfer = struct.unpack(">HH", body[4:8])
@@ -48,7 +48,7 @@ class Properties:
         return Colour()
 
     def applied(self, pixels: Pixels) -> Pixels:
-        """Return decoded pixels cropped, turned and mirrored as the file asks, in its order."""
+        """Return decoded pixels, cropped, rotated and mirrored in the order that the file requests."""
         for kind, body in self.listed:
             if kind == b"clap" and len(body) == 32:
                 pixels = _cropped(pixels, body)
@@ -60,19 +60,19 @@ class Properties:
 
 
 def _is_deep(kind: bytes, body: bytes) -> bool:
-    """Whether a codec's configuration has the flag of a high bit depth (AV1 in ISOBMFF, 2.3.3)."""
+    """Return whether a codec's configuration has the flag for a high bit depth (AV1 in ISOBMFF, 2.3.3)."""
     return kind == b"av1C" and len(body) > 2 and bool(body[2] & 0x40)
 
 
 def _cropped(pixels: Pixels, body: bytes) -> Pixels:
-    """Return what a clean aperture leaves (ISO/IEC 14496-12, 12.1.4); all of it where its numbers make no sense."""
+    """Return the pixels inside a clean aperture (ISO/IEC 14496-12, 12.1.4); all of them if its numbers are invalid."""
     width, width_of, height, height_of = struct.unpack(">4I", body[:16])
     right, right_of, down, down_of = struct.unpack(">iIiI", body[16:])
     if not (width_of and height_of and right_of and down_of):
         return pixels
     rows, columns = pixels.shape[:2]
     wide, high = width // width_of, height // height_of
-    # Between two pixels libheif goes to the left, and down.
+    # Where the position falls between two pixels, libheif rounds to the left, and down.
     left = int(np.floor(right / right_of + (columns - wide) / 2))
     top = int(np.floor(down / down_of + (rows - high) / 2 + 0.5))
     if left < 0 or top < 0 or wide < 1 or high < 1 or left + wide > columns or top + high > rows:
@@ -81,7 +81,7 @@ def _cropped(pixels: Pixels, body: bytes) -> Pixels:
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file is HEIF whose picture is not AVIF."""
+    """Return whether a file is HEIF but not AVIF."""
     return data[4:8] == b"ftyp" and data[8:12] in BRANDS and b"avif" not in _brands(data)
 
 
@@ -90,12 +90,12 @@ def _brands(data: bytes) -> bytes:
 
 
 def readable(data: bytes) -> bytes:
-    """Return a HEIF file under a brand that its decoder knows; newer brands hold the same pictures."""
+    """Return a HEIF file under a brand that its decoder knows; newer brands hold the same kind of pictures."""
     return data[:8] + READ_AS + data[12:] if data[8:12] == b"mif2" else data
 
 
 def properties(data: bytes) -> Properties:
-    """Return what a file says of its main picture; nothing where its boxes are damaged."""
+    """Return what a file says about its main picture; nothing if its boxes are damaged."""
     try:
         return _properties(memoryview(data))
     except (struct.error, IndexError, ValueError, KeyError):
@@ -120,7 +120,7 @@ def _properties(data: memoryview) -> Properties:
 
 
 def _associated(box: memoryview, wanted: int) -> Iterator[int]:
-    """Yield the numbers of an item's properties, from 1, in their order (14496-12, 8.11.14)."""
+    """Yield the numbers of an item's properties, counted from 1, in their order (14496-12, 8.11.14)."""
     version, wide = box[0], box[3] & 1
     (count,) = struct.unpack_from(">I", box, 4)
     position = 8
@@ -137,7 +137,7 @@ def _associated(box: memoryview, wanted: int) -> Iterator[int]:
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield type and content of the boxes that follow each other in some data."""
+    """Yield the type and content of each of the consecutive boxes in some data."""
     position = 0
     while position + 8 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -153,7 +153,7 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def with_colour(data: bytes, colour: Colour) -> bytes:
-    """Return an AVIF file that tells another colour space by the same box of numbers that its encoder wrote."""
+    """Return an AVIF file with another colour space in the ``nclx`` box that its encoder wrote."""
     start = data.find(b"colrnclx")
     if start < 0 or colour.primaries is None or colour.transfer is None:
         return data

@@ -1,7 +1,7 @@
-"""JPEG straight between bytes and arrays, and the metadata in its segments.
+"""JPEG directly between bytes and arrays, and the metadata in its segments.
 
-The same libjpeg-turbo that Pillow uses, without Pillow's image in between: converting to and from that costs as much
-as the decoding. What cannot be done here (CMYK, damage that Pillow tolerates) is for Pillow to do.
+This uses the same libjpeg-turbo as Pillow, but without Pillow's image in between: converting to and from that costs as
+much as the decoding. What this cannot handle (CMYK, damage that Pillow tolerates) is left to Pillow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from unlearn_cli.photos.formats.markers import (
 from unlearn_cli.photos.resample import Workspace
 
 COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY"}
-"""The modes that are decoded and encoded here, and what simplejpeg calls them."""
+"""The modes that are decoded and encoded here, with simplejpeg's names for them."""
 
 SUBSAMPLINGS = ("444", "422", "420")
 
@@ -48,16 +48,16 @@ SAMSUNG_END = b"SEFT"
 def decode(
     data: bytes, mode: str, width: int, height: int, workspace: Workspace | None = None
 ) -> NDArray[np.uint8] | None:
-    """Return the pixels of a JPEG as they are stored, ``[H, W, 3]`` or ``[H, W]``; None where Pillow has to look at it.
+    """Return the stored pixels of a JPEG, ``[H, W, 3]`` or ``[H, W]``; None if Pillow has to decode it.
 
-    With a workspace they lie in its memory, until the next photo of this thread.
+    With a workspace the pixels lie in its memory, and are valid until this thread's next photo.
     """
     if mode not in COLOUR_SPACES:
         return None
     buffer = workspace.buffer(width * height * (3 if mode == "RGB" else 1), "decoded") if workspace else None
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, COLOUR_SPACES[mode], buffer=buffer)
-    except Exception:  # It says no by several exceptions; what is wrong, if anything, Pillow will tell.
+    except Exception:  # It raises several kinds of exceptions; Pillow will report what is wrong, if anything.
         return None
     if pixels.shape[:2] != (height, width):
         return None
@@ -65,7 +65,7 @@ def decode(
 
 
 def encode(pixels: NDArray[np.uint8], mode: str, quality: int, subsampling: str) -> bytes | None:
-    """Return a baseline JPEG without metadata; None for a mode that is for Pillow."""
+    """Return a baseline JPEG without metadata; None for a mode or subsampling that is left to Pillow."""
     if mode not in COLOUR_SPACES or subsampling not in SUBSAMPLINGS:
         return None
     if mode == "L":
@@ -83,13 +83,13 @@ def with_segments(
     profile: bytes | None = None,
     comment: bytes | None = None,
 ) -> bytes:
-    """Return an encoder's file with metadata in front: resolution, EXIF, XMP, the colour profile and a comment.
+    """Return an encoder's file with metadata in front: resolution, EXIF, XMP, colour profile and comment.
 
-    What does not fit into its segments is left out: no tag is worth a photo.
+    Metadata that does not fit into its segments is left out, because no tag is worth losing a photo.
     """
     parts: list[tuple[int, bytes]] = []
     after = 2
-    if encoded[2:4] == bytes([0xFF, APP0]):  # The encoder's own JFIF segment, which ours replaces.
+    if encoded[2:4] == bytes([0xFF, APP0]):  # This is the encoder's own JFIF segment, which ours replaces.
         after = 4 + int.from_bytes(encoded[4:6], "big")
         x, y = (max(1, min(round(v), 65535)) for v in dpi or (1, 1))
         parts.append((APP0, JFIF_HEAD + struct.pack(">HBHHBB", 0x0101, 1 if dpi else 0, x, y, 0, 0)))
@@ -107,7 +107,7 @@ def with_segments(
 
 
 def _pieces(profile: bytes) -> list[bytes]:
-    """Return a colour profile's segments; none for one that is too large for 255 of them."""
+    """Return the segments of a colour profile; none if it is too large for 255 of them."""
     room = LARGEST_SEGMENT - len(ICC_HEAD) - 2
     pieces = [profile[start : start + room] for start in range(0, len(profile), room)]
     if len(pieces) > 255:
@@ -116,7 +116,7 @@ def _pieces(profile: bytes) -> list[bytes]:
 
 
 def read(data: bytes) -> Beside:
-    """Return what stands beside the pixels of a JPEG file. What is damaged is left out, and named in the notes."""
+    """Return what a JPEG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
     block, xmp, comment, wrong = b"", None, None, []
     pieces: dict[int, bytes] = {}
     wanted = 0
@@ -152,7 +152,7 @@ def read(data: bytes) -> Beside:
 
 
 def _others(data: bytes, xmp: bytes, *, many: bool) -> Iterator[str]:
-    """Yield what a copy of this file does not have, of what lies behind its picture."""
+    """Yield a sentence for each thing after the picture that a copy of this file does not have."""
     if (many and GAIN_MAPS.search(data)) or b"hdrgm:" in xmp:
         yield GAIN_MAP
     told = VIDEOS.search(xmp) or (data.endswith(SAMSUNG_END) and data.rfind(b"MotionPhoto_Data") > 0)
@@ -161,9 +161,9 @@ def _others(data: bytes, xmp: bytes, *, many: bool) -> Iterator[str]:
 
 
 def bare(data: bytes) -> bytes | None:
-    """Return a JPEG file with nothing but what decides its pixels, and with its end marker.
+    """Return a JPEG file reduced to what decides its pixels, with its end marker.
 
-    None for what is no JPEG, and where the end marker is missing and pixels are, too.
+    Return None if it is no JPEG, or if the end marker is missing and pixels are missing too.
     """
     picture = without_helpers(data)
     return ended(picture) if picture is not None else None

@@ -19,28 +19,28 @@ END = b"\xff\xd9"
 
 JFIF_HEAD, ADOBE_HEAD = b"JFIF\0", b"Adobe"
 SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
-"""Bytes below which libjpeg does not take such a segment for what it says. They decide how colours are stored."""
+"""The lengths in bytes below which libjpeg ignores such a segment. Both segments decide how colours are stored."""
 
 PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
 BOX = re.compile(rb"\0[\0-\xff]{3}(?:ftyp|mdat|moov|free|skip|wide|mpvd)", re.DOTALL)
 
 
 class Segment(NamedTuple):
-    """One segment in front of a JPEG's scan, or that scan's own head."""
+    """One segment before a JPEG's scan, or the header of that scan."""
 
     kind: int
     start: int
-    """Where its marker is."""
+    """The position of its marker."""
     body: bytes
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Return the position after its last byte."""
         return self.start + 4 + len(self.body)
 
 
 def segments(data: bytes, position: int = 2) -> Iterator[Segment]:
-    """Yield the segments from a place on, up to the head of the next scan, with it. Junk is passed over."""
+    """Yield the segments from a position on, up to and including the next scan's header. Junk is skipped."""
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
         kind = data[position + 1]
         if kind in (0x00, 0x01, 0xFF, *RESTARTS):
@@ -56,7 +56,7 @@ def segments(data: bytes, position: int = 2) -> Iterator[Segment]:
 
 
 def after_scan(data: bytes, position: int) -> int:
-    """Return where the next marker is, -1 for nowhere.
+    """Return the position of the next marker, or -1 if there is none.
 
     Inside a scan 0xFF is followed by zero, a restart marker or a fill byte.
     """
@@ -70,7 +70,7 @@ def after_scan(data: bytes, position: int) -> int:
 
 
 def count_scans(data: bytes) -> int:
-    """Return how many scans the first picture of a JPEG file has: decoding a progressive one takes time for each."""
+    """Return the number of scans of a JPEG file's first picture: decoding a progressive one takes time for each."""
     position, scans = 2, 0
     while 0 <= position < len(data) - 3:
         kind = data[position + 1]
@@ -84,7 +84,7 @@ def count_scans(data: bytes) -> int:
 
 
 def without_helpers(data: bytes) -> bytes | None:
-    """Return a JPEG file without the segments that do not decide its pixels; None for what has no pixels at all."""
+    """Return a JPEG file without the segments that do not decide its pixels; None if it has no pixels at all."""
     if not data.startswith(b"\xff\xd8"):
         return None
     parts: list[bytes | memoryview] = [b"\xff\xd8"]
@@ -102,10 +102,10 @@ def without_helpers(data: bytes) -> bytes | None:
 
 
 def ended(data: bytes) -> bytes | None:
-    """Return a JPEG file up to its end marker, which is added where it is missing and all pixels are there.
+    """Return a JPEG file up to its end marker, which is added if it is missing but all pixels are there.
 
-    None where pixels are missing, or may be: bytes that follow a cut picture can pass for pixels, so that there must
-    be nothing behind the last one, or something that shows by itself that it begins there.
+    Return None if pixels are missing, or may be. Bytes that follow a truncated picture can pass for pixels, so there
+    must be nothing after the last pixel, or something that is recognisably the beginning of other data.
     """
     found = list(segments(data))
     frame = next((segment for segment in found if segment.kind in FRAMES), None)
@@ -128,9 +128,9 @@ def ended(data: bytes) -> bytes | None:
 
 
 def is_cut(data: bytes) -> bool:
-    """Whether a JPEG file breaks off before its pixels are complete, whatever follows them.
+    """Return whether a JPEG file ends before its pixels are complete, whatever follows them.
 
-    A file that ends as it should, and is damaged in between, is left to its decoder, which shows what it can.
+    A file that ends properly but is damaged in between is left to its decoder, which shows what it can.
     """
     picture = without_helpers(data)
     if picture is None or ended(picture) is not None:
@@ -142,12 +142,12 @@ def is_cut(data: bytes) -> bool:
 
 
 def _coefficients(frame: Segment) -> set[tuple[int, int]]:
-    """All that the scans of a frame have to bring: each coefficient of each component."""
+    """Return everything that the scans of a frame have to deliver: each coefficient of each component."""
     return {(component, number) for component in frame.body[6 : 6 + 3 * frame.body[5] : 3] for number in range(64)}
 
 
 def _brought(scan: Segment, frame: Segment) -> set[tuple[int, int]]:
-    """The coefficients that a scan brings to their last bit (T.81, B.2.3 and G.1.1)."""
+    """Return the coefficients that a scan delivers to their last bit (T.81, B.2.3 and G.1.1)."""
     count = scan.body[0] if scan.body else 0
     if len(scan.body) < 4 + 2 * count:
         return set()
@@ -160,7 +160,10 @@ def _brought(scan: Segment, frame: Segment) -> set[tuple[int, int]]:
 
 
 def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | None:
-    """Return a file with an end marker behind the last byte that its pixels take, somewhere before ``end``."""
+    """Return a file with an end marker after the last byte of its pixels, which is found before ``end``.
+
+    Return None if pixels are missing, or if what follows them may be pixels too.
+    """
     mode = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(frame.body[5])
     if mode is None or not _is_whole(data[:end], mode):
         return None
@@ -177,19 +180,19 @@ def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | No
 
 
 def _is_whole(data: bytes, mode: str) -> bool:
-    """Whether a file has all of its pixels, but for an end marker."""
+    """Return whether a file has all of its pixels, though perhaps no end marker."""
     try:
         simplejpeg.decode_jpeg(data + END, mode)
     except ValueError as error:
-        # What lies between the last pixel and the marker that was added is no pixel.
+        # The bytes between the last pixel and the marker added here are no pixels.
         return "extraneous bytes before marker 0xd9" in str(error)
-    except Exception:  # It says no by several exceptions.
+    except Exception:  # It raises several kinds of exceptions.
         return False
     return True
 
 
 def _is_trailer(data: bytes, end: int) -> bool:
-    """Whether what lies behind the last pixel shows that it begins there, and was not taken for pixels in part."""
+    """Return whether the data after the last pixel clearly begins there, so that none of it was decoded as pixels."""
     rest = data[end:]
     if not rest or rest[0] == 0xFF or BOX.match(rest):
         return True
@@ -200,7 +203,7 @@ def _is_trailer(data: bytes, end: int) -> bool:
 
 
 def _has_restarts(data: bytes, frame: Segment, start: int) -> bool:
-    """Whether the last scan of a file has all of its restart markers, one after the other (T.81, E.1.4)."""
+    """Return whether the last scan of a file has all of its restart markers, in sequence (T.81, E.1.4)."""
     interval = next((int.from_bytes(body[:2], "big") for kind, _, body in segments(data) if kind == DRI), 0)
     found = [marker[1] - 0xD0 for marker in re.findall(rb"\xff[\xd0-\xd7]", data[start:])]
     if found != [number % 8 for number in range(len(found))]:

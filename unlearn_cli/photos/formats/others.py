@@ -1,4 +1,4 @@
-"""GIF, JPEG 2000 and PSD files: the colour profile and dates, which Pillow passes over."""
+"""GIF, JPEG 2000 and PSD files: the colour profile, EXIF and XMP, which Pillow ignores."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from unlearn_cli.photos.formats.beside import Beside
 
 GIF_PROFILE = b"\x21\xff\x0bICCRGBG1012"
 GIF_XMP, GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
-"""An XMP packet stands in a GIF as it is, and what follows it reads as blocks wherever one is taken to begin."""
+"""An XMP packet stands unencoded in a GIF; the bytes after it read as valid blocks from any position in the packet."""
 
 JP2_EXIF = b"JpgTiffExif->JP2"
 JP2_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 JP2_PROFILES = (2, 3)
-"""The methods of a colour box that is an ICC profile (ISO/IEC 15444-1, I.5.3.3)."""
+"""The methods of a colour box that mean an ICC profile (ISO/IEC 15444-1, I.5.3.3)."""
 
 PSD_EXIF, PSD_XMP = 1058, 1060
 
 
 def read_gif(data: bytes) -> Beside:
-    """Return what stands beside the pixels of a GIF file."""
+    """Return what a GIF file holds besides its pixels."""
     start = data.find(GIF_PROFILE)
     profile = _blocks(data, start + len(GIF_PROFILE)) if start >= 0 else None
     at = data.find(GIF_XMP)
@@ -30,7 +30,7 @@ def read_gif(data: bytes) -> Beside:
 
 
 def _blocks(data: bytes, position: int) -> bytes:
-    """Join the blocks of a GIF's extension; an empty one ends it."""
+    """Return the joined blocks of a GIF's extension, which an empty block ends."""
     parts = []
     while position < len(data) and data[position]:
         parts.append(data[position + 1 : position + 1 + data[position]])
@@ -39,7 +39,7 @@ def _blocks(data: bytes, position: int) -> bytes:
 
 
 def read_jpeg2000(data: bytes) -> Beside:
-    """Return what stands beside the pixels of a JPEG 2000 file; a bare codestream has nothing."""
+    """Return what a JPEG 2000 file holds besides its pixels; a bare codestream holds nothing."""
     profile, block, xmp = None, None, None
     for kind, start, end in _jp2_boxes(data, 0, len(data)):
         if kind == b"jp2h":
@@ -54,7 +54,7 @@ def read_jpeg2000(data: bytes) -> Beside:
 
 
 def _jp2_boxes(data: bytes, position: int, end: int) -> list[tuple[bytes, int, int]]:
-    """Return type, start and end of the boxes in a part of a file."""
+    """Return the type, start and end of each box in a part of a file."""
     boxes = []
     while position + 8 <= end and not data.startswith(b"\xff\x4f"):
         size, kind = struct.unpack_from(">I4s", data, position)
@@ -71,7 +71,7 @@ def _jp2_boxes(data: bytes, position: int, end: int) -> list[tuple[bytes, int, i
 
 
 def read_psd(image: Any) -> Beside:
-    """Return what stands beside the pixels of a Photoshop file."""
+    """Return what a Photoshop file holds besides its pixels."""
     resources = {number: body for number, _, body in getattr(image, "resources", ())}
     return Beside(
         image.info.get("icc_profile"),

@@ -13,18 +13,19 @@ from unlearn_cli.photos.formats.colour import UNSPECIFIED, Chromaticities, Colou
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AFTER_HEADER = len(SIGNATURE) + 25
-"""Where the header chunk ends and others may begin."""
+"""The position where the header chunk ends and others may begin."""
 
 PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
 """The chunks that decide the pixels, and how many pictures there are."""
 
 XMP_KEY = "XML:com.adobe.xmp"
 RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
-"""Texts in which ImageMagick and its kin keep an EXIF block, in hexadecimal."""
+"""Keys of the texts in which ImageMagick and similar programs store an EXIF block, in hexadecimal."""
 
 LARGEST_PROFILE = 16 << 20
 LARGEST_TEXT, LARGEST_TEXTS = 1 << 18, 64 << 20
-"""Bytes, unpacked, of a profile, of a text and of all texts. What is larger is no profile, or nothing that is kept."""
+"""Sizes in bytes after decompression: of a profile, of one text, and of all texts. Anything larger is no profile, or no
+text worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,16 @@ class Chunk:
     kind: bytes
     body: memoryview
     sound: bool
-    """Whether its checksum is right."""
+    """Whether its checksum is right; that of chunks that decide the pixels is not checked."""
     whole: memoryview
-    """With its length and checksum."""
+    """The chunk including its length and checksum."""
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks of a PNG file up to its end, or to where it is cut off. Only small ones are checked."""
+    """Yield the chunks of a PNG file up to its end, or to where it is truncated.
+
+    The checksums of chunks that decide the pixels are not checked, because those are large.
+    """
     view, position = memoryview(data), len(SIGNATURE)
     while position + 12 <= len(view):
         (length,) = struct.unpack_from(">I", view, position)
@@ -58,14 +62,14 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def bare(data: bytes) -> bytes | None:
-    """Return a PNG file without all that does not decide its pixels; None for what is no PNG."""
+    """Return a PNG file reduced to what decides its pixels; None if it is no PNG."""
     if not data.startswith(SIGNATURE):
         return None
     return b"".join([SIGNATURE, *(chunk.whole for chunk in chunks(data) if chunk.kind in PICTURE)])
 
 
 def read(data: bytes) -> Beside:
-    """Return what stands beside the pixels of a PNG file. What is damaged is left out, and named in the notes."""
+    """Return what a PNG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
     found = _Found()
     for chunk in chunks(data):
         if chunk.kind in PICTURE or chunk.kind not in READERS:
@@ -129,7 +133,7 @@ def _code_points(found: _Found, body: bytes) -> None:
     if matrix != 0:
         raise ValueError("a PNG holds red, green and blue")
     if UNSPECIFIED in (primaries, transfer):
-        return  # It says nothing, and viewers take it so.
+        return  # It says nothing, and viewers treat it so.
     found.primaries, found.transfer, found.full_range = primaries, transfer, bool(full)
 
 
@@ -145,7 +149,7 @@ def _block(found: _Found, body: bytes) -> None:
 
 
 def _resolution(_: _Found, body: bytes) -> None:
-    struct.unpack(">IIB", body)  # Pillow tells what it says; here it is only looked at.
+    struct.unpack(">IIB", body)  # Pillow reads the value; here only its format is checked.
 
 
 def _text(found: _Found, body: bytes) -> None:
@@ -169,7 +173,7 @@ def _international_text(found: _Found, body: bytes) -> None:
     key, _, rest = body.partition(b"\0")
     packed, method, rest = rest[:1] == b"\1", rest[1:2], rest[2:]
     _, _, rest = rest.partition(b"\0")  # the language
-    _, _, value = rest.partition(b"\0")  # the key, translated
+    _, _, value = rest.partition(b"\0")  # the translated key
     if packed:
         value = found.unpacked_text(method + value)
     found.texts.append(Text(key.decode("latin-1"), value.decode("utf-8", "replace"), b"iTXt", body))
@@ -193,7 +197,10 @@ NAMES = {b"iCCP": "colour profile", b"eXIf": "EXIF block", b"tEXt": "text", b"zT
 
 
 def _unpacked(packed: bytes, most: int) -> bytes:
-    """Unpack zlib's stream behind the number of its method. Raises ``ValueError`` for what is cut off or too large."""
+    """Return zlib's stream decompressed, after the byte that names its method.
+
+    Raises ``ValueError`` if another method is named, or the stream is truncated or too large.
+    """
     if packed[:1] != b"\0" or most <= 0:
         raise ValueError("there is only one method, or no room")
     stream = zlib.decompressobj()
@@ -204,9 +211,9 @@ def _unpacked(packed: bytes, most: int) -> bytes:
 
 
 def _raw_exif(text: Text) -> exif.Block | None:
-    """Return the EXIF block of a text that holds one: a line of its name, one of its length, then hexadecimal.
+    """Return the EXIF block in a text: a line with its name, one with its length, then hexadecimal digits.
 
-    Its orientation is left out, because no viewer obeys it there.
+    Its orientation is left out, because no viewer obeys it there. Return None for any other text.
     """
     if text.key not in RAW_EXIF:
         return None
@@ -220,7 +227,7 @@ def _raw_exif(text: Text) -> exif.Block | None:
 
 
 def with_chunks(data: bytes, added: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return a PNG file with more chunks, each a type and a body, right behind its header."""
+    """Return a PNG file with more chunks, each a type and a body, directly after its header."""
     parts = [
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in added
     ]
@@ -231,7 +238,7 @@ def with_chunks(data: bytes, added: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def colour_chunks(colour: Colour) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks that tell a colour space."""
+    """Yield the chunks that describe a colour space."""
     if colour.primaries is not None and not (colour.heif and colour.is_srgb):
         yield b"cICP", struct.pack(">4B", colour.primaries, colour.shown_transfer, 0, colour.full_range)
     if colour.intent is not None:
@@ -243,16 +250,16 @@ def colour_chunks(colour: Colour) -> Iterator[tuple[bytes, bytes]]:
 
 
 def profile_chunk(profile: bytes) -> tuple[bytes, bytes]:
-    """Return the chunk of a colour profile."""
+    """Return the chunk that holds a colour profile."""
     return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)
 
 
 def resolution_chunk(dpi: tuple[float, float]) -> tuple[bytes, bytes]:
-    """Return the chunk of a resolution in dots an inch."""
+    """Return the chunk for a resolution in dots per inch."""
     x, y = (round(value / 0.0254) for value in dpi)
     return b"pHYs", struct.pack(">IIB", x, y, 1)
 
 
 def xmp_chunk(packet: bytes) -> tuple[bytes, bytes]:
-    """Return the chunk of an XMP packet."""
+    """Return the chunk that holds an XMP packet."""
     return b"iTXt", XMP_KEY.encode() + bytes(5) + packet

@@ -1,4 +1,4 @@
-"""TIFF files: which kinds are read rightly here, and tags that Pillow's writer cannot hold."""
+"""TIFF files: which kinds are read correctly here, and the tags that Pillow's writer cannot hold."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ XMP, ICC_PROFILE = 700, 34675
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 RAW_PHOTOMETRICS = (32803, 34892)
-"""Of a camera's sensor (TIFF/EP, DNG)."""
+"""The photometric interpretations of camera sensor data (TIFF/EP, DNG)."""
 
 COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-"""The kinds that are read, and how many values a pixel has, without transparency."""
+"""The photometric interpretations that can be read, with the number of values per pixel, without transparency."""
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
 USUAL_COMPRESSIONS = (1, 5, 8, 32946)
-"""None, LZW and deflate."""
+"""No compression, LZW and deflate."""
 
 LARGEST_COMPARED = 50_000_000
-"""Pixels: the second reading of a larger picture would take too much memory."""
+"""A size in pixels: reading a larger picture a second time would take too much memory."""
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as TIFF files do."""
+    """Return whether a file begins as TIFF files do."""
     return data[:4] in STARTS
 
 
 def refusal(block: Block | None) -> str | None:
-    """Return why a TIFF file with these tags is left alone, although it may be whole; None for a kind that is read.
+    """Return why a TIFF file with these tags is skipped although it may be intact; None if its kind can be read.
 
-    Pillow reads more kinds than these, and some of them wrongly: 12 bits as 16, planes of 16 bits as planes of 8,
-    white as black.
+    Pillow reads more kinds than these, but some of them wrongly: 12 bits as 16, planes of 16 bits as planes of 8, white
+    as black.
     """
     if block is None or PHOTOMETRIC not in block.main:
-        return None  # Damaged, or no picture: its decoder will tell.
+        return None  # It is damaged or no picture, which its decoder will report.
     if block.big and block.order == ">":
         return "it is a big-endian BigTIFF, which cannot be read here; save it as an ordinary TIFF or PNG"
     bits = set(block.integers(BITS) or (1,))
@@ -98,14 +98,14 @@ def _listed(numbers: set[int]) -> str:
 
 
 def is_inverted(block: Block | None) -> bool:
-    """Whether it is 16-bit grey in which zero is white; Pillow inverts only what has at most 8 bits."""
+    """Return whether this is 16-bit grey in which zero is white, which Pillow inverts only up to 8 bits."""
     return block is not None and block.integers(PHOTOMETRIC) == (MIN_IS_WHITE,) and block.integers(BITS) == (16,)
 
 
 def small_palette(block: Block | None) -> bytes | None:
-    """Return the colours of a palette that was written with values up to 255 instead of 65535; None for any other.
+    """Return the colours of a palette written with values up to 255 instead of 65535; None for any other palette.
 
-    libtiff tells such palettes in the same way. Pillow takes all of their colours for black.
+    libtiff recognises such palettes in the same way. Pillow reads all of their colours as black.
     """
     values = block.integers(COLOUR_MAP) if block is not None else ()
     if not values or len(values) % 3 or max(values) > 255 or max(values) == 0:
@@ -114,16 +114,16 @@ def small_palette(block: Block | None) -> bytes | None:
 
 
 def read(block: Block) -> Beside:
-    """Return what stands beside the pixels of a TIFF file with these tags."""
+    """Return what a TIFF file with these tags holds besides its pixels."""
     profile, xmp = block.main.get(ICC_PROFILE), block.main.get(XMP)
     return Beside(profile.data if profile else None, exif=block, xmp=xmp.data if xmp else None)
 
 
 def add_tags(file: io.BytesIO, block: Block | None, xmp: bytes | None) -> None:
-    """Add tags to those of a TIFF file, in a new directory at its end; its own win.
+    """Add tags to a TIFF file in a new directory at its end; where both have a tag, the file's own is used.
 
-    Pillow cannot write EXIF into a compressed TIFF, and writes texts as ASCII. The file is changed where it is,
-    because of a large photo there is no room for another one.
+    Pillow cannot write EXIF into a compressed TIFF, and writes texts as ASCII. The file is changed in place, because
+    there is not enough memory for a second copy of a large photo.
     """
     with file.getbuffer() as data:
         own, length = exif.read(data), len(data)
@@ -141,7 +141,7 @@ def add_tags(file: io.BytesIO, block: Block | None, xmp: bytes | None) -> None:
 
 
 def _is_usual(block: Block) -> bool:
-    """Whether a picture is of the kind that every program writes: whole pixels of 8 bits in red, green and blue."""
+    """Return whether a picture is of the kind that every program writes: interleaved RGB with 8 bits per channel."""
     return (
         block.integers(PHOTOMETRIC) == (RGB,)
         and set(block.integers(BITS)) == {8}
@@ -151,13 +151,13 @@ def _is_usual(block: Block) -> bool:
 
 
 def looks_otherwise(data: bytes, block: Block, pixels: NDArray[Any], mode: str) -> bool:
-    """Whether OpenCV, an independent reader, sees another picture than these pixels in a TIFF file of a rarer kind.
+    """Return whether OpenCV, an independent reader, decodes a rarer kind of TIFF file to a different picture.
 
-    Only where it can read the file at all, in the same layout; what it cannot read it says nothing about.
+    The answer is False if OpenCV cannot read the file, or returns another layout than these pixels have.
     """
     if pixels.shape[0] * pixels.shape[1] > LARGEST_COMPARED or mode not in ("L", "I;16", "RGB") or _is_usual(block):
         return False
-    if block.orientation != 1:  # Pillow has turned it, and OpenCV does not.
+    if block.orientation != 1:  # Pillow has applied the orientation, and OpenCV does not.
         return False
     import cv2
 
@@ -172,7 +172,7 @@ def looks_otherwise(data: bytes, block: Block, pixels: NDArray[Any], mode: str) 
         other = other[..., 2::-1]
     if other.shape != pixels.shape:
         return False
-    # Their JPEG decoders and colour conversions differ by a few levels; a misread picture by far more.
+    # JPEG decoders and colour conversions of the two differ by a few levels; a misread picture differs by far more.
     step = max(1, pixels.shape[0] // 64)
     apart = np.abs(other[::step].astype(np.int32) - pixels[::step].astype(np.int32)).mean()
     return bool(apart > (8 if mode != "I;16" else 8 * 257))
