@@ -87,7 +87,7 @@ def test_recipes_say_what_they_need() -> None:
         load_recipe("figure99")
     with pytest.raises(UsageError, match="--dataset folder:PATH"):
         plan(load_recipe("face-recognition"), SCALES["tiny"], Source())
-    with pytest.raises(UsageError, match="--pairs"):
+    with pytest.raises(UsageError, match="pairs=FILE"):
         plan(load_recipe("face-recognition"), SCALES["tiny"], Source(folder=Path("people")))
 
 

@@ -118,7 +118,7 @@ def test_what_makes_no_sense_says_so(images: ImageSet, changes: dict[str, object
 
 
 def test_a_diverged_search_says_so(images: ImageSet) -> None:
-    with pytest.raises(WorkError, match="--learning-rate"):
+    with pytest.raises(WorkError, match="learning-rate"):
         search(images, replace(SETTINGS, learning_rate=1e30))
 
 

@@ -189,7 +189,7 @@ def test_a_sample_wise_bank_lies_on_its_own_images_only(tmp_path: Path, images: 
     bank = load_bank(tmp_path / "own.safetensors")
     expected = np.clip(few.images.numpy().astype(int) + noise, 0, 255)
     np.testing.assert_array_equal(protect_set(few, bank).images.numpy(), expected)
-    with pytest.raises(UsageError, match="--train-size 30"):
+    with pytest.raises(UsageError, match="train-size=30"):
         protect_set(images.first(40), bank)
     with pytest.raises(BankError, match="holds the noise of 30 images"):
         bank.check_layable()

@@ -50,12 +50,12 @@ class Bank:
         if of.form == "sample-wise":
             raise BankError(
                 f"The noise bank {self.path} holds the noise of {len(self.noise)} images of {of.dataset.get('name')}, "
-                "and of no other photos. Only 'unlearn evaluate' lays it; use another bank."
+                "and of no other photos. Only 'unlearn evaluate' applies it; use another bank."
             )
         if not of.is_plain or of.frame not in LAYABLE:
-            how = "a mixture" if of.variants > 1 or of.uniform else f"laid by frame '{of.frame}'"
+            how = "a mixture" if of.variants > 1 or of.uniform else f"applied by frame '{of.frame}'"
             raise BankError(
-                f"The noise bank {self.path} is {how}, and this version lays only one pattern over a whole photo. "
+                f"The noise bank {self.path} is {how}, and this version applies only one pattern over a whole photo. "
                 "'unlearn evaluate' measures it; to protect photos, use another bank."
             )
 

@@ -109,7 +109,7 @@ def _print_provenance(bank: Bank) -> None:
     rows = {
         "classes": classes,
         "noise": f"{of.form}, {size} px, at most {of.epsilon} of 255 levels",
-        "laid on": f"frame '{of.frame}', made for models at {of.scale} px",
+        "applied by": f"frame '{of.frame}', made for models at {of.scale} px",
         "method": f"{of.method}, through '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
         "settings": ", ".join(f"{key} {value}" for key, value in of.hyperparameters.items()),
         "dataset": ", ".join(f"{key}: {value}" for key, value in of.dataset.items()),

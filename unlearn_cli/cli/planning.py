@@ -162,7 +162,7 @@ def plan_people(
     names = find_people(of.root, split("--protect", of.patterns))
     choice = choose(of.class_name, of.bank)
     if of.one_key and not choice.keyed:
-        raise UsageError(f"The bank '{choice.bank.name}' takes no keys: leave out --one-key.")
+        raise UsageError(f"The bank '{choice.bank.name}' takes no keys: leave out --set one-key.")
 
     def tree(choice: Choice) -> Path:
         protections = {}

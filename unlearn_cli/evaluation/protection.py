@@ -82,7 +82,7 @@ def _check_whole(bank: Bank) -> None:
     bank.check_layable()
     if bank.provenance.frame != "image":
         raise UsageError(
-            f"The bank '{bank.name}' goes with faces in whole photos: measure it with --identities DIR --protect NAMES."
+            f"The bank '{bank.name}' goes with faces in whole photos: measure it with 'unlearn evaluate people'."
         )
 
 
@@ -134,7 +134,7 @@ def _check_own(data: ImageSet, bank: Bank) -> None:
     if of.dataset.get("sha256") != digest(data):
         raise UsageError(
             f"The bank '{bank.name}' holds noise for {len(bank.noise)} images of {of.dataset.get('name')}, and these "
-            f"are others: name the same --dataset and --train-size {len(bank.noise)}."
+            f"are others: name the same --dataset, and --set train-size={len(bank.noise)}."
         )
 
 

@@ -123,7 +123,9 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str) -> Recipe:
     """Raises ``UsageError`` for a name that is none."""
     if name not in recipe_names():
-        raise UsageError(f"There is no recipe '{name}'. --list-recipes names them: {', '.join(recipe_names())}.")
+        raise UsageError(
+            f"There is no recipe '{name}'. 'unlearn evaluate recipe --list' names them: {', '.join(recipe_names())}."
+        )
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     return Recipe(
         name=name,

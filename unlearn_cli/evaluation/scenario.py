@@ -88,7 +88,7 @@ def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, 
     another as whole sets, all carry noise or none.
     """
     if not 0 <= rate <= 1:
-        raise UsageError("--poison-rate is a share from 0 to 1.")
+        raise UsageError("The setting poison-rate is a share from 0 to 1.")
     photos = len(data) // views
     mask = torch.zeros(photos, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -142,13 +142,15 @@ def check(cell: Cell, library: Library) -> None:
     if cell.keep == "clean" and bool(mask.all()):
         raise UsageError(NOTHING_LEFT)
     if protects and not bool(mask.any()):
-        raise UsageError("--poison-rate protects no image at all. Use a larger share.")
+        raise UsageError("The setting poison-rate protects no image at all. Use a larger share.")
     if cell.trigger and cell.protected_tree is not None:
-        raise UsageError("--trigger lays a bank's noise: it needs --bank.")
+        raise UsageError("The setting trigger applies a bank's noise: it belongs to 'unlearn evaluate bank'.")
     if cell.noise is not None and cell.noise.bank is not None:
         bank = open_bank(cell.noise.bank)
         if cell.trigger and (bank.provenance.form == "sample-wise" or cell.noise.fitted):
-            raise UsageError("--trigger needs class-wise noise: sample-wise noise belongs to the training images.")
+            raise UsageError(
+                "The setting trigger needs class-wise noise: sample-wise noise belongs to the training images."
+            )
         check_bank(train, bank, mask, fitted=cell.noise.fitted)
 
 

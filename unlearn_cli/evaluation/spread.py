@@ -80,7 +80,7 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
     try:
         import ray  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError as error:
-        raise UsageError("--engine ray needs Ray: pip install 'unlearn[ray]'.") from error
+        raise UsageError("The engine ray needs Ray: pip install 'unlearn[ray]'.") from error
     if not ray.is_initialized():
         ray.init(num_cpus=jobs if device.type == "cpu" else None, log_to_driver=False, include_dashboard=False)
     task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)

@@ -121,7 +121,7 @@ def _run(field: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArr
 def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDArray[np.float64]:
     """Different corners of the hypercube: ``[count, features]`` of plus and minus 1."""
     if count > 2**features:
-        raise UsageError(f"Images so small have blocks for {2**features} classes only. Use a larger --image-size.")
+        raise UsageError(f"Images so small have blocks for {2**features} classes only. Use a larger image-size.")
     corners: dict[bytes, NDArray[np.floating[Any]]] = {}
     while len(corners) < count:
         corner = draw.integers(0, 2, features) * 2.0 - 1

@@ -72,7 +72,7 @@ class JointSearch(Search):
             self.optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(done)
             totals += self._step(self._batch(indices))
         if not bool(torch.isfinite(self.theta).all()):
-            raise WorkError("The surrogate's training diverged. Try a smaller --learning-rate or more images.")
+            raise WorkError("The surrogate's training diverged. Try --set learning-rate=0.01 or more images.")
         self.epochs_done += 1
         wrong, noisy, seen = totals.tolist()
         return wrong / max(noisy, 1), seen / max(noisy, 1)

@@ -110,7 +110,7 @@ class Search:
             wrong += inner.wrong
         self.networks.requires_grad_(True)
         if not all(bool(torch.isfinite(p).all()) for p in self.networks.parameters()):
-            raise WorkError("The surrogate's training diverged. Try a smaller --learning-rate or more images.")
+            raise WorkError("The surrogate's training diverged. Try --set learning-rate=0.01 or more images.")
         return self.workers.sum(wrong).item() / len(order)
 
     def epoch_steps(self) -> int:

@@ -10,7 +10,7 @@ from unlearn_cli.photos.manifest import Status
 from unlearn_cli.photos.metrics import Quality
 
 DONE = "it was protected by an earlier run, and nothing has changed since"
-ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set again=yes lays noise on noise)"
+ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set again=yes applies noise on noise)"
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
 NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"

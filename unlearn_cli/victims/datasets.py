@@ -202,7 +202,7 @@ def _load_imagenet(spec: DatasetSpec, split: Split) -> ImageSet:
 
 def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
     if spec.image_size is None or spec.image_size < 8:
-        raise UsageError("A folder's images need one size of at least 8 pixels: add --image-size 64, say.")
+        raise UsageError("A folder's images need one size of at least 8 pixels: add an image-size, such as 64.")
     if spec.download:
         raise UsageError("A folder cannot be downloaded: leave out --download.")
     root = Path(spec.source.removeprefix("folder:"))
@@ -295,7 +295,7 @@ def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
     Raises ``UsageError`` unless they are a folder's, and have no crop of their own.
     """
     if not spec.source.startswith("folder:") or spec.crop is not None:
-        raise UsageError("Noise for faces is made on a folder of people, without --crop: --dataset folder:PEOPLE.")
+        raise UsageError("Noise for faces is made on a folder of people, without a crop: --dataset folder:PEOPLE.")
     return replace(spec, trip=Trip(name="square", crop="face", margin=span), image_size=spec.image_size or FACE_PIXELS)
 
 

@@ -25,7 +25,7 @@ def pick_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"There is no device '{name}' here. Leave --device out to use the best there is.") from error
+        raise UsageError(f"There is no device '{name}' here. Leave the device out to use the best there is.") from error
     return device
 
 

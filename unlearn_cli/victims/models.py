@@ -191,7 +191,7 @@ def _checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
             copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UsageError(
-            f"{name} does not take images of {image_size} pixels. Use --image-size, or another network."
+            f"{name} does not take images of {image_size} pixels. Use another image-size, or another network."
         ) from error
     return model
 

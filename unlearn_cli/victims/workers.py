@@ -74,7 +74,7 @@ def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
     if count == 1:
         return ALONE, device
     if device.type == "mps":
-        raise UsageError("Several processes work on CUDA or on CPUs: add --device cpu.")
+        raise UsageError("Several processes work on CUDA or on CPUs: name the device cpu.")
     if device.type == "cuda":
         if local_count > torch.cuda.device_count():
             raise UsageError(f"There are {local_count} processes and {torch.cuda.device_count()} GPUs: start fewer.")
