@@ -108,7 +108,7 @@ def with_the_key(protections: dict[str, Protection], protected: set[str], span: 
         of = protections[name].pattern
         negative = Pattern(-of.noise, of.epsilon)
         changed = photo.copy()
-        anchored(negative, Photo(photo, "RGB", "JPEG"), span).lay(changed, "RGB")
+        anchored(negative, Photo(photo, "RGB", "JPEG"), span).apply(changed, "RGB")
         return changed
 
     return change

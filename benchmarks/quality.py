@@ -70,7 +70,7 @@ def measure(path: Path, pattern: Pattern, patterns: Patterns) -> list[tuple[str,
     """A photo's row for each way of writing it."""
     data = path.read_bytes()
     before, photo = decode(data), decode(data)
-    pattern.lay(photo.pixels, photo.mode)
+    pattern.apply(photo.pixels, photo.mode)
     laid = photo.pixels.astype(np.int16) - before.pixels
     found = []
     for target, quality, subsampling in WAYS:

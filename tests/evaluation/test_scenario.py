@@ -155,7 +155,7 @@ def test_photos_that_were_protected_on_the_disk_are_used_as_they_are(tmp_path: P
         ({"poison_rate": 0.01}, "protects no image"),
         ({"noise": NoisePlan(bank="cifar10", fitted=True), "trigger": True, "protect_classes": ("cat",)}, "class-wise"),
         ({"noise": NoisePlan(bank="cifar10")}, "no pattern for cow"),
-        ({"noise": None, "protected_tree": Path("x"), "trigger": True}, "it needs --bank"),
+        ({"noise": None, "protected_tree": Path("x"), "trigger": True}, "it belongs to 'unlearn evaluate bank'"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_anything_is_trained(changes: dict[str, object], because: str) -> None:

@@ -22,7 +22,7 @@ def pattern(seed: int, size: int = 16, epsilon: int = 8) -> Pattern:
 
 def change(of: Anchored, width: int, height: int) -> np.ndarray:
     pixels = np.full((height, width, 3), 128, np.uint8)
-    of.lay(pixels, "RGB")
+    of.apply(pixels, "RGB")
     return pixels.astype(int) - 128
 
 
@@ -86,7 +86,7 @@ def test_the_bound_holds_wherever_the_faces_are(
         pattern(seed + 1, 5, epsilon) if beneath else None,
     )
     after = before.copy()
-    told = of.lay(after, mode)
+    told = of.apply(after, mode)
     largest = np.abs(after.astype(int) - before.astype(int)).max()
     assert largest <= epsilon * unit
     assert told == pytest.approx(largest / unit)

@@ -100,7 +100,7 @@ def test_a_cache_of_any_size_gives_the_same_pixels() -> None:
     for cache in (None, StripCache(), StripCache(limit=10_000), StripCache(limit=3 * 60 * 50 * 3)):
         for size in ((60, 50), (50, 60), (60, 50), (60, 50)):
             pixels = np.full((*size, 3), 100, np.uint8)
-            pattern.lay(pixels, "RGB", cache)
+            pattern.apply(pixels, "RGB", cache)
             results.append((size, pixels.tobytes()))
     assert len(set(results)) == 2
 

@@ -68,7 +68,7 @@ def test_the_first_images_are_the_same_number_of_each_class(tree: Path) -> None:
     ("changes", "error", "because"),
     [
         ({"source": "mnist"}, UsageError, "no dataset 'mnist'"),
-        ({"image_size": None}, UsageError, "--image-size"),
+        ({"image_size": None}, UsageError, "image-size"),
         ({"download": True}, UsageError, "--download"),
         ({"source": "folder:/nowhere"}, WorkError, "one subfolder"),
         ({"classes": ("b*",)}, WorkError, "at least 2 classes"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.provenance import EDGE
-from unlearn_cli.photos.noise import Pattern, lay_strips
+from unlearn_cli.photos.noise import Pattern, apply_strips
 from unlearn_cli.photos.resample import StripCache
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Anchored:
         """Return the bound on the change of any pixel value, in pixel levels."""
         return max(self.pattern.epsilon, self.beneath.epsilon if self.beneath is not None else 0)
 
-    def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
-        """Apply the noise to the pixels of an upright photo in place, as ``Pattern.lay`` does."""
+    def apply(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
+        """Apply the noise to the pixels of an upright photo in place, as ``Pattern.apply`` does."""
         if not self.boxes:
-            return self.pattern.lay(pixels, mode, cache)
-        return lay_strips(pixels, mode, self._strips(mode, *pixels.shape[1::-1]), self.epsilon)
+            return self.pattern.apply(pixels, mode, cache)
+        return apply_strips(pixels, mode, self._strips(mode, *pixels.shape[1::-1]), self.epsilon)
 
     def _strips(self, mode: str, width: int, height: int) -> Iterator[NDArray[np.int8]]:
         faces = [_Face(self.pattern, box, mode) for box in self.boxes]

@@ -107,7 +107,7 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
     again = replace(before, pixels=before.pixels.copy())
     pattern = Pattern(bank.noise[index], of.epsilon)
     noise: Noise = pattern if of.span is None else anchored(pattern, before, of.span)
-    noise.lay(again.pixels, again.mode)
+    noise.apply(again.pixels, again.mode)
     expected = (visible(again) - visible(before))[..., : difference.shape[2]]
     expected, difference = _square_of(before, expected, bank), _square_of(before, difference, bank)
     height, width = difference.shape[:2]

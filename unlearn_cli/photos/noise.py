@@ -139,7 +139,7 @@ class Pattern:
         """Return the noise stretched to this size: int8 ``[height, width, 3]``."""
         return np.concatenate(list(self.stretched("RGB", width, height).strips()))
 
-    def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
+    def apply(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
         """Apply the noise to the pixels of an upright photo in place; return the largest change, in levels of 255.
 
         ``pixels`` is C-contiguous ``[H, W]`` or ``[H, W, bands]``, uint8, or uint16 in mode ``I;16``. Alpha is never
@@ -153,13 +153,13 @@ class Pattern:
         else:
             key = (self.fingerprint, mode, width, height)
             strips = cache.strips(key, pixels.size, lambda: self.stretched(mode, width, height))
-        return lay_strips(pixels, mode, strips, self.epsilon)
+        return apply_strips(pixels, mode, strips, self.epsilon)
 
 
-def lay_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8]], epsilon: int) -> float:
+def apply_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8]], epsilon: int) -> float:
     """Add noise that comes in strips of rows; return the largest change, in levels of 255.
 
-    The strips are ``[rows, W, bands]``, from top to bottom. Transparency is treated as in ``Pattern.lay``.
+    The strips are ``[rows, W, bands]``, from top to bottom. Transparency is treated as in ``Pattern.apply``.
     """
     wide: Iterable[NDArray[Any]] = strips
     if mode == DEEP:
@@ -188,7 +188,7 @@ class Noise(Protocol):
     def mostly_chroma(self) -> bool:
         """Return whether the noise hardly protects a grey photo, which can only carry its luma."""
 
-    def lay(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
+    def apply(self, pixels: NDArray[Any], mode: str, cache: StripCache | None = None) -> float:
         """Apply the noise to the pixels of an upright photo in place; return the largest change, in levels of 255."""
 
 

@@ -50,9 +50,9 @@ def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.I
     pixels = np.array(image)
     if image.mode in ("I;16B", "I;16L"):
         native = pixels.astype(np.uint16)
-        _noise(protection, native, DEEP).lay(native, DEEP)
+        _noise(protection, native, DEEP).apply(native, DEEP)
         return Image.frombytes(image.mode, image.size, native.astype(pixels.dtype).tobytes())
-    _noise(protection, pixels, image.mode).lay(pixels, image.mode)
+    _noise(protection, pixels, image.mode).apply(pixels, image.mode)
     return to_image(pixels, image.mode)
 
 
@@ -84,7 +84,7 @@ def protect_photo(
     """Protect a decoded photo as ``protect_bytes`` does, changing its pixels in place."""
     target = output_format(photo, writing.format)
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
-    linf = pattern.lay(photo.pixels, photo.mode, workspace.cache if workspace else None)
+    linf = pattern.apply(photo.pixels, photo.mode, workspace.cache if workspace else None)
     if linf == 0:
         raise PhotoSkippedError("the noise changes nothing in it: it is transparent, or all black or white")
     encoded = encode(photo, writing)
