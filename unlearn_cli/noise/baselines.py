@@ -46,8 +46,8 @@ def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
     A pattern has one value for each channel of each 8 x 8 pixel block. A class centre is a corner of a hypercube, whose
     coordinates are plus or minus 10. A sample is the centre plus the product of a standard normal vector and
     a random matrix of its class. The noise is scaled so that the corner lies at epsilon, and clipped to epsilon; the
-    paper scales to a Euclidean norm instead. Class-wise, the pattern is the corner itself. Raises ``UsageError`` if there
-    are more classes than corners.
+    paper scales to a Euclidean norm instead. Class-wise, the pattern is the corner itself. Raises ``UsageError`` if
+    there are more classes than corners.
     """
     draw, labels = _generator(settings), _labels(data, settings)
     blocks = -(-data.size // LSP_PATCH)

@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """This worker's images of a batch."""
+    """The images of a batch that one worker has."""
 
     indices: Tensor
     """int64 ``[B]``: indices into this worker's images."""
@@ -142,6 +142,8 @@ def lay_through(images: Tensor, noise: Tensor) -> Tensor:
 
 PLACE_DRAWS = 2
 """How many random numbers ``place`` takes for each image."""
+
+
 def place(patches: Tensor, draws: Tensor, size: int) -> Tensor:
     """Return noise ``[B, 3, size, size]`` that is zero but for the patches ``[B, 3, p, p]`` at random places.
 
