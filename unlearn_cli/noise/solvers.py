@@ -30,7 +30,8 @@ def pgd(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
 
 
 def fgsm(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
-    """Take one signed step of size epsilon, if the settings have no other (Goodfellow et al., 2015, section 4).
+    """Take one signed step of size epsilon, unless the settings differ (Goodfellow et al., 2015, section 4).
+
     From zero, as in the first pass of sample-wise noise, this is the published ``epsilon sign(gradient)``.
     """
     return pgd(noise, gradient, settings)
