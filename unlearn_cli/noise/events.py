@@ -35,7 +35,7 @@ class SurrogateEpoch:
     """One epoch of the surrogate's clean training, before error-maximizing noise is made."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the epoch, counted from 1."""
     epochs: int
     error: float
     """The surrogate's error rate on its training images, as they were transformed for it."""
@@ -51,7 +51,7 @@ class Iterated:
     """
 
     iteration: int
-    """Counted from 1."""
+    """The number of the iteration, counted from 1."""
     max_iterations: int
     error: float
     """The surrogate's error rate on transformed noisy images during this iteration."""

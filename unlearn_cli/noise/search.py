@@ -121,7 +121,7 @@ class Search:
         return len(in_batches(self.surrogate_images(), self.settings.batch_size))
 
     def levels(self) -> NDArray[np.int8]:
-        """Return the noise in whole pixel levels, int8, of the images of all workers."""
+        """Return the noise of all workers' images or of all classes, int8, in whole pixel levels."""
         epsilon = self.settings.epsilon
         noise = self.form.noise.round().clamp(-epsilon, epsilon).to(torch.int8)
         whole = noise if self.settings.form == "class-wise" else self.workers.gather(noise, self.total)

@@ -48,7 +48,7 @@ class EpochEnded:
     """The results of one finished epoch of a training."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the epoch, counted from 1."""
     epochs: int
     train_accuracy: float
     """The mean accuracy during the epoch on the training images, as they were augmented."""
