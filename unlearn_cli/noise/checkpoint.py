@@ -31,7 +31,7 @@ ENDS = ("max_iterations", "patience", "stop_error")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search has come."""
+    """The progress of a search."""
 
     iteration: int = 0
     epoch: int = 0

@@ -29,7 +29,7 @@ from unlearn_cli.victims.train import TrainingSettings, as_input, in_batches, ma
 from unlearn_cli.victims.workers import ALONE, Workers
 
 LEAST_FOR_BATCH_NORM = 2
-"""The least number of images that batch norm can be trained on."""
+"""The least number of images in a batch that batch norm can be trained on."""
 
 
 class Search:

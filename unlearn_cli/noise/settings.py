@@ -104,7 +104,7 @@ class NoiseSettings:
 
     @property
     def steps(self) -> int:
-        """T in force. By default 1 class-wise and 20 sample-wise, 200 in the penalty form and 1 for ``fgsm``."""
+        """T in force: by default 1 class-wise and 20 sample-wise, 200 in the penalty form and 1 for ``fgsm``."""
         if self.noise_steps is not None:
             return self.noise_steps
         if self.solver == "fgsm":
@@ -115,7 +115,7 @@ class NoiseSettings:
 
     @property
     def goal(self) -> float:
-        """Lambda in force. By default 0.1 class-wise and 0.01 sample-wise; for error-max 0.8, as in the official code.
+        """Lambda in force: by default 0.1 class-wise and 0.01 sample-wise; for error-max 0.8, as in the official code.
 
         Error-max noise that is sample-wise has no use for it.
         """

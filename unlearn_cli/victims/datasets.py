@@ -31,7 +31,7 @@ from unlearn_cli.victims.trip import Trip, arrive
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Which images to load and how to bring them to one size."""
+    """A description of the images to load and of how to bring them to one size."""
 
     source: str
     """A key of ``NAMED``, ``imagenet``, or ``folder:PATH`` for a tree with one folder for each class."""
@@ -63,7 +63,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their classes."""
+    """A set of labelled images and what is known about it."""
 
     images: Tensor
     """uint8 ``[N, 3, H, W]``, pixel values 0..255."""

@@ -27,7 +27,7 @@ returns the images to train on."""
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a victim is trained. The defaults are those of Huang et al. (2021), section 4.1."""
+    """The settings of a victim's training; the defaults are those of Huang et al. (2021), section 4.1."""
 
     model: str = "resnet18"
     epochs: int = 60
