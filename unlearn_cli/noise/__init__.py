@@ -1,1 +1,1 @@
-"""How noise is made."""
+"""The making of noise: the methods, their settings and the files that they write."""

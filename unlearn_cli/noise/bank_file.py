@@ -1,4 +1,4 @@
-"""Made noise as a bank on the disk: the bank, its surrogate and its card."""
+"""Writing finished noise to disk: the bank, its surrogate and its card."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TO_COMPARE = "Noise by the method {method} is there to compare with; it is not m
 
 
 def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
-    """Where noise made on these images comes from."""
+    """Return the provenance of noise that was made on these images with these settings."""
     searched = settings.method in SEARCHED
     return Provenance(
         classes=data.classes[: noisy_classes(len(data.classes), settings.clean_classes)],
@@ -70,7 +70,7 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
 
 
 def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
-    """What a user of this noise should know."""
+    """Return the warnings that the bank's card gives to users of this noise."""
     warnings = []
     if settings.method != "error-min":
         warnings.append(TO_COMPARE.format(method=settings.method))
@@ -144,12 +144,12 @@ def write_bank(
     device: torch.device,
     command: str,
 ) -> dict[str, Any]:
-    """Write the bank and what lies beside it; returns the bank's ``sha256`` and how it was made.
+    """Write the bank, its surrogate (if any) and its card; return the bank's ``sha256`` and how it was made.
 
     Raises ``OSError`` if a file cannot be written.
     """
     sha256 = save_bank(path, finished.noise, provenance)
-    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
+    surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that was just replaced.
     if finished.surrogate is not None:
         noise = hashlib.sha256(finished.noise.tobytes()).hexdigest()
         save_surrogate(finished.surrogate, noise, len(provenance.classes), provenance.scale, path)

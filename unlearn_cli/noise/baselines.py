@@ -1,6 +1,7 @@
-"""Noise that nobody has to search for, to compare with: random, linearly separable, autoregressive.
+"""Baselines that need no surrogate: random, linearly separable and autoregressive noise.
 
-Each makes one pattern for each class, or for each image, as whole pixel levels within the bound.
+Each function returns one pattern for each class, or for each image: int8 ``[N, 3, H, W]``, in whole pixel levels,
+within epsilon.
 """
 
 from __future__ import annotations
@@ -18,32 +19,35 @@ from unlearn_cli.victims.datasets import ImageSet
 Levels = NDArray[np.int8]
 
 LSP_PATCH = 8
-"""Side of a block of one colour, in pixels."""
+"""The side of a block of one colour, in pixels."""
 LSP_SEPARATION = 10.0
+"""The absolute value of a class centre's coordinates, in standard deviations of the normal samples."""
 
 AR_WINDOW = 3
+"""The side of the window whose last pixel is computed from the others."""
 AR_MARGIN = 4
-"""Rows and columns that are made first and thrown away, since they remember where the process began."""
+"""How many rows and columns are generated first and discarded, because they still depend on the random start."""
 AR_NORM = 1.0
-"""Euclidean length of an image's noise in the unit interval, at 32 pixels (the paper's epsilon)."""
+"""The Euclidean norm of an image's noise in the unit interval, at 32 pixels (the paper's epsilon)."""
 AR_TRIES = 10_000
 AT_ONCE = 2000
-"""Images whose processes run at once: their numbers are of 8 bytes each."""
+"""How many images are generated at once; a limit, because each value takes 8 bytes."""
 
 
 def random(data: ImageSet, settings: NoiseSettings) -> Levels:
-    """Each value drawn on its own, uniformly between minus and plus epsilon (Huang et al., 2021, section 4.1)."""
+    """Return independent values, uniform between minus and plus epsilon (Huang et al., 2021, section 4.1)."""
     shape = (len(_labels(data, settings)), 3, data.size, data.size)
     return _generator(settings).integers(-settings.epsilon, settings.epsilon + 1, shape, np.int8)
 
 
 def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
-    """Linearly separable perturbations: blocks of colour about a class's own centre (Yu et al., KDD 2022, section 4).
+    """Return linearly separable perturbations: blocks of colour around a class centre (Yu et al., KDD 2022, section 4).
 
-    Centres are corners of a hypercube in the space of 8 x 8 pixel blocks, ten standard deviations
-    of a normal vector apart, and samples lie about them through a random matrix for each class.
-    The corner is scaled to epsilon, and what lies beyond it is clipped, where the paper scales
-    to a Euclidean norm. Class-wise the pattern is the corner itself.
+    A pattern has one value for each channel of each 8 x 8 pixel block. A class centre is a corner of a hypercube, whose
+    coordinates are plus or minus 10. A sample is the centre plus the product of a standard normal vector and
+    a random matrix of its class. The noise is scaled so that the corner lies at epsilon, and clipped to epsilon; the
+    paper scales to a Euclidean norm instead. Class-wise, the pattern is the corner itself. Raises ``UsageError`` if
+    there are more classes than corners.
     """
     draw, labels = _generator(settings), _labels(data, settings)
     blocks = -(-data.size // LSP_PATCH)
@@ -60,11 +64,11 @@ def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
 
 
 def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
-    """Autoregressive perturbations: each pixel mixes those before it (Sandoval-Segura et al., NeurIPS 2022).
+    """Return autoregressive perturbations: each pixel is a weighted sum of earlier ones (Sandoval-Segura et al., 2022).
 
-    A class has eight coefficients for each channel, that sum to 1; an image's process starts from
-    its own normal numbers (section 3.2). It is scaled to the published Euclidean norm and then
-    clipped to epsilon, which the published one is not.
+    A class has eight coefficients for each channel, which sum to 1; each image's process starts from its own normal
+    numbers (section 3.2). The noise is scaled to the published Euclidean norm and then clipped to epsilon; the
+    published noise is not clipped. Raises ``WorkError`` where no stable process is found.
     """
     draw, labels = _generator(settings), _labels(data, settings)
     coefficients = np.stack([ar_coefficients(draw, data.size) for _ in data.classes])
@@ -83,9 +87,9 @@ BASELINES: dict[str, Callable[[ImageSet, NoiseSettings], Levels]] = {"random": r
 
 
 def ar_coefficients(draw: np.random.Generator, size: int) -> NDArray[np.float64]:
-    """Coefficients ``[3, 8]`` of processes that neither die out nor explode over an image of this size.
+    """Return coefficients ``[3, 8]`` of processes that neither die out nor explode over an image of ``size`` pixels.
 
-    Raises ``WorkError`` where none is found.
+    Raises ``WorkError`` if three such processes are not found in ``AR_TRIES`` tries.
     """
     side, found = size + AR_MARGIN, []
     for _ in range(AR_TRIES):
@@ -103,14 +107,14 @@ def ar_coefficients(draw: np.random.Generator, size: int) -> NDArray[np.float64]
 
 
 def _run(field: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Run processes over fields ``[N, C, side, side]`` whose first two rows and columns are the start.
+    """Run the processes over fields ``[N, C, side, side]``, whose first two rows and columns are the start values.
 
-    ``coefficients`` is ``[N, C, 8]``: of the window that ends at a pixel, row by row. All images go
-    at once, a pixel at a time.
+    ``coefficients`` is ``[N, C, 8]``: the weights of the eight earlier pixels of the 3 x 3 window that ends at a
+    pixel, row by row. All images are computed together, pixel by pixel.
     """
     field = field.copy()
     reach, side = AR_WINDOW - 1, field.shape[-1]
-    with np.errstate(over="ignore", invalid="ignore"):  # What explodes is thrown away by its size.
+    with np.errstate(over="ignore", invalid="ignore"):  # The caller discards processes that explode.
         for y in range(reach, side):
             for x in range(reach, side):
                 window = field[..., y - reach : y + 1, x - reach : x + 1].reshape(*field.shape[:2], -1)
@@ -119,7 +123,10 @@ def _run(field: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArr
 
 
 def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDArray[np.float64]:
-    """Different corners of the hypercube: ``[count, features]`` of plus and minus 1."""
+    """Return ``count`` different corners of a hypercube: ``[count, features]``, plus or minus 1.
+
+    Raises ``UsageError`` if the hypercube has fewer corners.
+    """
     if count > 2**features:
         raise UsageError(f"Images so small have blocks for {2**features} classes only. Use a larger image-size.")
     corners: dict[bytes, NDArray[np.floating[Any]]] = {}
@@ -130,7 +137,7 @@ def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDA
 
 
 def _labels(data: ImageSet, settings: NoiseSettings) -> NDArray[np.int64]:
-    """The class of each pattern."""
+    """Return the class of each pattern."""
     if settings.form == "class-wise":
         return np.arange(len(data.classes))
     labels: NDArray[np.int64] = data.labels.cpu().numpy()

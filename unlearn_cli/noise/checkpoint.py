@@ -1,4 +1,4 @@
-"""Keeping a search on the disk, so that an interrupted one goes on to the bits that it would have ended with."""
+"""Checkpoints of a search, with which an interrupted search continues to the same result, bit for bit."""
 
 from __future__ import annotations
 
@@ -21,47 +21,55 @@ from unlearn_cli.victims.datasets import ImageSet, digest
 from unlearn_cli.victims.workers import Workers
 
 SECONDS_BETWEEN = 10.0
-"""A search is kept at most this often, and at its end."""
+"""The least number of seconds between two checkpoints; the end of a search is always saved."""
 SHARE = 20.0
-"""So many times as long as keeping it takes, at least, until it is kept again: noise for each image is large."""
+"""The time between two checkpoints is at least this many times what one takes: sample-wise noise is large."""
 
 ENDS = ("max_iterations", "patience", "stop_error")
+"""The settings that only decide when a search ends."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search has come."""
+    """The progress of a search."""
 
     iteration: int = 0
     epoch: int = 0
-    """Of the surrogate's clean training, for error-maximizing noise."""
+    """Finished epochs of the surrogate's clean training, for error-maximizing noise."""
     error: float = math.nan
     best: float = math.inf
-    """The best error so far; its negative where it is to be large."""
+    """The best error rate so far, or its negative where the error rate is to be large."""
     since_best: int = 0
-    """Iterations since then."""
+    """The number of iterations since the best error rate."""
     seconds: float = 0.0
 
     def next(self, error: float, seconds: float, *, upwards: bool = False) -> Progress:
-        """One iteration later, in which this error was met."""
+        """Return the progress one iteration later, given that iteration's error rate.
+
+        With ``upwards``, a larger error rate is better.
+        """
         value = -error if upwards else error
         since = 0 if value < self.best else self.since_best + 1
         return Progress(self.iteration + 1, self.epoch, error, min(value, self.best), since, seconds)
 
 
 class Checkpoint:
-    """A search's folder; every worker has its own file there. Without a folder nothing is kept."""
+    """The checkpoint folder of a search, in which every worker has its own file; without a folder nothing is saved."""
 
     def __init__(self, folder: Path | None, data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
         self.workers = workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
-        # When a search ends changes nothing of the way there: it may go on further than it was meant to.
+        # The settings that end a search do not change its steps, so a search may continue with other ones.
         way = {name: value for name, value in asdict(settings).items() if name not in ENDS}
         self.identity = {"settings": way, "images": digest(data)} if folder is not None else {}
         self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
     def begin(self, search: Search) -> Progress:
-        """Bring a fresh search to where the kept one was. Raises ``WorkError`` for another's, or a damaged one."""
+        """Restore a fresh search from its checkpoint, if every worker has one, and return its progress.
+
+        Raises ``WorkError`` if the checkpoint is damaged, belongs to other settings or images, or does not fit those
+        of the other workers, or if the folder cannot be written.
+        """
         if self.path is None:
             return Progress()
         there = torch.tensor(float(self.path.exists()), device=search.device)
@@ -74,8 +82,8 @@ class Checkpoint:
             if identity == self.identity:
                 search.restore(content["search"])
         except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # It may well be whole.
-        except Exception as error:  # torch.load raises many kinds on damage; all mean the same.
+            raise  # These do not mean that the file is damaged.
+        except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
             raise WorkError(f"The checkpoint {self.path} is damaged. Delete it to begin the search again.") from error
         if identity != self.identity:
             raise WorkError(
@@ -88,15 +96,15 @@ class Checkpoint:
         return at
 
     def resumed(self, at: Progress) -> Iterator[Resumed]:
-        """The event that tells of it, where a search does not begin from nothing."""
+        """Yield a ``Resumed`` event if the search continues from a checkpoint."""
         if self.path is not None and (at.iteration or at.epoch):
             yield Resumed(self.path, at.iteration, at.epoch)
 
     def keep(self, search: Search, at: Progress, *, last: bool = False) -> None:
-        """Keep the search as it is now, unless that was done a moment ago."""
+        """Save the search's state, unless it was saved too recently; with ``last``, save it in any case."""
         if self.path is None:
             return
-        # The first worker decides for all: their clocks differ.
+        # The first worker decides for all, because their clocks differ.
         due = last or time.perf_counter() - self.last_kept >= self.between
         flag = torch.tensor(float(due and self.workers.rank == 0), device=search.device)
         if self.workers.sum(flag).item() == 0:
@@ -108,7 +116,7 @@ class Checkpoint:
         self.between = max(SECONDS_BETWEEN, SHARE * (self.last_kept - start))
 
     def _claim(self) -> None:
-        """Find out now, and not after the search, whether the folder can be written."""
+        """Make the folder, and raise ``WorkError`` now rather than later if it cannot be written."""
         assert self.path is not None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

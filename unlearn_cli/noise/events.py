@@ -1,4 +1,4 @@
-"""What a search reports on its way; the last event is ``Finished``."""
+"""The events that a search yields; the last one is ``Finished``."""
 
 from __future__ import annotations
 
@@ -15,62 +15,65 @@ Stop = Literal["goal reached", "stalled", "max_iterations reached", "nothing to 
 
 @dataclass(frozen=True)
 class Estimated:
-    """How long all iterations would take, from a few timed steps of a throwaway search."""
+    """An estimate of how many seconds all iterations would take, from a few timed steps of a separate search."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """The search goes on from a checkpoint, kept after this iteration."""
+    """The search continues from a checkpoint that was saved after this iteration."""
 
     path: Path
     iteration: int
     epoch: int
-    """Of the surrogate's clean training, for error-maximizing noise."""
+    """Finished epochs of the surrogate's clean training, for error-maximizing noise."""
 
 
 @dataclass(frozen=True)
 class SurrogateEpoch:
-    """An epoch of the surrogate's clean training, before error-maximizing noise."""
+    """One epoch of the surrogate's clean training, before error-maximizing noise is made."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the epoch, counted from 1."""
     epochs: int
     error: float
-    """On its training images, as it saw them."""
+    """The surrogate's error rate on its training images, as they were transformed for it."""
     seconds: float
-    """Since the search began."""
+    """Seconds since the search began."""
 
 
 @dataclass(frozen=True)
 class Iterated:
-    """One outer iteration: M surrogate steps and one pass of the noise."""
+    """One iteration of the outer problem: M surrogate steps and one pass over the noise.
+
+    For error-maximizing noise it is only the pass over the noise, and for a joint search one epoch.
+    """
 
     iteration: int
-    """Counted from 1."""
+    """The number of the iteration, counted from 1."""
     max_iterations: int
     error: float
-    """The surrogate's error over the noise pass, on transformed noisy images."""
+    """The surrogate's error rate on transformed noisy images during this iteration."""
     seconds: float
-    """Since the search began."""
+    """Seconds since the search began."""
     visibility: float | None = None
-    """Of a joint search: how visible the noise was."""
+    """For a joint search only: the mean visibility of the noise (see ``noise.visibility``)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The noise, and why the search ended."""
+    """The finished noise, and why the search ended."""
 
     noise: NDArray[np.int8]
-    """Class-wise ``[K, 3, H, W]``, sample-wise ``[N, 3, H, W]`` in the order of the images; pixel levels, within
-    epsilon. ``H`` and ``W`` are the patch's where there is one."""
+    """The noise in pixel levels, within epsilon: class-wise ``[K, 3, H, W]``, sample-wise ``[N, 3, H, W]`` in the order
+    of the images. ``H`` and ``W`` are the size of the patch where there is one."""
     iterations: int
     error: float
     stop: Stop
     seconds: float
     surrogate: nn.ModuleDict | None
-    """The networks by their names, as they were in the end; None if the method needs none."""
+    """The surrogate networks by name, as the search left them; None for a baseline and for a joint search."""
 
 
 Event = Estimated | Resumed | SurrogateEpoch | Iterated | Finished

@@ -1,7 +1,7 @@
-"""The two forms of noise, and where a batch's noise comes from and goes to.
+"""The two forms of noise: class-wise and sample-wise.
 
-A form keeps the whole noise. For a batch it hands out the part that a solver moves, spreads it
-over the batch's images, and takes it back.
+A form holds all of the noise. For a batch it hands out the part that a solver changes, expands that part to the
+batch's images, and stores the result.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from torch import Tensor
 from unlearn_cli.victims.workers import Workers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Of logits and labels: a mean over the images."""
+"""A function of logits and labels that returns the mean loss over the images."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some of this worker's images, and this worker's part of the random numbers of the whole batch."""
+    """The images of a batch that one worker has."""
 
     indices: Tensor
-    """int64 ``[B]``, into this worker's images."""
+    """int64 ``[B]``: indices into this worker's images."""
     labels: Tensor
     """int64 ``[B]``."""
     whole: int
-    """How many images the batch has over all workers."""
+    """The number of images in the batch over all workers."""
     mine: Tensor | None = None
-    """Which of those are this worker's, a mask on the CPU; None where all are."""
+    """A mask on the CPU over the whole batch that selects this worker's images; None if all are this worker's."""
 
 
 class NoiseForm(Protocol):
-    """Class-wise or sample-wise noise, float32, pixel levels."""
+    """What both forms of noise provide; the noise is float32 in pixel levels."""
 
     noise: Tensor
 
     def part(self, batch: Batch) -> Tensor:
-        """What a solver moves for this batch, detached."""
+        """Return the part of the noise that a solver changes for this batch, detached."""
 
     def spread(self, part: Tensor, batch: Batch) -> Tensor:
-        """The noise of each of the batch's images: ``[B, 3, h, w]``."""
+        """Return the noise of each image in the batch: ``[B, 3, h, w]``."""
 
     def lay(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Noisy images, in 0..255, with the gradient that the noise is to follow."""
+        """Return the noisy images, clamped to 0..255, with the gradient that this form of noise needs."""
 
     def put(self, part: Tensor, batch: Batch) -> None:
-        """Keep what a solver has found."""
+        """Store the part of the noise that a solver returned."""
 
     def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """The mean of a loss that the noise follows, or this worker's part of it."""
+        """Return the mean loss that the noise is optimised for, or this worker's share of it."""
 
     def together(self, gradient: Tensor) -> Tensor:
-        """The gradient over the whole batch, of this worker's part of it."""
+        """Return the gradient that the noise follows, given this worker's gradient."""
 
 
 def whole_mean(loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
-    """What this worker adds to a loss's mean over the whole batch."""
+    """Return this worker's share of a loss's mean over the whole batch; the shares of all workers add up to it."""
     if batch.mine is None:
         return loss(logits, batch.labels)
     if len(batch.labels) == 0:
@@ -68,82 +68,87 @@ def whole_mean(loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
 
 
 class ClassWise:
-    """One pattern for each class, ``[K, 3, h, w]``; the same on every worker."""
+    """Noise with one pattern for each class, ``[K, 3, h, w]``, which is the same on every worker."""
 
     def __init__(self, classes: int, size: int, device: torch.device, workers: Workers) -> None:
         self.noise = torch.zeros((classes, 3, size, size), device=device)
         self.workers = workers
 
     def part(self, batch: Batch) -> Tensor:  # noqa: ARG002
-        """All patterns: a batch has images of most classes."""
+        """Return all patterns, because a batch has images of most classes."""
         return self.noise
 
     def spread(self, part: Tensor, batch: Batch) -> Tensor:
-        """Each image's pattern is that of its class."""
+        """Return for each image the pattern of its class."""
         return part[batch.labels]
 
     def lay(self, images: Tensor, noise: Tensor) -> Tensor:
-        """With the exact gradient: an image that is saturated at a pixel has no say in the pattern there."""
+        """Return the noisy images, with the exact gradient: where the clamp cuts a pixel, its gradient is zero."""
         return (images + noise).clamp(0, 255)
 
     def put(self, part: Tensor, batch: Batch) -> None:  # noqa: ARG002
-        """Keep all patterns."""
+        """Store all patterns."""
         self.noise = part
 
     def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """Over the whole batch: a pattern has images everywhere."""
+        """Return this worker's share of the mean over the whole batch, as a class has images on every worker."""
         return whole_mean(loss, logits, batch)
 
     def together(self, gradient: Tensor) -> Tensor:
-        """Summed over the workers: every one of them takes the same step."""
+        """Return the sum over all workers, so that each of them takes the same step."""
         return self.workers.sum(gradient)
 
 
 class SampleWise:
-    """A pattern for each of this worker's images, ``[N, 3, h, w]``."""
+    """Noise with one pattern for each of this worker's images, ``[N, 3, h, w]``."""
 
     def __init__(self, images: int, size: int, device: torch.device) -> None:
         self.noise = torch.zeros((images, 3, size, size), device=device)
 
     def part(self, batch: Batch) -> Tensor:
-        """The patterns of the batch's images."""
+        """Return the patterns of the batch's images."""
         return self.noise[batch.indices]
 
     def spread(self, part: Tensor, batch: Batch) -> Tensor:  # noqa: ARG002
-        """Each image has its own."""
+        """Return the patterns as they are, because each image has its own."""
         return part
 
     def lay(self, images: Tensor, noise: Tensor) -> Tensor:
-        """With the gradient at the clamped image, as in equation 3."""
+        """Return the noisy images, with the gradient at the clamped image, as in equation 3 of Huang et al. (2021)."""
         return lay_through(images, noise)
 
     def put(self, part: Tensor, batch: Batch) -> None:
-        """Keep the batch's patterns."""
+        """Store the patterns of the batch's images."""
         self.noise[batch.indices] = part
 
     def mean(self, loss: Loss, logits: Tensor, batch: Batch) -> Tensor:
-        """Over this worker's images, whose noise nobody else has."""
+        """Return the mean over this worker's images, because no other worker has their noise."""
         return loss(logits, batch.labels) if len(batch.labels) else logits.sum()
 
     def together(self, gradient: Tensor) -> Tensor:
-        """As it is: no other worker has these images."""
+        """Return the gradient as it is, because no other worker has these images."""
         return gradient
 
 
 def lay_through(images: Tensor, noise: Tensor) -> Tensor:
-    """Noise on images, clamped to 0..255, with the gradient of the clamped image passed to the noise.
+    """Return noisy images, clamped to 0..255, whose gradient passes to the noise as if they were not clamped.
 
-    Clamping's own gradient is zero at a white or black pixel, whose noise would never begin to move.
+    The clamp's own gradient is zero outside 0..255, so noise that was cut off at a white or black pixel could never
+    change again.
     """
     noisy = images + noise
     return noisy + (noisy.clamp(0, 255) - noisy).detach()
 
 
 PLACE_DRAWS = 2
+"""How many random numbers ``place`` takes for each image."""
 
 
 def place(patches: Tensor, draws: Tensor, size: int) -> Tensor:
-    """Noise ``[B, 3, p, p]`` somewhere on images of ``size`` pixels, by draws ``[2, B]`` in [0, 1); zero elsewhere."""
+    """Return noise ``[B, 3, size, size]`` that is zero but for the patches ``[B, 3, p, p]`` at random places.
+
+    ``draws`` are random numbers ``[2, B]`` in [0, 1), which choose each patch's row and column.
+    """
     side = patches.shape[-1]
     top, left = (draws * (size - side + 1)).long()
     at = torch.arange(size, device=patches.device)

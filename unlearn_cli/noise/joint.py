@@ -1,13 +1,14 @@
-"""Noise that is found together with its surrogate: one descent of both, begun anew with fresh networks.
+"""A joint search: noise and surrogate are optimised together, in rounds that each begin with fresh networks.
 
-Algorithm 1 (Huang et al., 2021) lets surrogate and noise take turns. Both minimise the same loss, so one backward
-pass can serve both; that halves the cost of a step. Three more things make noise for a person among many:
+Algorithm 1 (Huang et al., 2021) trains surrogate and noise alternately. Both minimise the same loss, so one backward
+pass can serve both, which halves the cost of a step. Three more differences make noise for one person among many:
 
-- some classes carry no noise, as most people in a victim's data will not: the noise has to be quicker to learn than
-  a face, and not merely easy;
-- fresh networks come in rounds, because a victim is one: noise that only a half-trained surrogate heeds is none;
-- how much an eye sees of each pattern is held at a target, by a multiplier of its own that rises while more is seen
-  (dual ascent): held on average alone, some patterns grow strong and others too weak to protect anybody.
+- Some classes carry no noise, like most people in a victim's data. So the noise must be quicker to learn than a face,
+  and not merely easy to learn.
+- Each round starts from fresh networks, because a victim does, too: noise is useless if it only works on a surrogate
+  that is already half trained.
+- The visibility of each pattern is held at a target by a multiplier of its own, which rises while the pattern is too
+  visible (dual ascent). If only the average were held, some patterns would grow strong and others too weak to protect.
 """
 
 from __future__ import annotations
@@ -31,21 +32,22 @@ from unlearn_cli.victims.models import build_model, split_names
 from unlearn_cli.victims.train import as_input, make_optimizer
 
 NOISE_RATE = 0.04
-"""Adam's, of the noise before tanh."""
+"""Adam's learning rate for theta, the noise before tanh."""
 BETAS = (0.9, 0.99)
 WARM_UP = 0.15
-"""Share of a round in which the surrogate's learning rate rises; then it follows a cosine to zero."""
+"""The share of a round in which the surrogate's learning rate rises; after it, the rate follows a cosine to zero."""
 MULTIPLIER_RATE = 1.0
-"""A pattern's multiplier rises, for each image, by so many times what was seen too well of it."""
+"""For each image, its pattern's multiplier grows by this times the visibility in excess of the target."""
 
 
 class JointSearch(Search):
-    """One search; its noise is ``epsilon * tanh(theta)``, so that no step can leave the bound."""
+    """One joint search; its noise is ``epsilon * tanh(theta)``, so that no step can leave the bound."""
 
     def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, edge: float = 0.0) -> None:
-        """``edge``: the share of the square, from each side, over which the noise will be blended in when it is laid.
+        """Begin with no noise and fresh networks.
 
-        Raises ``UsageError`` as ``Search`` does, and where no class or only one is left to carry noise.
+        ``edge`` is the share of the square's side, from each side, over which ``protect`` will fade the noise in.
+        Raises ``UsageError`` as ``Search`` does, and if fewer than two classes are left to carry noise.
         """
         super().__init__(data, settings, device)
         self.noisy = noisy_classes(self.classes, settings.clean_classes)
@@ -59,7 +61,10 @@ class JointSearch(Search):
         self.epochs_done = 0
 
     def epoch(self) -> tuple[float, float]:
-        """One epoch over all images: the error on noisy ones, and how visible the noise is on them."""
+        """Train one epoch, and return the error rate on noisy images and the mean visibility of their noise.
+
+        An incomplete last batch is left out. Raises ``WorkError`` if the training diverged.
+        """
         settings, in_round = self.settings, self.epochs_done % self.round_epochs
         if in_round == 0:
             self._begin_round(self.epochs_done // self.round_epochs)
@@ -79,15 +84,15 @@ class JointSearch(Search):
 
     @property
     def round_epochs(self) -> int:
-        """How long a surrogate is trained."""
+        """The number of epochs in a round, for which one surrogate is trained."""
         return math.ceil(self.settings.max_iterations / self.settings.rounds)
 
     def levels(self) -> NDArray[np.int8]:
-        """The noise in whole pixel levels: ``[K, 3, H, W]``, of the classes that carry any."""
+        """Return the noise in whole pixel levels, int8 ``[K, 3, H, W]``, of the K classes that carry noise."""
         return self._noise().detach().round().to(torch.int8).cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """All that a later process needs to go on as this one would."""
+        """Return all that a later process needs to continue this search."""
         own = {
             "theta": self.theta.detach(),
             "adam": self.noise_optimizer.state_dict(),
@@ -96,7 +101,7 @@ class JointSearch(Search):
         return {**super().state(), **own, "epochs_done": self.epochs_done}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` gave."""
+        """Continue from a result of ``state``."""
         super().restore(state)
         with torch.no_grad():
             self.theta.copy_(state["theta"])
@@ -107,7 +112,7 @@ class JointSearch(Search):
         return self.settings.epsilon * torch.tanh(self.theta)
 
     def _begin_round(self, number: int) -> None:
-        """Fresh networks, and the noise as it is."""
+        """Replace the networks by fresh ones and reset their optimizer; the noise stays as it is."""
         settings = self.settings
         for member, name in enumerate(split_names(settings.surrogate)):
             fresh = build_model(name, self.classes, self.data.size, settings.seed + 1000 * number + member)
@@ -115,12 +120,16 @@ class JointSearch(Search):
         self.optimizer = make_optimizer(self.networks, self.training)
 
     def _step(self, batch: Batch) -> Tensor:
-        """Both descend; returns the errors on noisy images, how many these were, and how visible the noise was."""
+        """Update networks, noise and multipliers once.
+
+        Return a tensor of three sums over the noisy images: those classified wrongly (the mean over the networks),
+        their number, and their visibility.
+        """
         images = as_input(self.data.images[batch.indices])
         carries = batch.labels < self.noisy
         noise = self._noise() * self.ramp
         laid, patterns = images.clone(), batch.labels[carries]
-        # An index would add up its gradient in an order that the threads decide.
+        # Indexing with [] would sum the gradient in an order that depends on the threads.
         laid[carries] = (images[carries] + noise.index_select(0, patterns)).clamp(0, 255)
         seen = visibility(images[carries], laid[carries])
         outputs = self._outputs(laid, self._draw(batch))
@@ -138,7 +147,7 @@ class JointSearch(Search):
 
 
 def noisy_classes(classes: int, clean_share: float) -> int:
-    """How many classes, from the first on, carry noise. Raises ``UsageError`` if that is less than two."""
+    """Return how many classes, from the first on, carry noise. Raises ``UsageError`` if that is less than two."""
     noisy = classes - round(classes * clean_share)
     if noisy < 2:
         raise UsageError(
@@ -148,7 +157,7 @@ def noisy_classes(classes: int, clean_share: float) -> int:
 
 
 def _schedule(done: float) -> float:
-    """The share of the learning rate at a share of a round."""
+    """Return the factor of the learning rate when the share ``done`` of a round is over."""
     if done < WARM_UP:
         return 0.04 + 0.96 * done / WARM_UP
     return (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2

@@ -1,8 +1,8 @@
-"""JPEG as a differentiable function: what a platform does to a photo, so that noise can be made to outlast it.
+"""JPEG compression as a differentiable function, so that noise can be optimised to survive it.
 
-The rounding of coefficients, which has no useful gradient, is passed straight through: forward
-it is JPEG's own, backward it is the identity. (Shin and Song, 2017, replace it by a cubic; then
-the forward pass is no JPEG any more.)
+The gradient of rounding is zero nearly everywhere, so a straight-through estimator replaces it: the forward pass rounds
+as JPEG does, and the backward pass is the identity. (Shin and Song, 2017, replace rounding by a cubic function, which
+changes the forward pass.)
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ CHROMINANCE = (
 """ITU-T T.81, table K.2."""
 
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-"""JFIF 1.02: luma and the two colour differences, without their offset of 128."""
+"""The JFIF 1.02 matrix from RGB to luma and the two colour differences, without their offset of 128."""
 
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
+"""The inverse of ``TO_YCC``."""
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """Compress and decompress pixel levels ``[B, 3, H, W]`` (0..255), each image at its own quality ``[B]``, 1..100.
+    """Compress and decompress images ``[B, 3, H, W]`` (0..255), each at its own quality ``[B]``, 1..100.
 
-    Baseline JPEG with libjpeg's tables and scaling, 4:2:0 as platforms have it, for any size.
-    What comes out is not rounded to whole levels. Gradients pass as if coefficients were not rounded.
+    This is baseline JPEG with libjpeg's tables and scaling, and with 4:2:0 subsampling as platforms use it. Images may
+    have any size. The result is not rounded to whole levels. Gradients pass as if nothing had been rounded.
     """
     height, width = images.shape[-2:]
     padded = _padded(images.contiguous(), 2 * BLOCK)
@@ -57,7 +58,7 @@ def _padded(images: Tensor, multiple: int) -> Tensor:
 
 
 def _table(table: tuple[int, ...], quality: Tensor) -> Tensor:
-    """Libjpeg's scaling of a table: ``[B, 64]``."""
+    """Scale a quantisation table to each quality as libjpeg does: ``[B, 64]``."""
     quality = quality.float().round().clamp(1, 100)
     percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
     steps = constant(table, quality.device)
@@ -65,7 +66,7 @@ def _table(table: tuple[int, ...], quality: Tensor) -> Tensor:
 
 
 def _quantised(planes: Tensor, table: Tensor) -> Tensor:
-    """Cosine transform, rounding to the table's steps, and back: planes ``[B, C, H, W]`` of whole blocks."""
+    """Quantise the cosine transform of planes ``[B, C, H, W]`` by the table; H and W are multiples of 8."""
     count, bands, height, width = planes.shape
     grid = (count, bands, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     blocks = planes.reshape(grid).transpose(3, 4).reshape(count, grid[1] * grid[2] * grid[4], BLOCK * BLOCK)
@@ -77,19 +78,19 @@ def _quantised(planes: Tensor, table: Tensor) -> Tensor:
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Rounded, with the gradient of what was not; its own is zero nearly everywhere."""
+    """Round the values, with the gradient of the identity."""
     return values + (values.round() - values).detach()
 
 
 @cache
 def constant(values: tuple[object, ...], device: torch.device) -> Tensor:
-    """Numbers on a device, brought there once: each copy to a GPU would wait for it."""
+    """Return the numbers as a cached float32 tensor, because a fresh copy to a GPU would wait for the GPU."""
     return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 @cache
 def _basis(device: torch.device) -> Tensor:
-    """The two-dimensional cosine transform of a block as one orthogonal matrix ``[64, 64]``."""
+    """Return the two-dimensional cosine transform of a block as one orthogonal matrix ``[64, 64]``."""
     at = torch.arange(BLOCK, dtype=torch.float64)
     one = torch.cos((2 * at + 1) * at[:, None] * math.pi / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     one[0] /= math.sqrt(2)
@@ -97,5 +98,5 @@ def _basis(device: torch.device) -> Tensor:
 
 
 def _upsampled(chroma: Tensor) -> Tensor:
-    """Twice as wide and high, as libjpeg does it: a triangle of 3/4 and 1/4."""
+    """Double the width and height as libjpeg does, with a triangle filter of weights 3/4 and 1/4."""
     return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)

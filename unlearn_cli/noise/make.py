@@ -1,4 +1,4 @@
-"""Making noise: the one entry for every method and form, as a run of events."""
+"""The entry point for making noise with any method and form, as a generator of events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unlearn_cli.victims.devices import wait_for
 from unlearn_cli.victims.workers import ALONE, Workers
 
 IMAGES_OF_A_WORKER = 8
-"""Of a batch, on average: with less than two of its own a worker's batch norm has nothing to learn from."""
+"""The least mean number of images of a batch on each worker: chance varies it, and batch norm needs at least two."""
 
 
 def make_noise(
@@ -34,12 +34,13 @@ def make_noise(
     workers: Workers = ALONE,
     checkpoint: Path | None = None,
 ) -> Iterator[Event]:
-    """Make noise for the classes or the images of ``data``; the last event is ``Finished``.
+    """Make noise for the classes or the images of ``data``, and yield events, of which the last is ``Finished``.
 
     On a CPU, the same seed gives the same bits with the same number of threads and workers and
-    the same library versions, also when the search was interrupted and goes on from its
-    ``checkpoint`` folder. Raises ``UsageError`` as ``Search`` does, and for a combination that
-    makes no sense; ``WorkError`` if the search diverges or the checkpoint is of another one.
+    the same library versions, also when the search was interrupted and continues from its
+    ``checkpoint`` folder. Raises ``UsageError`` as ``Search`` does, and for settings that do not fit
+    together or do not fit the images; ``WorkError`` if the search diverges, or if the checkpoint is
+    damaged or belongs to another search.
     """
     if settings.method not in SEARCHED:
         start = time.perf_counter()
@@ -67,7 +68,10 @@ def make_noise(
 
 
 def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
-    """Algorithm 1: M steps of the surrogate, one pass of the noise, until the error is below lambda."""
+    """Run Algorithm 1: repeat M steps of the surrogate and one pass over the noise until the error is below lambda.
+
+    The search also ends after ``max_iterations``, or when ``patience`` iterations brought no better error.
+    """
     settings, at = search.settings, kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
@@ -82,7 +86,7 @@ def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
 def _joint(
     data: ImageSet, settings: NoiseSettings, device: torch.device, checkpoint: Path | None, workers: Workers
 ) -> Iterator[Event]:
-    """Epochs of noise and surrogate together, in rounds of fresh surrogates."""
+    """Optimise noise and surrogate together for ``max_iterations`` epochs, in rounds of fresh surrogates."""
     if settings.method != "error-min" or settings.form != "class-wise" or settings.patch is not None:
         raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --set patch.")
     if workers.count > 1:
@@ -101,8 +105,10 @@ def _joint(
 
 
 def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
-    """Noise that makes the loss of a converged surrogate large: sample-wise as Madry et al. (2018) attack, in one pass;
-    class-wise a universal perturbation for each class, in passes until the error is above lambda.
+    """Train a surrogate on clean images, then make noise that maximises its loss.
+
+    Sample-wise, this is the attack of Madry et al. (2018), in one pass. Class-wise, it is a universal perturbation for
+    each class, in passes until the error is above lambda (or ``max_iterations`` or ``patience`` ends them).
     """
     settings, at = search.settings, kept.begin(search)
     start = time.perf_counter() - at.seconds
@@ -154,7 +160,7 @@ def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) ->
 
 
 def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> float:
-    """Seconds for all that the search may do, from a throwaway search of a few steps."""
+    """Return the seconds that the longest course of the search would take, from a few timed steps of a separate one."""
     tried = min(settings.steps, 2)
     few = data.first(max(4 * settings.batch_size, len(data.classes)))
     trial = Search(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)

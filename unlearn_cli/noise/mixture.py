@@ -1,6 +1,6 @@
-"""Mixtures of banks: one of several patterns for each image, and uniform noise on top (appendix F, table 5).
+"""Mixtures of banks: each image gets one of several patterns, and uniform noise (Huang et al., appendix F, table 5).
 
-A mixture is a bank that says so; what is drawn at random is drawn for each image when it is laid.
+A mixture is a bank whose provenance says so. The random choices are made for each image when the noise is applied.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from unlearn_cli.errors import UsageError
 
 
 def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Provenance]:
-    """The noise and the provenance of a mixture: each image gets one of the banks' patterns of its class.
+    """Return the noise and the provenance of a mixture, in which each image gets one bank's pattern of its class.
 
-    ``uniform`` noise, in levels, is added to it, within epsilon. Raises ``UsageError`` for banks that
-    do not have the same classes, frame, size and epsilon, or are sample-wise.
+    The noise ``[K * V, 3, H, W]`` holds the V banks' patterns of each class one after another. Uniform noise of up to
+    ``uniform`` levels will be added when it is applied; the sum stays within epsilon. Raises ``UsageError`` for banks
+    that do not have the same classes, frame, size and epsilon, or that are sample-wise or mixtures themselves; and for
+    a ``uniform`` outside 0..127, or of 0 with fewer than two banks.
     """
     if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
         raise UsageError("A mixture takes two banks or more, or one and --add-uniform LEVELS (1 to 127).")

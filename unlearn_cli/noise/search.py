@@ -1,8 +1,8 @@
 """One search: a surrogate and the noise that is fitted to it (Huang et al., 2021, Algorithm 1).
 
-Three things differ from the paper's official code, each a defect of it: noise is added in signed
-arithmetic, the inputs of the surrogate's step and of the noise's step are clamped alike, and each
-step sees the noisy images through a fresh random transformation, as a victim will.
+It corrects three defects of the paper's official code: noise is added in signed arithmetic, the images are clamped
+alike for the surrogate's step and for the noise's step, and each step transforms the noisy images at random, as a
+victim will.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from unlearn_cli.victims.train import TrainingSettings, as_input, in_batches, ma
 from unlearn_cli.victims.workers import ALONE, Workers
 
 LEAST_FOR_BATCH_NORM = 2
+"""The least number of images in a batch that batch norm can be trained on."""
 
 
 class Search:
-    """The state of one search: an ensemble of surrogates (mostly of one) and the noise."""
+    """The state of one search: the surrogate, which may be an ensemble of networks, and the noise."""
 
     def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers = ALONE) -> None:
         """Begin with no noise and fresh networks.
 
-        Of several workers each keeps its own part of the images on its device. Raises
-        ``UsageError`` for an unknown network or transformation, and a patch larger than the images.
+        With several workers, each keeps its own part of the images on its device. Raises ``UsageError`` for an unknown
+        network or transformation, and for a patch whose side is not from 1 pixel to the size of the images.
         """
         if settings.patch is not None and not 1 <= settings.patch <= data.size:
             raise UsageError(f"The setting patch is a side of 1 to {data.size} pixels, as the images have.")
@@ -59,7 +60,7 @@ class Search:
         self.run: list[Callable[[Tensor], Tensor]] = list(self.networks.values())
         if settings.compile:
             self.run = [torch.compile(network, dynamic=False) for network in self.networks.values()]
-        # Such layers draw from PyTorch's own state, which has to be set for a search to be repeatable.
+        # Dropout layers draw from PyTorch's global generator, which has to be seeded for a search to be repeatable.
         self.has_dropout = any(
             "Drop" in type(m).__name__ or "Stochastic" in type(m).__name__ for m in self.networks.modules()
         )
@@ -74,9 +75,10 @@ class Search:
         self.noise_images = self._choose_noise_images()
 
     def train_surrogate(self, steps: int | None = None, *, clean: bool = False) -> Tensor:
-        """Train on M batches of noisy images (Algorithm 1, lines 3 to 6); returns how many were named wrongly.
+        """Train on M batches of noisy images (Algorithm 1, lines 3 to 6); return how many were classified wrongly.
 
-        ``clean`` leaves the noise out. The count is a tensor, so that a GPU need not be waited for.
+        ``steps`` replaces M, and ``clean`` leaves the noise out. The count is that of this worker's images. It is a
+        tensor, so that nothing waits for a GPU.
         """
         self.networks.train()
         wrong = torch.zeros((), device=self.device)
@@ -94,9 +96,10 @@ class Search:
         return wrong
 
     def improve_noise(self, batches: int | None = None) -> float:
-        """One pass of the noise over its images (Algorithm 1, lines 7 to 12).
+        """Run the solver once on every batch of the noise's images (Algorithm 1, lines 7 to 12); return the error rate.
 
-        Returns the error rate that was met on the way, each image's at its last step.
+        An image counts as the surrogate classified it in the solver's last step. ``batches`` limits the pass to the
+        first few. Raises ``WorkError`` if the surrogate's training diverged.
         """
         self.networks.eval()
         self.networks.requires_grad_(False)
@@ -114,18 +117,18 @@ class Search:
         return self.workers.sum(wrong).item() / len(order)
 
     def epoch_steps(self) -> int:
-        """How many batches an epoch of the surrogate has."""
+        """Return how many batches an epoch of the surrogate has."""
         return len(in_batches(self.surrogate_images(), self.settings.batch_size))
 
     def levels(self) -> NDArray[np.int8]:
-        """The noise in whole pixel levels, of all workers' images."""
+        """Return the noise of all workers' images or of all classes, int8, in whole pixel levels."""
         epsilon = self.settings.epsilon
         noise = self.form.noise.round().clamp(-epsilon, epsilon).to(torch.int8)
         whole = noise if self.settings.form == "class-wise" else self.workers.gather(noise, self.total)
         return whole.cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """All that a later process needs to go on as this one would."""
+        """Return all that a later process needs to continue this search."""
         return {
             "noise": self.form.noise,
             "networks": self.networks.state_dict(),
@@ -135,7 +138,7 @@ class Search:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state`` gave."""
+        """Continue from a result of ``state``."""
         self.form.noise = state["noise"].to(self.device)
         self.networks.load_state_dict(state["networks"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -143,7 +146,7 @@ class Search:
         self.batches = [batch.cpu() for batch in state["batches"]]
 
     def _choose_noise_images(self) -> Tensor:
-        """A random share of the images, with as large a share of every class that chance left out."""
+        """Return the indices of a random share of the images, and of the same share of each class that it missed."""
         labels, share = self.all_labels, self.settings.share
         chosen = self._shuffled(len(labels))[: math.ceil(len(labels) * share)]
         parts = [chosen]
@@ -153,11 +156,14 @@ class Search:
         return torch.cat(parts)
 
     def surrogate_images(self) -> Tensor:
-        """The images, of all workers, that the surrogate is trained on."""
+        """Return the indices of the images, over all workers, that the surrogate is trained on."""
         return self.noise_images if self.settings.surrogate_on == "noise-images" else torch.arange(self.total)
 
     def _next_batch(self) -> Tensor:
-        """The next images of the surrogate's epoch, of all workers."""
+        """Return the indices of the surrogate's next batch, over all workers.
+
+        A batch that has too few images of one worker for batch norm is skipped.
+        """
         while True:
             if not self.batches:
                 images = self.surrogate_images()
@@ -168,7 +174,7 @@ class Search:
                 return batch
 
     def _batch(self, whole: Tensor) -> Batch:
-        """What of a batch is this worker's."""
+        """Return this worker's part of a batch, which is given as indices over all workers."""
         if self.workers.count == 1:
             indices = self._sent(whole)
             return Batch(indices, self.data.labels[indices], len(whole), None)
@@ -177,9 +183,9 @@ class Search:
         return Batch(indices, self.data.labels[indices], len(whole), mine)
 
     def _draw(self, batch: Batch) -> Tensor:
-        """Random numbers for the batch: those of the transformations, then those of a patch's place.
+        """Return random numbers for the batch: first for the transformations, then for the places of patches.
 
-        Drawn for the whole batch by every worker, so that their number changes nothing.
+        Every worker draws for the whole batch, so that the numbers do not depend on how many workers there are.
         """
         draws = self.through.draw(batch.whole, self.generator)
         if self.settings.patch is not None:
@@ -189,13 +195,13 @@ class Search:
         return self._sent(draws)
 
     def _sent(self, tensor: Tensor) -> Tensor:
-        """On the device; a GPU is not waited for."""
+        """Return the tensor on the device, without waiting for a GPU."""
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def _logits(self, batch: Batch, noise: Tensor | None, draws: Tensor) -> list[Tensor]:
-        """What each network says to the batch's transformed noisy images: ``[B, K]``."""
+        """Return each network's logits ``[B, K]`` for the batch's images, with noise applied and transformed."""
         images = as_input(self.data.images[batch.indices])
         if noise is not None:
             if self.settings.patch is not None:
@@ -204,7 +210,7 @@ class Search:
         return self._outputs(images, draws)
 
     def _outputs(self, images: Tensor, draws: Tensor) -> list[Tensor]:
-        """What each network says to transformed images: ``[B, K]``."""
+        """Return each network's logits ``[B, K]`` for the images, after transforming them."""
         images = as_input(self.through.apply(images, draws[: self.through.draws]))
         half = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
@@ -212,7 +218,7 @@ class Search:
         return [logits.float() for logits in outputs]
 
     def _share_gradients(self) -> None:
-        """Sum the networks' gradients over the workers, as one message."""
+        """Sum the networks' gradients over the workers, in a single message."""
         if self.workers.count == 1:
             return
         gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]
@@ -221,7 +227,7 @@ class Search:
             gradient.copy_(part.view_as(gradient))
 
     def _share_statistics(self) -> None:
-        """Give every worker the mean of their batch norms' statistics."""
+        """Give every worker the mean of all workers' batch norm statistics."""
         if self.workers.count > 1:
             for buffer in self.networks.buffers():
                 if buffer.is_floating_point():
@@ -232,7 +238,7 @@ class Search:
 
 
 class _Inner:
-    """The inner problem of one batch: the loss of its noise and the gradient, as a solver asks for them."""
+    """The inner problem of one batch: a function that a solver calls for the loss and gradient at some noise."""
 
     def __init__(self, search: Search, batch: Batch) -> None:
         self.search, self.batch = search, batch
@@ -243,7 +249,10 @@ class _Inner:
         self.wrong = torch.zeros((), device=search.device)
 
     def __call__(self, part: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean loss and its gradient at this noise; an ensemble's is the mean over its members."""
+        """Return the loss and its gradient at this noise; the loss is a mean over the images and over an ensemble.
+
+        A solver always minimises, so the loss has its sign changed where it is to be maximised.
+        """
         search, batch = self.search, self.batch
         part = part.detach().requires_grad_()
         draws = search._draw(batch) if self.draws is None else self.draws
@@ -260,7 +269,7 @@ class _Inner:
 
 
 def _wrong(outputs: list[Tensor], batch: Batch) -> Tensor:
-    """How many images are named wrongly, the mean over an ensemble's members."""
+    """Return how many images are classified wrongly, as a mean over an ensemble's networks."""
     counts = [(logits.detach().argmax(1) != batch.labels).sum() for logits in outputs]
     return torch.stack(counts).float().mean()
 

@@ -1,4 +1,4 @@
-"""What decides the noise that is made: the method and its hyper-parameters, and the paper's values of them."""
+"""The settings that decide which noise is made: the method, its hyper-parameters, and presets of them."""
 
 from __future__ import annotations
 
@@ -22,71 +22,74 @@ NOT_JOINT = (
 """Hyper-parameters that a joint search does not have."""
 
 PENALTY_SOLVERS = ("adam", "lbfgs")
+"""The solvers of the penalty form."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSettings:
-    """Hyper-parameters; the defaults are the paper's for CIFAR-10 (section 4.1), but for ``through``.
+    """The method and its hyper-parameters; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``.
 
-    What is None has a value that depends on others, which the property beside it tells.
+    Where ``step_size``, ``noise_steps`` or ``stop_error`` is None, its value depends on other settings: see the
+    properties ``step``, ``steps`` and ``goal``.
     """
 
     method: Method = "error-min"
     form: Form = "class-wise"
     patch: int | None = None
-    """Side of a square in pixels that the noise is confined to, at a random place each time (appendix F)."""
+    """The side in pixels of a square patch that the noise is confined to, at a random place each time (appendix F)."""
     epsilon: int = 8
-    """L-infinity bound, pixel levels."""
+    """The L-infinity bound of the noise, in pixel levels."""
     solver: Solver = "pgd"
-    """Of the inner problem; see ``solvers``."""
+    """The solver of the inner problem: see ``solvers``."""
     step_size: float | None = None
-    """Of the noise, pixel levels."""
+    """The step size of the noise, in pixel levels."""
     noise_steps: int | None = None
-    """T: steps of the noise on each batch."""
+    """T: the number of steps of the noise on each batch."""
     penalty: float = 1.0
-    """c of the penalty form (appendix I, equation 5)."""
+    """The weight c of the penalty form (appendix I, equation 5)."""
     surrogate_steps: int = 10
-    """M: batches that the surrogate is trained on before each pass of the noise."""
+    """M: the number of batches that the surrogate is trained on before each pass over the noise."""
     noise_share: float = 0.2
-    """Class-wise: the part of the training images that the noise is optimised on."""
+    """Class-wise: the share of the training images that the noise is optimised on."""
     surrogate_on: Literal["all", "noise-images"] = "all"
-    """The images that the surrogate is trained on. The paper's text has one subset for both; its official code
-    trains on all, and so does the default, since all images are there anyway."""
+    """The images that the surrogate is trained on. In the paper's text it is one subset for noise and surrogate; its
+    official code trains on all, and so does the default, as all images are at hand anyway."""
     stop_error: float | None = None
-    """Lambda: the search ends when the surrogate's error on noisy images is below it (error-max: above)."""
+    """Lambda: the search ends when the surrogate's error rate on noisy images is below it (error-max: above it)."""
     max_iterations: int = 100
-    """The search ends here in any case, and says so."""
+    """The search ends after this many iterations in any case, and reports that."""
     patience: int = 20
-    """The search has stalled when so many iterations brought no better error."""
+    """The search counts as stalled, and ends, after this many iterations without a better error rate."""
     frame: Literal["image", "face"] = "image"
-    """How ``protect`` will lay the noise: over the whole photo, or with each face."""
+    """Where ``protect`` will apply the noise: over the whole photo, or to a square around each face."""
     joint: bool = False
-    """error-min, class-wise: noise and surrogate descend together (see ``joint``); an iteration is then an epoch."""
+    """error-min, class-wise: optimise noise and surrogate together (see ``noise.joint``); an iteration is an epoch."""
     rounds: int = 4
-    """joint: so many fresh surrogates, one after another."""
+    """joint: the number of fresh surrogates, one after another."""
     clean_classes: float = 0.0
     """joint: the share of the classes, the last ones, that carry no noise."""
     strength: Literal["low", "medium", "high"] | None = None
-    """joint: what the bank will be called among others of the same classes, by how visible its noise is."""
+    """joint: the bank's name among others of the same classes, by how visible its noise is."""
     visibility: float | None = None
-    """joint: how visible the noise may be, as ``visibility.visibility`` counts it; None lets the bound alone decide."""
+    """joint: how visible each pattern may be, as ``noise.visibility`` measures it; None means that only epsilon limits
+    it."""
     surrogate_epochs: int = 20
-    """error-max: epochs of clean training, until the surrogate has converged."""
+    """error-max: the number of epochs of clean training, in which the surrogate is to converge."""
     through: str = "augment"
-    """A chain of transformations or a preset: see ``transforms.Through``."""
+    """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""
     surrogate: str = "resnet18"
-    """A network of ``victims.models``, or several, separated by commas: an ensemble."""
+    """A network of ``victims.models``, or several, separated by commas, which form an ensemble."""
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the networks' arithmetic; the noise is always float32."""
+    """The precision of the networks' arithmetic; the noise is always float32."""
     compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are none."""
+        """Raise ``UsageError`` if a setting is NaN or infinite."""
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -94,14 +97,14 @@ class NoiseSettings:
 
     @property
     def step(self) -> float:
-        """The step size in force, in pixel levels."""
+        """The step size in force, in pixel levels; for ``lbfgs``, the learning rate that scales its steps."""
         if self.step_size is not None:
             return self.step_size
         return {"fgsm": float(self.epsilon), "adam": 0.5, "lbfgs": 1.0}.get(self.solver, self.epsilon / 10)
 
     @property
     def steps(self) -> int:
-        """T in force: 1 for each batch of a pass class-wise and 20 sample-wise, 200 in the penalty form."""
+        """T in force: by default 1 class-wise and 20 sample-wise, 200 in the penalty form and 1 for ``fgsm``."""
         if self.noise_steps is not None:
             return self.noise_steps
         if self.solver == "fgsm":
@@ -112,7 +115,10 @@ class NoiseSettings:
 
     @property
     def goal(self) -> float:
-        """Lambda in force. For error-max class-wise, 0.8 as in the official code."""
+        """Lambda in force: by default 0.1 class-wise and 0.01 sample-wise; for error-max 0.8, as in the official code.
+
+        Error-max noise that is sample-wise has no use for it.
+        """
         if self.stop_error is not None:
             return self.stop_error
         if self.method == "error-max":
@@ -121,11 +127,11 @@ class NoiseSettings:
 
     @property
     def share(self) -> float:
-        """The part of the images that get noise: all of them, sample-wise."""
+        """The share of the images that the noise is optimised on: ``noise_share`` class-wise, all sample-wise."""
         return self.noise_share if self.form == "class-wise" else 1.0
 
     def idle(self, name: str) -> bool:
-        """Whether a setting of this name decides nothing here."""
+        """Return whether the setting of this name has no effect, given the other settings."""
         if self.method not in SEARCHED:
             return name not in ("method", "form", "epsilon", "patch", "seed")
         of_joint = name in ("rounds", "clean_classes", "visibility")
@@ -143,7 +149,7 @@ class NoiseSettings:
         }.get(name, False)
 
     def in_force(self) -> dict[str, Any]:
-        """The hyper-parameters that decided the noise, for its provenance."""
+        """Return the hyper-parameters that have an effect on the noise, for its provenance."""
         if self.method not in SEARCHED:
             return {"patch": self.patch} if self.patch is not None else {}
         if self.joint:
@@ -183,7 +189,7 @@ def settings_for(device: str, preset: str | None, said: dict[str, Any], seed: in
 
 
 PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
-"""Plain noise, as published; the batch is that of the official ``perturbation.py``."""
+"""Noise without transformations, as published; the batch size is that of the official ``perturbation.py``."""
 
 PERSON: dict[str, Any] = {
     "joint": True,
@@ -197,7 +203,7 @@ PERSON: dict[str, Any] = {
     "through": "person",
     "surrogate": "resnet10-w16,vgg11-w16",
 }
-"""A bank of patterns for people among many; docs/results/person.md has what was tried beside it."""
+"""A bank of patterns that protect single people among many; docs/results/person.md tells what else was tried."""
 
 PHOTOS: dict[str, Any] = {
     "joint": True,
@@ -207,11 +213,12 @@ PHOTOS: dict[str, Any] = {
     "batch_size": 64,
     "through": "scale+shift+flip",
 }
-"""A bank of patterns for what photos show, over the whole of them; docs/results/photos.md has what was tried."""
+"""A bank of patterns over whole photos, one for each class of what they show; docs/results/photos.md tells what else
+was tried."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
-    # With two networks it is seen more than was asked of it, at either visibility tried (docs/results/person.md).
+    # With two networks the noise is more visible than its target, at both targets tried (docs/results/person.md).
     "person-low": {**PERSON, "strength": "low", "visibility": 0.02, "surrogate": "resnet10-w16"},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
     "photos": PHOTOS,
@@ -228,5 +235,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper-face": {**PAPER, "epsilon": 16, "surrogate_steps": 30, "stop_error": 0.1, "noise_share": 1.0},
 }
-"""The paper's values for each dataset (section 4.1 and the official code's ``scripts`` and ``configs``), where they
-differ from the defaults. The official ``face`` setting has an Inception-ResNet, which is not here."""
+"""Named sets of hyper-parameters, where they differ from the defaults. Those named ``paper-`` have the paper's values
+for a dataset (section 4.1 and the official code's ``scripts`` and ``configs``), except that the official ``face``
+setting has an Inception-ResNet as its network."""

@@ -1,7 +1,7 @@
-"""Solvers of the inner problem: noise within a bound that makes a loss small (or large), the surrogate held still.
+"""Solvers of the inner problem: find noise within epsilon that minimises a loss, while the surrogate is fixed.
 
-Each is a function of the noise, its gradient and the settings; all share one signature and are
-listed in ``SOLVERS``. Noise is in pixel levels.
+Each is a function of the noise, a function for its loss and gradient, and the settings, and returns the new noise.
+To maximise a loss, the caller changes its sign. Noise is in pixel levels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from unlearn_cli.noise.settings import NoiseSettings
 
 Gradient = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Of noise: the loss, a mean over the batch's images, and its gradient, to be made small."""
+"""A function of noise that returns the loss to minimise, a mean over the batch's images, and its gradient."""
 
 Solve = Callable[[Tensor, Gradient, NoiseSettings], Tensor]
 
@@ -23,22 +23,22 @@ LEVELS = 255.0
 
 
 def pgd(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
-    """T signed steps of size alpha, each projected onto the bound (Huang et al., 2021, equation 3)."""
+    """Take T signed gradient steps of size alpha, each projected onto the bound (Huang et al., 2021, equation 3)."""
     for _ in range(settings.steps):
         noise = (noise - settings.step * gradient(noise)[1].sign()).clamp(-settings.epsilon, settings.epsilon)
     return noise
 
 
 def fgsm(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
-    """One signed step as long as the bound (Goodfellow et al., 2015, section 4), from where the noise is.
+    """Take one signed step of size epsilon, unless the settings differ (Goodfellow et al., 2015, section 4).
 
-    From zero, as in sample-wise noise's first pass, that is the published ``epsilon sign(gradient)``.
+    From zero, as in the first pass of sample-wise noise, this is the published ``epsilon sign(gradient)``.
     """
     return pgd(noise, gradient, settings)
 
 
 def adam(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
-    """T steps of Adam (Kingma and Ba, 2015) on the penalty form; the result is projected onto the bound."""
+    """Take T steps of Adam (Kingma and Ba, 2015) on the penalty form, and project the result onto the bound."""
     moved = noise.clone().requires_grad_()
     optimizer = torch.optim.Adam([moved], lr=settings.step)
     for _ in range(settings.steps):
@@ -48,9 +48,9 @@ def adam(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
 
 
 def lbfgs(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
-    """At most T steps of L-BFGS with a line search on the penalty form; the result is projected onto the bound."""
+    """Take up to T steps of L-BFGS with a line search on the penalty form, and project the result onto the bound."""
     if noise.numel() == 0:
-        return noise  # A worker without an image in this batch.
+        return noise  # This worker has no image in the batch.
     moved = noise.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([moved], lr=settings.step, max_iter=settings.steps, line_search_fn="strong_wolfe")
 
@@ -63,10 +63,10 @@ def lbfgs(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
 
 
 def _penalised(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> tuple[Tensor, Tensor]:
-    """The penalty form (Huang et al., 2021, appendix I, equation 5; after Szegedy et al., 2014, section 4.1).
+    """Return the penalty form and its gradient (Huang et al., 2021, appendix I, equation 5).
 
-    The squared Euclidean length of each pattern, in the unit interval, and c times the loss of its
-    image, summed over the patterns.
+    It is the squared Euclidean norm of each pattern, in the unit interval, plus c times the loss of its image, summed
+    over the patterns (after Szegedy et al., 2014, section 4.1).
     """
     loss, slope = gradient(noise)
     unit = noise / LEVELS
@@ -75,18 +75,18 @@ def _penalised(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> tu
 
 
 SOLVERS: dict[str, Solve] = {"pgd": pgd, "fgsm": fgsm, "adam": adam, "lbfgs": lbfgs, "cw": pgd}
-"""``cw`` is ``pgd`` on the margin loss."""
+"""The solvers by name; ``cw`` is ``pgd`` on the margin loss."""
 
 FROZEN_DRAWS = ("lbfgs",)
-"""A line search compares values of one function: the transformations are drawn once for each batch."""
+"""Solvers for which the transformations are drawn only once for each batch, because a line search needs a fixed
+function."""
 
 
 def margin(logits: Tensor, labels: Tensor, sign: float = 1.0) -> Tensor:
-    """The margin loss of Carlini and Wagner (2017), f_6: the best wrong logit less the right one, at least 0.
+    """Return the margin loss f_6 of Carlini and Wagner (2017): the largest wrong logit minus the right one, at least 0.
 
-    Made small it does not go below 0: an image is left alone once it is named rightly. With a
-    ``sign`` of -1 the two change places, and it is left alone once it is named wrongly. A mean over
-    the batch.
+    Because it does not go below 0, an image has no gradient once it is classified correctly. With a ``sign`` of -1 the
+    two logits change places, and an image has no gradient once it is misclassified. The loss is a mean over the batch.
     """
     right = logits.gather(1, labels[:, None])[:, 0]
     others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)

@@ -1,8 +1,8 @@
-"""A bank's surrogate on the disk, and noise for single photos that is made with it.
+"""A bank's surrogate on disk, and the noise for single photos that is made with it.
 
-The surrogate was trained with the bank's noise: it names an image by its noise. What makes it
-name a photo as the bank's class is noise that says the same as the class's pattern does, fitted to
-the photo (the sample-wise form of Huang et al., 2021, section 3.2, with the surrogate held still).
+The surrogate was trained on images with the bank's noise, so it classifies an image by its noise. Noise that makes it
+assign a photo to a class of the bank therefore acts like that class's pattern, but is fitted to the photo. This is the
+sample-wise form of Huang et al. (2021), section 3.2, with a fixed surrogate.
 """
 
 from __future__ import annotations
@@ -36,13 +36,17 @@ SCHEMA = 1
 STEPS = 20
 """T of sample-wise noise (Huang et al., 2021, section 4.1)."""
 VIEWS = 4
-"""Random transformations that each step sees of a photo."""
+"""How many random transformations of a photo each step averages over."""
 MOST_PIXELS = 64 * 32 * 32
-"""Of the photos that are worked on at once, at the networks' size: memory is for so many."""
+"""The most pixels, at the networks' image size, of the photos in one batch; it limits the memory."""
 
 
 def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, size: int, bank: Path) -> Path:
-    """Write a bank's surrogate beside it, atomically; weights in half precision, which is half the size."""
+    """Write a bank's surrogate beside it, atomically, and return its path.
+
+    Weights are stored in half precision, which halves the file; one-dimensional tensors keep theirs. ``size`` is the
+    image size in pixels.
+    """
     tensors = {
         name: (value.half() if value.dim() > 1 else value).detach().cpu().contiguous()
         for name, value in networks.state_dict().items()
@@ -61,9 +65,10 @@ def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, siz
 
 
 def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
-    """The networks that a bank's noise was made on, in evaluation mode.
+    """Return the networks that a bank's noise was made on, in evaluation mode and without gradients.
 
-    Raises ``BankError`` if there are none beside it, or they are damaged or another bank's.
+    Raises ``BankError`` if the bank was made without a surrogate or has none beside it, or if the surrogate's file is
+    damaged, needs a newer version of unlearn, or belongs to another bank.
     """
     path = surrogate_path(bank.path)
     if bank.provenance.surrogate == "none":
@@ -108,10 +113,13 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 class PhotoNoise:
-    """Makes noise for single photos with a bank's surrogate, many at a time. Safe to share between threads."""
+    """A maker of noise for single photos, which uses a bank's surrogate on many at a time; threads may share it."""
 
     def __init__(self, bank: Bank, epsilon: int, device: torch.device) -> None:
-        """Raises ``BankError`` as ``load_surrogate`` does."""
+        """Load the bank's surrogate; ``epsilon`` is in pixel levels.
+
+        Raises ``BankError`` as ``load_surrogate`` does, and if a transformation that the bank names is unknown.
+        """
         self.networks = load_surrogate(bank, device)
         self.size, self.epsilon, self.device = bank.provenance.scale, epsilon, device
         try:
@@ -120,8 +128,8 @@ class PhotoNoise:
             raise BankError(
                 f"The noise bank {bank.path} was made through something unknown: update unlearn."
             ) from error
-        # The same draws for every photo: what a photo gets shall not depend on which others come with it (but
-        # for the rounding of another batch size, which may turn the sign of a gradient of nearly zero).
+        # All photos share their draws, so that a photo's noise does not depend on the others in its batch (except by
+        # the rounding of another batch size, which may flip the sign of a gradient close to zero).
         generator = torch.Generator().manual_seed(0)
         self.draws = [self.through.draw(VIEWS, generator).to(device) for _ in range(STEPS)]
         self.fingerprint = f"sample-wise {sha256_of(surrogate_path(bank.path))} {epsilon} {STEPS} {VIEWS}"
@@ -129,15 +137,15 @@ class PhotoNoise:
         self._queue, self._at_work = threading.Lock(), threading.Lock()
 
     def make(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Noise for any number of images; see ``_make``."""
+        """Return noise for any number of images, as ``_make`` does."""
         most = max(1, MOST_PIXELS // self.size**2)
         return torch.cat([self._make(*part) for part in zip(images.split(most), labels.split(most), strict=True)])
 
     def _make(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Noise for images uint8 ``[B, 3, S, S]`` that the surrogate shall name so: int8 ``[B, 3, S, S]``, in levels.
+        """Return noise with which the surrogate classifies the images as ``labels``: int8 ``[B, 3, S, S]``, in levels.
 
-        T signed steps of epsilon / 10 from zero, each on the mean loss over several random
-        transformations of each photo and over the ensemble.
+        The images are uint8 ``[B, 3, S, S]``. The noise takes T signed steps of epsilon / 10 from zero, each on the
+        loss over several random transformations of each photo and over the ensemble.
         """
         levels, labels = as_input(images.to(self.device)), labels.to(self.device).repeat_interleave(VIEWS)
         noise = torch.zeros_like(levels)
@@ -151,10 +159,10 @@ class PhotoNoise:
         return noise.round().to(torch.int8).cpu()
 
     def of(self, pixels: NDArray[np.uint8], label: int) -> NDArray[np.int8]:
-        """Noise int8 ``[3, S, S]`` for one photo's reduced pixels ``[S, S, 3]``.
+        """Return noise int8 ``[3, S, S]``, in levels, for one photo, given as its pixels ``[S, S, 3]`` at size S.
 
-        Whoever comes while others are worked on waits, and is then worked on with all that wait.
-        Raises ``PhotoError`` where there is not enough memory, or the device fails.
+        A call that comes during another's work waits, and is then processed in one batch with all other waiting calls.
+        Raises ``PhotoError`` if memory runs out or the device fails.
         """
         mine: Future[NDArray[np.int8]] = Future()
         with self._queue:
@@ -170,7 +178,7 @@ class PhotoNoise:
         try:
             images = torch.from_numpy(np.stack([pixels for pixels, _, _ in batch])).permute(0, 3, 1, 2)
             made = self.make(images, torch.tensor([label for _, label, _ in batch])).numpy()
-        except Exception as error:  # PyTorch has one kind for most: memory, a lost device.
+        except Exception as error:  # PyTorch raises the same exception for most failures, of memory or of a device.
             why = (str(error).splitlines() or [type(error).__name__])[0]
             for *_, future in batch:
                 future.set_exception(PhotoError(f"its noise could not be made ({why})"))

@@ -1,13 +1,13 @@
 """The transformations that noise is optimised through (expectation over transformation).
 
-Each step draws afresh for every image, and lets gradients pass. Noise made without any (the
-paper's plain form) is found by an augmenting victim only when it has learned half of what there
-is; see docs/results.
+They are drawn at random for every image in every step, and gradients pass through them. A victim that augments its
+images learns from noise made without transformations (as in the paper) only after it has learned half of what the
+images teach: see docs/results/first-banks.md.
 
-All that moves pixels about along rows and columns (a flip, a shift, a crop, a change of scale,
-resizing, blurring) is a matrix for the rows and one for the columns of each image. Those that
-follow one another are multiplied first, so that together they cost two batched products, and
-their gradient is exact. What mixes the channels is one 3 x 3 matrix and an offset likewise.
+A transformation that moves pixels along rows and columns (flip, shift, crop, face, scale, resize, blur) is one matrix
+for the rows and one for the columns of each image. The matrices of consecutive ones are multiplied first, so that
+together they cost two batched products on the images, with an exact gradient. A transformation that mixes the channels
+is a 3 x 3 matrix and an offset.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ PRESETS = {
     "person": "face+shift+flip",
     "photo": "jpeg:70-95+scale+shift+resize:50-100+flip+color+gray",
 }
-"""``augment`` is the victim's own standard augmentation, in its exact form. ``photo`` is a first guess at what a
-photo meets between its owner and a victim (platform, detector, resizing, augmentation)."""
+"""Named chains. ``augment`` is exactly the victim's standard augmentation. ``photo`` is a first guess at what happens
+to a photo between its owner and a victim (platform, detector, resizing, augmentation)."""
 
 LUMA = (0.299, 0.587, 0.114)
 CROSS = ((0, -1, 1), (1, 0, -1), (-1, 1, 0))
+"""The matrix of the cross product with (1, 1, 1)."""
 SHIFT = 1 / 8
 CROP_LEAST = 0.6
 SCALE_MOST = 1.25
 FACE_SIDE = 1.2 / SPAN
 FACE_ZOOM = (0.85, 1.2)
 FACE_JITTER = 0.1
-"""Those of the trip ``face``: its crop is 1.2 boxes wide."""
+"""The crop of ``victims.trip``'s trip ``face``: its side is 1.2 times that of the detector's box, times the zoom."""
 BLUR_MOST = 1 / 32
 GRAY_PROBABILITY = 0.2
 COLOR_STRENGTH = 0.4
@@ -56,7 +57,7 @@ Mixing = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Space:
-    """Pixels move along rows and columns: ``of`` makes the matrices ``[B, S, S]`` of both."""
+    """A transformation that moves pixels; ``of`` makes its matrices ``[B, S, S]`` for rows and for columns."""
 
     name: str
     draws: int
@@ -66,7 +67,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Color:
-    """Channels mix: ``of`` makes a matrix ``[B, 3, 3]``, the contrast kept ``[B]`` and the brightness ``[B]``."""
+    """A transformation that mixes channels; ``of`` makes its matrix ``[B, 3, 3]``, contrast and brightness ``[B]``."""
 
     name: str
     draws: int
@@ -75,7 +76,7 @@ class Color:
 
 @dataclass(frozen=True)
 class Whole:
-    """Something else, applied as it is."""
+    """Any other transformation; ``of`` applies it to images, given its draws."""
 
     name: str
     draws: int
@@ -86,10 +87,16 @@ Stage = Space | Color | Whole
 
 
 class Through:
-    """A chain of transformations, drawn and applied apart, so that who shares a batch shares its draws."""
+    """A chain of transformations.
+
+    Drawing random numbers and applying them are two methods, so that workers that share a batch can share its draws.
+    """
 
     def __init__(self, text: str) -> None:
-        """Parse names joined by ``+`` or ``,``, or a key of ``PRESETS``. Raises ``UsageError`` for what is none."""
+        """Parse names joined by ``+`` or ``,``, or a key of ``PRESETS``.
+
+        Raises ``UsageError`` for an empty text, an unknown name, and numbers out of range or where none belong.
+        """
         self.text = text
         chain = PRESETS.get(text, text).replace(",", "+")
         self.stages = [_parse(part.strip()) for part in chain.split("+")] if chain else []
@@ -99,13 +106,13 @@ class Through:
         self.draws = sum(stage.draws for stage in self.stages)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """The random numbers for ``count`` images: ``[draws, count]``, on the CPU, as the generator is."""
+        """Return the random numbers for ``count`` images: ``[draws, count]``, on the CPU, where the generator is."""
         return torch.rand((self.draws, count), generator=generator)
 
     def apply(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Transform float pixel levels ``[B, 3, S, S]`` by draws ``[draws, B]`` on the same device."""
+        """Transform images ``[B, 3, S, S]`` (float, 0..255) by draws ``[draws, B]`` on the same device."""
         if self.exact:
-            # The same shifts and flips as below, but as one gather, and what victims do to the bit.
+            # One gather replaces the matrices below, and gives the same bits as the victims' augmentation.
             return flip_and_shift_by(images, draws)
         parts = draws.split([stage.draws for stage in self.stages])
         for kind, group in groupby(zip(self.stages, parts, strict=True), lambda part: type(part[0])):
@@ -128,18 +135,19 @@ def _moved(images: Tensor, matrices: list[Matrices]) -> Tensor:
 
 
 def _mixed(images: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
-    """Contrast is kept about each image's own mean grey."""
+    """Mix the channels by the matrix, and change brightness, and contrast around each image's own mean grey."""
     grey = torch.einsum("c,bchw->b", constant(LUMA, images.device), images) / images.shape[-1] ** 2
     mixed = torch.einsum("bdc,bchw->bdhw", matrix * (brightness * contrast)[:, None, None], images)
     return (mixed + (brightness * (1 - contrast) * grey)[:, None, None, None]).clamp(0, 255)
 
 
 def _sampled(centre: Tensor, zoom: Tensor, size: int, *, blur: Tensor | None = None) -> Tensor:
-    """Matrices ``[B, size, size]`` that take output pixels from around ``centre``, ``zoom`` source pixels apart.
+    """Return matrices ``[B, size, size]`` that sample output pixels around ``centre``, ``zoom`` source pixels apart.
 
-    ``centre`` and ``zoom`` are ``[B]``, positions in pixels. A triangle as wide as the distance between samples (or
-    a pixel, where that is wider) weighs the source pixels, which is Pillow's antialiased bilinear filter. What lies
-    outside the source is zero, and takes its share of the weight.
+    ``centre`` and ``zoom`` are ``[B]``, in pixels. Source pixels are weighted by Pillow's antialiased bilinear filter:
+    a triangle that reaches as far as the distance between samples, but at least one pixel. Pixels outside the source
+    count as zero, with their share of the weight. With ``blur``, a standard deviation ``[B]`` in pixels, the weights
+    are a Gaussian over the source instead.
     """
     at = torch.arange(size, device=centre.device, dtype=torch.float32)
     wanted = centre[:, None] + (at - (size - 1) / 2) * zoom[:, None]
@@ -148,7 +156,7 @@ def _sampled(centre: Tensor, zoom: Tensor, size: int, *, blur: Tensor | None = N
         weights = torch.exp(-(distance**2) / (2 * blur[:, None, None] ** 2))
         return weights / weights.sum(2, keepdim=True)
     support = zoom.clamp(min=1.0)[:, None, None]
-    # What all pixels would weigh if the source went on for ever; no zoom is above 2.
+    # The sum of the weights if the source had no borders; six pixels are enough, because no zoom is above 2.
     near = torch.arange(-2, 4, device=centre.device)
     every = (1 - ((wanted - wanted.floor())[:, :, None] - near).abs() / support).clamp(min=0).sum(2, keepdim=True)
     return (1 - distance / support).clamp(min=0) / every
@@ -179,7 +187,7 @@ def _crop(draws: Tensor, size: int) -> Matrices:
 
 
 def _face(draws: Tensor, size: int) -> Matrices:
-    """What a scraper's detector cuts out of the square that a person's pattern covers."""
+    """Return the matrices of a scraper's face crop out of the square that a face pattern covers."""
     side = FACE_SIDE * (FACE_ZOOM[0] + (FACE_ZOOM[1] - FACE_ZOOM[0]) * draws[0])
     middle = (size - 1) / 2
     y, x = (middle + (2 * draw - 1) * FACE_JITTER * side * size for draw in draws[1:])
@@ -201,10 +209,10 @@ def _blur(draws: Tensor, size: int) -> Matrices:
 
 def _resize(low: float, high: float) -> Callable[[Tensor, int], Matrices]:
     def matrices(draws: Tensor, size: int) -> Matrices:
-        """Down to a share of the size, and up again."""
+        """Return the matrices that resize to a random share of the size and back."""
         share = (low + (high - low) * draws[0]).clamp(min=1 / size)
         at = torch.arange(size, device=draws.device, dtype=torch.float32)
-        # A small pixel k stands at (k + 1/2) / share - 1/2; of the size's rows, those beyond it are zero.
+        # Pixel k of the small image lies at (k + 1/2) / share - 1/2. Rows beyond the small image stay zero.
         count = (share * size).round().clamp(min=1)
         step = size / count
         there = (at[None] + 0.5) * step[:, None] - 0.5
@@ -227,14 +235,17 @@ def _gray(draws: Tensor) -> Mixing:
 
 
 def _color(draws: Tensor) -> Mixing:
-    """Brightness, contrast, saturation and hue, in this order of draws; the hue is turned about the grey axis."""
+    """Return random changes of brightness, contrast, saturation and hue, in this order of the draws.
+
+    The hue is rotated around the grey axis.
+    """
     brightness, contrast, saturation = 1 + COLOR_STRENGTH * (2 * draws[:3] - 1)
     angle = 2 * math.pi * HUE_MOST * (2 * draws[3] - 1)
     device = draws.device
     luma = constant(LUMA, device).expand(3, 3)
     eye, third = torch.eye(3, device=device), torch.full((3, 3), 1 / 3, device=device)
     cross = constant(CROSS, device) / math.sqrt(3)
-    # Rodrigues' rotation about (1, 1, 1), which leaves greys as they are.
+    # Rodrigues' rotation around (1, 1, 1), which leaves greys unchanged.
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
     turned = third + cosine * (eye - third) + sine * cross
     saturated = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * luma

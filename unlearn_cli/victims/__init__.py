@@ -1,1 +1,1 @@
-"""Datasets, networks, augmentation and training, shared by ``noise`` and ``evaluation``."""
+"""Datasets, networks, augmentation and training, which ``noise`` and ``evaluation`` share."""

@@ -1,8 +1,8 @@
-"""The augmentations that victims train with, as batch functions, by their names.
+"""The augmentations that victims train with, by name, as functions of a batch.
 
-Each takes float or uint8 images ``[B, 3, H, W]`` in pixel levels, their labels ``[B]`` and a CPU
-generator, and gives images and targets: labels again, or shares ``[B, K]`` where images are mixed.
-All but ``none`` begin with the standard flips and shifts, as the paper's do (section 4.4).
+Each takes float or uint8 images ``[B, 3, H, W]`` (0..255), their labels ``[B]``, the number of classes K and a CPU
+generator. It returns images and targets, which are the labels, or each class's share ``[B, K]`` where images are mixed.
+All except ``none`` begin with the standard flips and shifts, as in the paper (section 4.4).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.victims.augment import flip_and_shift
 
 Augment = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
-"""Of images, labels and the number of classes."""
+"""A function of images, labels, the number of classes and a generator; it returns images and targets."""
 
 GREY = 127.5
-"""What networks of ``models`` see as zero."""
+"""The pixel value that the networks of ``models`` normalise to zero."""
 POLICY_GROUP = 8
-"""So many images of a batch share a drawn policy of AutoAugment."""
+"""How many images of a batch share one random AutoAugment policy."""
 
 
 def none(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """As they are."""
+    """Return images and labels unchanged."""
     return images, labels
 
 
 def standard(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """Random flips, and shifts by up to an eighth of the size."""
+    """Flip images at random and shift them by up to an eighth of their size."""
     return flip_and_shift(images, generator), labels
 
 
 def cutout(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """A grey square of half the size about a random pixel of each image (DeVries and Taylor, 2017: 16 of 32 pixels)."""
+    """Put a grey square of half the size around a random pixel of each image (DeVries and Taylor, 2017: 16 of 32)."""
     images = flip_and_shift(images, generator).float()
     size = images.shape[-1]
     centre = torch.randint(0, size, (2, len(images), 1), generator=generator).to(images.device)
@@ -48,7 +48,7 @@ def cutout(images: Tensor, labels: Tensor, classes: int, generator: torch.Genera
 
 
 def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each image mixed with another, by one share for the batch from Beta(1, 1) (Zhang et al., 2018)."""
+    """Mix each image with another, by one share for the whole batch from Beta(1, 1) (Zhang et al., 2018)."""
     images = flip_and_shift(images, generator).float()
     share, order = _share_and_order(len(images), generator)
     order = order.to(images.device)
@@ -56,7 +56,10 @@ def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generat
 
 
 def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A box of another image pasted in, its area by a share from Beta(1, 1) (Yun et al., 2019)."""
+    """Paste a box of another image into each; its area is a share from Beta(1, 1) (Yun et al., 2019).
+
+    Place and area are the same for the whole batch.
+    """
     images = flip_and_shift(images, generator).float()
     share, order = _share_and_order(len(images), generator)
     order, size = order.to(images.device), images.shape[-1]
@@ -70,14 +73,14 @@ def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Genera
 
 
 def autoaugment(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """AutoAugment of torchvision's with the policies found for CIFAR-10 (Cubuk et al., 2019), and the standard ones.
+    """Apply flips, shifts and torchvision's AutoAugment, with the policies for CIFAR-10 (Cubuk et al., 2019).
 
-    It stands in for Fast AutoAugment (Lim et al., 2019), whose policies torchvision does not have. A policy is drawn
-    for every few images and not for each, so that a batch is a few calls.
+    It stands in for Fast AutoAugment (Lim et al., 2019), whose policies torchvision does not have. One policy is drawn
+    for every few images instead of for each, so that a batch takes few calls.
     """
     images = flip_and_shift(images, generator)
     if images.is_floating_point():
-        images = images.round().clamp(0, 255)  # What a filter left may lie outside.
+        images = images.round().clamp(0, 255)  # A defence's filter may leave values outside this range.
     policy, mixed = _policy(), images.to(torch.uint8).contiguous()
     groups = torch.randperm(len(images), generator=generator).split(POLICY_GROUP)
     for group in groups:
@@ -97,14 +100,14 @@ AUGMENTATIONS: dict[str, Augment] = {
 
 
 def augmentation(name: str) -> Augment:
-    """The augmentation of this name. Raises ``UsageError`` if there is none."""
+    """Return the augmentation of this name. Raises ``UsageError`` if there is none."""
     if name not in AUGMENTATIONS:
         raise UsageError(f"There is no augmentation '{name}'. Use one of {', '.join(AUGMENTATIONS)}.")
     return AUGMENTATIONS[name]
 
 
 def _share_and_order(count: int, generator: torch.Generator) -> tuple[float, Tensor]:
-    # Beta(1, 1), as both papers have it for CIFAR-10, is uniform.
+    # Beta(1, 1), which both papers use for CIFAR-10, is the uniform distribution.
     return torch.rand((), generator=generator).item(), torch.randperm(count, generator=generator)
 
 
@@ -115,6 +118,6 @@ def _mixed(labels: Tensor, others: Tensor, share: float, classes: int) -> Tensor
 
 @cache
 def _policy() -> Any:
-    from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # takes seconds, so not before it is needed
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # Importing it takes seconds.
 
     return AutoAugment(AutoAugmentPolicy.CIFAR10)

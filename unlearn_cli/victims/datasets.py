@@ -1,4 +1,4 @@
-"""Labelled images to make noise on and to train victims with, held as one uint8 tensor."""
+"""Labelled images to make noise on and to train victims with, loaded into one uint8 tensor."""
 
 from __future__ import annotations
 
@@ -31,41 +31,42 @@ from unlearn_cli.victims.trip import Trip, arrive
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Which images to load and how to bring them to one size."""
+    """A description of the images to load and of how to bring them to one size."""
 
     source: str
     """A key of ``NAMED``, ``imagenet``, or ``folder:PATH`` for a tree with one folder for each class."""
     data_dir: Path | None = None
-    """Where a dataset with a name lies; the user's cache folder when None."""
+    """The folder of a named dataset or of ImageNet; a folder in the user's cache if None."""
     download: bool = False
+    """Whether a named dataset may be downloaded."""
     image_size: int | None = None
-    """Width and height in pixels; folders need it, ImageNet has 224 when None, the others have 32."""
+    """Width and height in pixels: required for folders, 224 for ImageNet if None, and always 32 for the others."""
     crop: int | None = None
-    """The middle square of this many pixels is cut out first; the largest one when None."""
+    """The side in pixels of the central square that is cut out first; the largest possible if None."""
     trip: Trip | None = None
-    """What becomes of a folder's photos on their way to the victim, instead of a plain crop."""
+    """What happens to a folder's photos on their way to the victim; it replaces the central crop."""
     views: int = 1
-    """So many crops of each training photo, each with a jitter of its own; only a trip makes them differ."""
+    """How many crops of each training photo to make, each with its own jitter; without a trip they are equal."""
     classes: tuple[str, ...] = ()
-    """Glob patterns of class names; empty means all."""
+    """Glob patterns of the names of classes to keep; empty means all."""
     first_classes: int | None = None
-    """Only the first so many classes, as the paper does with ImageNet."""
+    """Keep only this many classes, from the first on, as the paper does with ImageNet."""
     class_map: tuple[tuple[str, str], ...] = ()
-    """New names of classes; several may get the same one, and a class without one is left out."""
+    """Pairs of a class's old and new name. Several classes may get the same one; a class without one is left out."""
     least_classes: int = 2
-    """Fewer are refused; 1 is for images that join another dataset's."""
+    """Fewer classes than this are an error; it is 1 for images that are added to another dataset."""
     name: str | None = None
-    """What the images are called in a bank's provenance; the folder's name when None."""
+    """The name of the images in a bank's provenance; made from the folder's name if None."""
     licence: str | None = None
-    """A folder's terms of use, for the provenance."""
+    """The terms of use of a folder's images, for the provenance."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their classes."""
+    """A set of labelled images and what is known about it."""
 
     images: Tensor
-    """uint8 ``[N, 3, H, W]``, pixel levels."""
+    """uint8 ``[N, 3, H, W]``, pixel values 0..255."""
     labels: Tensor
     """int64 ``[N]``."""
     classes: tuple[str, ...]
@@ -81,7 +82,10 @@ class ImageSet:
         return int(self.images.shape[-1])
 
     def first(self, count: int | None) -> ImageSet:
-        """The first ``count`` images of each run through the classes: as equal as the set allows."""
+        """Return ``count`` images, in their order, with as equal a number from each class as possible.
+
+        They are the first of each class. If ``count`` is None or not below the set's size, return all.
+        """
         if count is None or count >= len(self):
             return self
         rank = torch.zeros(len(self), dtype=torch.int64)
@@ -92,16 +96,16 @@ class ImageSet:
         return self.at(chosen)
 
     def at(self, chosen: Tensor | slice) -> ImageSet:
-        """The images with these indices."""
+        """Return the images with these indices, as a new set."""
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
     def to(self, device: torch.device) -> ImageSet:
-        """The same images on a device."""
+        """Return the same images on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def digest(*sets: ImageSet) -> str:
-    """SHA-256 over all pixels, labels and class names: two datasets of one name are not one."""
+    """Return the SHA-256 of all pixels, labels and class names, because datasets of the same name may differ."""
     sha256 = hashlib.sha256()
     for data in sets:
         sha256.update(json.dumps(data.classes).encode())
@@ -112,7 +116,7 @@ def digest(*sets: ImageSet) -> str:
 
 @dataclass(frozen=True)
 class Named:
-    """A dataset of torchvision's, at 32 pixels."""
+    """One of torchvision's datasets, with images of 32 pixels."""
 
     title: str
     licence: str
@@ -125,16 +129,16 @@ NAMED = {
 }
 IMAGENET_SIZE = 224
 FACE_PIXELS = 40
-"""Of the square around a face, where nothing else is said."""
+"""The default image size of squares around faces."""
 
 
 def load_dataset(spec: DatasetSpec, split: Split) -> ImageSet:
-    """Load the images of one split.
+    """Return the images of one split.
 
-    A named dataset's own split is kept (``all`` is its training set, so that no bank ever saw the
-    test set); of a folder, every fifth photo of a class is ``test``. Raises ``UsageError`` for a
-    dataset that is not known or lacks an option, and ``WorkError`` for one that is not there or
-    damaged, with how to get it.
+    A named dataset and ImageNet have their own split, and ``all`` is their training set, so that no bank is made on
+    test images. In a folder, every fifth photo of a class is ``test``. Raises ``UsageError`` for an unknown dataset,
+    for options that are missing or do not fit it, and for classes that do not match; and ``WorkError`` for a dataset
+    that is missing or damaged, with a message that says what to do.
     """
     if spec.source in NAMED:
         return _load_named(spec, split)
@@ -173,8 +177,8 @@ def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
 
 
 def _fetch(source: str, root: Path, *, test: bool, download: bool) -> tuple[Tensor, Tensor, list[str]]:
-    """One of torchvision's datasets: images ``[N, 3, 32, 32]``, labels and class names."""
-    from torchvision import datasets  # takes seconds, so not before it is needed
+    """Return one of torchvision's datasets: images ``[N, 3, 32, 32]``, labels and class names."""
+    from torchvision import datasets  # Importing it takes seconds.
 
     if source == "svhn":
         digits: Any = datasets.SVHN(str(root), split="test" if test else "train", download=download)
@@ -210,7 +214,7 @@ def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
 
 
 def load_counterpart(spec: DatasetSpec, split: Split, data: ImageSet, other: Path, labels: Set[int]) -> ImageSet:
-    """A folder's images of a split, ``data``, of which those with these labels are as another tree has them.
+    """Return ``data``, a split of a folder's images, with the images of these labels replaced by another tree's.
 
     Raises ``WorkError`` unless both trees have the same photos of these classes.
     """
@@ -226,7 +230,7 @@ def load_counterpart(spec: DatasetSpec, split: Split, data: ImageSet, other: Pat
 
 
 def listing(spec: DatasetSpec) -> str:
-    """SHA-256 of the names and sizes of ImageNet's files: to read them all would take an hour."""
+    """Return the SHA-256 of the names and sizes of ImageNet's files, because reading them all would take an hour."""
     root = spec.data_dir or user_cache_path("unlearn") / "datasets" / "imagenet"
     sha256 = hashlib.sha256()
     for path in sorted(path for part in ("train", "val") for path in (root / part).glob("*/*")):
@@ -258,11 +262,12 @@ class _Photo:
     path: Path
     label: int
     key: str
-    """Its place in its class, which is the same in a tree of protected copies, whatever their suffixes."""
+    """The split, the class, the photo's position in it and the view's number; it decides the jitter. It is the same for
+    a protected copy in another tree, even one with another suffix."""
 
 
 def _photos(files: dict[str, list[Path]], label_of: dict[str, int], split: Split, views: int) -> list[_Photo]:
-    """Those of a split in order, each as often as a victim crops it: for testing once."""
+    """Return the photos of a split in order: in the training split each as often as it has views, otherwise once."""
     return [
         _Photo(path, label, f"{split} {name} {place} {view}")
         for view in range(views if split == "train" else 1)
@@ -278,7 +283,11 @@ def _read(photos: list[_Photo], spec: DatasetSpec) -> Tensor:
 
 
 def read_photos(photos: Sequence[tuple[Path, str]], spec: DatasetSpec, size: int) -> NDArray[np.uint8]:
-    """Photos as a folder's spec has them, by their names on a trip: ``[N, 3, size, size]``. Raises ``WorkError``."""
+    """Return photos cropped and resized as the spec says: uint8 ``[N, 3, size, size]``.
+
+    ``photos`` has a file and a key for each; the key decides the jitter of a trip. Raises ``WorkError`` if files cannot
+    be read.
+    """
     trip = spec.trip
 
     def read(path: Path, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
@@ -290,9 +299,10 @@ def read_photos(photos: Sequence[tuple[Path, str]], spec: DatasetSpec, size: int
 
 
 def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
-    """The same photos, but of each the square of ``span`` boxes around its face.
+    """Return a spec of the same photos, each cropped to a square around its largest face.
 
-    Raises ``UsageError`` unless they are a folder's, and have no crop of their own.
+    The square's side is ``span`` times that of the detector's box. Raises ``UsageError`` unless the spec is for a
+    folder and has no ``crop``.
     """
     if not spec.source.startswith("folder:") or spec.crop is not None:
         raise UsageError("Noise for faces is made on a folder of people, without a crop: --dataset folder:PEOPLE.")
@@ -300,9 +310,9 @@ def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
 
 
 def select_classes(names: Sequence[str], spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The classes that a spec keeps of a dataset's, under their new names, and the label of each old name.
+    """Return the classes that a spec keeps, under their new names, and the label of each old name.
 
-    Raises ``UsageError`` for a map that names a class which is not there.
+    Raises ``UsageError`` if the class map names a class that the dataset does not have.
     """
     kept = [name for name in names if not spec.classes or any(fnmatchcase(name, glob) for glob in spec.classes)]
     kept = kept[: spec.first_classes]

@@ -1,4 +1,4 @@
-"""Where trainings run, and what the machine is, for the reports."""
+"""Choosing the device that trainings run on, and describing the machine for reports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from unlearn_cli.errors import UsageError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device of this name, or the best there is: CUDA, then Apple's MPS, then the CPU.
+    """Return the device of this name, or without a name the best there is: CUDA, then Apple's MPS, then the CPU.
 
-    Raises ``UsageError`` if the named one is not there.
+    Raises ``UsageError`` if there is no device of this name.
     """
     if name is None:
         if torch.cuda.is_available():
@@ -30,7 +30,7 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a GPU has done what was asked of it, so that a clock tells the truth."""
+    """Wait until a GPU has finished all queued work, so that time is measured correctly."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -38,14 +38,14 @@ def wait_for(device: torch.device) -> None:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """One line on the machine that a number was measured on."""
+    """Return one line that describes the machine that a result was measured on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {device.type}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that a number depends on."""
+    """Return the versions of unlearn, Python and the libraries that a result depends on."""
     return {
         "unlearn": __version__,
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""Images in folders, one for each class, read into one array."""
+"""Reading images from a folder with one subfolder for each class into one array."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from unlearn_cli.errors import WorkError
 
 Split = Literal["all", "train", "test"]
 TEST_EVERY = 5
-"""Of a folder, which names no test set, every fifth photo of a class is one."""
+"""A folder has no test set of its own, so each fifth photo of a class is taken as one."""
 BAD_NAMED = 10
+"""How many unreadable images an error message names."""
 
 
 def list_classes(root: Path) -> dict[str, list[Path]]:
-    """The images below each of a folder's subfolders, by its name, all in order. Raises ``WorkError`` for no folder."""
+    """Return the sorted image files below each subfolder, by the subfolder's name, which is the class.
+
+    Raises ``WorkError`` if ``root`` is not a folder with such subfolders.
+    """
     from torchvision.datasets import ImageFolder
 
     try:
@@ -35,9 +39,10 @@ def list_classes(root: Path) -> dict[str, list[Path]]:
 
 
 def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[str, list[Path]]:
-    """For each photo of a tree the one of the same place and name in another, where another format may have given it
-    another suffix, behind the old one or in its place. Raises ``WorkError`` unless they are one to one, in the classes
-    that are asked for.
+    """Return for each photo of a tree its copy in another tree, at the same place and with the same name.
+
+    A copy in another format may have another suffix, which follows the old one or replaces it. ``files`` are the photos
+    by class, below ``root``. Raises ``WorkError`` unless photos and copies of these classes match one to one.
     """
     there = {path.relative_to(other) for name, paths in list_classes(other).items() if name in files for path in paths}
     by_stem: dict[Path, list[Path]] = {}
@@ -66,7 +71,7 @@ def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[
 
 
 def split_files(files: Sequence[Path], split: Split) -> list[Path]:
-    """The part of one class's images that a split has."""
+    """Return those of one class's images that belong to a split."""
     if split == "test":
         return list(files[TEST_EVERY - 1 :: TEST_EVERY])
     if split == "train":
@@ -75,13 +80,14 @@ def split_files(files: Sequence[Path], split: Split) -> list[Path]:
 
 
 Read = Callable[[Path, Sequence[str]], Sequence[NDArray[np.uint8]]]
-"""Of a photo and the names of its views: each of them, ``[size, size, 3]``."""
+"""A function of a photo and the keys of its views that returns the views, each ``[size, size, 3]``."""
 
 
 def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> NDArray[np.uint8]:
-    """Views of photos as ``read`` gives them, in one array ``[N, 3, size, size]``; each photo is read once.
+    """Return views of photos in one array uint8 ``[N, 3, size, size]``, as ``read`` makes them.
 
-    Raises ``WorkError`` that names the images which cannot be read.
+    ``photos`` has a file and a view's key for each; a file with several views is read once. Raises ``WorkError``, which
+    names the files, if some cannot be read.
     """
     images = np.empty((len(photos), 3, size, size), np.uint8)
 
@@ -93,11 +99,11 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
         try:
             views = read(path, [photos[place][1] for place in places[path]])
             images[places[path]] = np.stack(views).transpose(0, 3, 1, 2)
-        except Exception:  # Pillow's decoders raise nearly everything on damaged files.
+        except Exception:  # Pillow's decoders raise nearly any exception for damaged files.
             return path
         return None
 
-    # Decoding runs outside the interpreter's lock.
+    # Threads are enough, because decoding releases the interpreter's lock.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         bad = [path for path in pool.map(fill, places) if path is not None]
     if bad:
@@ -107,11 +113,14 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
 
 
 def middle_square(path: Path, crop: int | None, size: int) -> NDArray[np.uint8]:
-    """The middle square of an upright image, ``[size, size, 3]``; of side ``crop`` pixels, the largest when None."""
+    """Return the central square of an image as uint8 ``[size, size, 3]``, after turning the image upright.
+
+    The square has a side of ``crop`` pixels, or is the largest possible one if ``crop`` is None or larger than that.
+    """
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     side = min(crop or min(image.size), *image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Cropped first: a resize of a box would let in a little of what is around it.
+    # Cropping comes first, because resizing a box would mix in pixels from around it.
     square = image.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))

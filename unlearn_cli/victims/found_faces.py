@@ -1,4 +1,4 @@
-"""Where faces were found, kept between runs: finding them takes longer than all the rest of a trip."""
+"""A cache of found faces that persists between runs, because finding them takes longer than the rest of a trip."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from platformdirs import user_cache_path
 from unlearn_cli.faces import DETECTOR, Box, find_faces
 
 WAIT = 30.0
-"""Seconds for others who write into the same file."""
+"""How many seconds to wait for other processes that write to the cache."""
 
 
 def found_faces(pixels: NDArray[np.uint8]) -> list[Box]:
-    """What ``find_faces`` gives for ``[H, W, 3]``; looked up where the same pixels were searched before.
+    """Return what ``find_faces`` returns for pixels ``[H, W, 3]``, from the cache if they were searched before.
 
-    Only the boxes are kept, under a hash of the pixels. Without a place to keep them they are found each time.
+    The cache holds only the boxes, under a hash of the pixels. If it cannot be used, faces are searched each time.
     """
     key = hashlib.sha256(f"{DETECTOR} {pixels.shape}".encode() + pixels.tobytes()).digest()
     try:

@@ -1,6 +1,6 @@
-"""The networks that noise is made on (surrogates) and judged on (victims).
+"""The networks that noise is made on (surrogates) and evaluated on (victims).
 
-Every network takes float pixel levels (0..255), shape ``[B, 3, H, W]``, and normalises them
+Every network takes float images ``[B, 3, H, W]`` with pixel values 0..255 and normalises them
 itself, so that no caller can normalise twice or not at all.
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from unlearn_cli.errors import UsageError
 
 PHOTO_STEM_FROM = 64
-"""Images at least this many pixels wide meet a stem of stride 2, as wide as the work allows."""
+"""From this image size in pixels on, ResNets and DenseNets have a stem with stride 2, which limits the work."""
 
 
 @dataclass(frozen=True)
 class ResNetPlan:
-    """A CIFAR-style residual network: four stages, each twice as wide as the one before."""
+    """A CIFAR-style residual network with four stages, each twice as wide as the one before."""
 
     blocks: tuple[int, int, int, int]
     width: int
@@ -30,7 +30,7 @@ class ResNetPlan:
 
 @dataclass(frozen=True)
 class VggPlan:
-    """Convolutions by their widths, ``M`` for a halving; batch norm throughout; one linear layer."""
+    """A VGG network: the widths of its convolutions, each with batch norm, and ``M`` for a halving of the size."""
 
     layers: tuple[int | str, ...]
 
@@ -41,15 +41,15 @@ MODELS: dict[str, ResNetPlan | VggPlan] = {
     "resnet10-w16": ResNetPlan((1, 1, 1, 1), 16),
     "vgg11-w16": VggPlan((16, "M", 32, "M", 64, 64, "M", 128, 128, "M", 128, 128, "M")),
 }
-"""Our own: the paper's, and a quarter as wide for CPUs."""
+"""The networks that are defined here: full-width ones as in the paper, and some a quarter as wide for CPUs."""
 
 
 TIMM = "timm:"
-"""Before the name of a network of that library, which is an extra."""
+"""The prefix of the names of networks from the library timm, an optional dependency."""
 
 
 class Network(nn.Module):
-    """Features, their mean over the image, and a linear layer."""
+    """A network of features, their mean over the image, and a linear layer."""
 
     def __init__(self, features: nn.Module, width: int, classes: int) -> None:
         super().__init__()
@@ -60,32 +60,32 @@ class Network(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of float pixel levels ``[B, 3, H, W]``."""
+        """Return logits ``[B, classes]`` for float images ``[B, 3, H, W]`` with pixel values 0..255."""
         features: Tensor = self.features(levels / 127.5 - 1.0)
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
 
 
 class Normalised(nn.Module):
-    """A classifier of torchvision's, which takes values in about -1..1."""
+    """A classifier from torchvision or timm, which expects inputs of about -1..1, with that normalisation."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of float pixel levels ``[B, 3, H, W]``."""
+        """Return logits ``[B, classes]`` for float images ``[B, 3, H, W]`` with pixel values 0..255."""
         logits: Tensor = self.network(levels / 127.5 - 1.0)
         return logits
 
 
 def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Module:
-    """A freshly initialised network, channels-last, the same for the same seed.
+    """Return a freshly initialised network, in channels-last format; the same seed gives the same network.
 
-    ``name`` is one of ``MODELS``, any classifier of torchvision's, or ``timm:NAME``. Raises ``UsageError`` for
-    another, and for one that does not take images of this size.
+    ``name`` is one of ``MODELS``, any classifier of torchvision's, or ``timm:NAME``. Raises ``UsageError`` for any
+    other name, for ``timm:`` without timm installed, and for a network that does not take images of this size.
     """
-    with torch.random.fork_rng(devices=[]):  # Networks begin on the CPU: no GPU's state need be touched.
+    with torch.random.fork_rng(devices=[]):  # Networks are built on the CPU, so no GPU's state changes.
         torch.default_generator.manual_seed(seed)
         plan = MODELS.get(name)
         if isinstance(plan, ResNetPlan):
@@ -100,7 +100,7 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
 
 
 def split_names(names: str) -> list[str]:
-    """The members of an ensemble, ``resnet18,vgg11``. Raises ``UsageError`` for none, or one named twice."""
+    """Return the networks' names in a list such as ``resnet18,vgg11``. Raises ``UsageError`` if empty or repetitive."""
     members = [name.strip() for name in names.split(",") if name.strip()]
     if not members or len(set(members)) < len(members):
         raise UsageError("--surrogate takes networks, each named once, separated by commas: resnet18,vgg11.")
@@ -108,10 +108,10 @@ def split_names(names: str) -> list[str]:
 
 
 def _resnet(plan: ResNetPlan, classes: int, image_size: int) -> Network:
-    """He et al. (2016) with the CIFAR stem (3x3, no pooling) and torchvision's own basic block.
+    """Return a ResNet (He et al., 2016) with the CIFAR stem (3x3, no pooling) and torchvision's basic block.
 
-    ``resnet18`` is the network of Huang et al. (2021), section 4; ``resnet10-w16`` is the same
-    shape with one block a stage and a quarter of the width.
+    ``resnet18`` is the network of Huang et al. (2021), section 4; ``resnet10-w16`` is the same with one block in each
+    stage and a quarter of the width.
     """
     stem_stride = 2 if image_size >= PHOTO_STEM_FROM else 1
     layers: list[nn.Module] = [
@@ -130,7 +130,7 @@ def _resnet(plan: ResNetPlan, classes: int, image_size: int) -> Network:
 
 
 def _basic_block(channels: int, planes: int, stride: int) -> nn.Module:
-    from torchvision.models.resnet import BasicBlock  # takes seconds, so not before it is needed
+    from torchvision.models.resnet import BasicBlock  # Importing it takes seconds.
 
     downsample = None
     if stride != 1 or channels != planes:
@@ -139,7 +139,10 @@ def _basic_block(channels: int, planes: int, stride: int) -> nn.Module:
 
 
 def _vgg(plan: VggPlan, classes: int, image_size: int) -> Network:
-    """Simonyan and Zisserman (2015), configuration A, with batch norm and without the three large linear layers."""
+    """Return a VGG (Simonyan and Zisserman, 2015, configuration A) with batch norm and only one linear layer.
+
+    Raises ``UsageError`` for images of less than 32 pixels.
+    """
     if image_size < 32:
         raise UsageError("VGG halves an image five times: it takes images of at least 32 pixels.")
     layers: list[nn.Module] = []
@@ -163,7 +166,7 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
             f"There is no model '{name}'. Choose one of {', '.join(MODELS)}, a classifier of torchvision's, such as "
             "resnet50, densenet121 or mobilenet_v3_small, or timm:NAME."
         )
-    # Inception and GoogLeNet would also give auxiliary outputs, and fill their weights for minutes.
+    # Inception and GoogLeNet would otherwise return auxiliary outputs, and warn about how they initialise weights.
     extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     network = registry.get_model(name, weights=None, num_classes=classes, **extra)
     if image_size < PHOTO_STEM_FROM:
@@ -172,7 +175,7 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
 
 
 def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
-    """A classifier of timm's, such as ``inception_resnet_v2``, which the paper has for faces in its first version."""
+    """Return a classifier of timm's, such as ``inception_resnet_v2``; the paper uses its first version for faces."""
     try:
         import timm
     except ModuleNotFoundError as error:
@@ -184,8 +187,8 @@ def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
 
 
 def _checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
-    """The network, if it takes such images."""
-    # No batch norm learns from one pixel of one image, and no kernel fits into less than itself.
+    """Return the network; raise ``UsageError`` if it cannot be trained on images of this size."""
+    # In small images, a kernel may exceed its input, or too few pixels be left for batch norm in training mode.
     try:
         with torch.no_grad():
             copy.deepcopy(model).train()(torch.zeros(2, 3, image_size, image_size))
@@ -197,7 +200,7 @@ def _checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
 
 
 def _widen_stem(network: nn.Module) -> None:
-    """Give torchvision's ResNets and DenseNets the stem that small images need: 3x3, stride 1, no pooling."""
+    """Give torchvision's ResNets and DenseNets the stem that small images need: 3x3, stride 1 and no pooling."""
     stem: Callable[[int], nn.Conv2d] = lambda width: nn.Conv2d(3, width, 3, 1, 1, bias=False)  # noqa: E731
     parts: Any = network
     if hasattr(network, "conv1") and hasattr(network, "maxpool"):

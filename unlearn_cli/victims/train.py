@@ -1,4 +1,4 @@
-"""Training a victim, in epochs that can be interrupted."""
+"""The training of a victim, which can be interrupted and continued after every epoch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from unlearn_cli.victims.models import build_model
 from unlearn_cli.victims.workers import ALONE, Workers
 
 Harden = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
-"""A defence inside the training step: of the network, augmented images and targets, the images to train on."""
+"""A defence in the training step: a function of the network, the augmented images, their targets and a generator that
+returns the images to train on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a victim is trained. The defaults are those of Huang et al. (2021), section 4.1."""
+    """The settings of a victim's training; the defaults are those of Huang et al. (2021), section 4.1."""
 
     model: str = "resnet18"
     epochs: int = 60
     batch_size: int = 128
     learning_rate: float = 0.1
-    """At the start; it follows a cosine to zero over all steps."""
+    """The initial learning rate, which follows a cosine to zero over all steps."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
     augment: str = "standard"
@@ -44,17 +45,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One epoch of a training, as it is over."""
+    """The results of one finished epoch of a training."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the epoch, counted from 1."""
     epochs: int
     train_accuracy: float
-    """On the training images as the victim saw them, over the epoch."""
+    """The mean accuracy during the epoch on the training images, as they were augmented."""
     clean_accuracy: float
-    """On the clean test set."""
+    """The accuracy on the clean test set."""
     by_class: tuple[float | None, ...]
-    """On each class of it; None for a class that the test set has no image of."""
+    """The clean accuracy on each class; None for a class without test images."""
     seconds: float
 
 
@@ -68,13 +69,13 @@ def train_victim(
     harden: Harden | None = None,
     workers: Workers = ALONE,
 ) -> Generator[EpochEnded, None, nn.Module]:
-    """Train a fresh network and test it on clean images after every epoch; returns the network.
+    """Train a fresh network, yield its results on clean test images after every epoch, and return the network.
 
-    With a ``checkpoint`` file, every finished epoch is kept there; a training that finds one of
-    the same settings first yields its epochs and then goes on. Each epoch draws its own random
-    numbers from the seed, so that going on gives what not stopping would have given. Of several
-    workers each trains on its part of every batch, with batch norm over that part. Raises
-    ``WorkError`` if the checkpoint is of other settings or damaged.
+    With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
+    same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
+    continued training gives the same result as an uninterrupted one. With several workers, each trains on its part of
+    every batch, with batch norm over that part only. Raises ``WorkError`` if the checkpoint is damaged or belongs to
+    other settings.
     """
     model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
     train, test = train.to(device), test.to(device)
@@ -105,7 +106,7 @@ def train_victim(
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
-    """SGD with momentum, as for every network of the paper."""
+    """Return SGD with momentum, which the paper uses for every network."""
     return torch.optim.SGD(
         model.parameters(),
         settings.learning_rate,
@@ -115,7 +116,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
 
 
 class _Training:
-    """One victim's training, an epoch at a time."""
+    """The training of one victim, epoch by epoch."""
 
     def __init__(
         self,
@@ -136,10 +137,13 @@ class _Training:
             self.run = nn.parallel.DistributedDataParallel(model)
 
     def epoch(self, epoch: int) -> float:
-        """Train once on every image; returns the accuracy on them as they were seen."""
+        """Train one epoch; return the accuracy on its augmented images, counted while training.
+
+        With several workers, a last batch that is too small for them is left out.
+        """
         seed = self.settings.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # For layers and policies that draw for themselves.
+        torch.manual_seed(seed)  # Dropout and AutoAugment draw from PyTorch's global generator.
         order = torch.randperm(len(self.train), generator=generator).to(self.device)
         if self.workers.count > 1:
             generator.manual_seed(seed * self.workers.count + self.workers.rank)
@@ -150,7 +154,7 @@ class _Training:
         return self.workers.sum(right).item() / len(self.train)
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """One step of SGD; returns how many images were named rightly."""
+        """Take one step of SGD; return how many images were classified correctly, as a tensor."""
         labels = self.train.labels[batch]
         images, targets = self.augment(self.train.images[batch], labels, len(self.train.classes), generator)
         images = as_input(images)
@@ -167,13 +171,16 @@ class _Training:
 
 
 def _batches(order: Tensor, settings: TrainingSettings, workers: Workers) -> list[Tensor]:
-    """The batches of an epoch; of several workers none may be left with an image too few for batch norm."""
+    """Return the batches of an epoch, without those that are too small to give each of several workers two images.
+
+    Batch norm needs two images.
+    """
     batches = in_batches(order, settings.batch_size)
     return [batch for batch in batches if len(batch) >= 2 * workers.count] if workers.count > 1 else batches
 
 
 def in_batches(order: Tensor, size: int) -> list[Tensor]:
-    """Split indices into batches; a single one left over joins the last, for batch norm needs two."""
+    """Split indices into batches; a single one left over joins the last batch, because batch norm needs two."""
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -181,19 +188,22 @@ def in_batches(order: Tensor, size: int) -> list[Tensor]:
 
 
 def as_input(levels: Tensor) -> Tensor:
-    """Pixel levels of any type as the networks take them: float32, channels last."""
+    """Return pixel values of any dtype as the networks take them: float32, channels last, still 0..255."""
     return levels.to(dtype=torch.float32, memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """The class that the network names for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
+    """Return the class that the network predicts for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
     model.eval()
     return torch.cat([model(as_input(part)).argmax(1) for part in images.split(batch_size)])
 
 
 def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -> tuple[list[int], list[int]]:
-    """How many images of each class the network names rightly, and how many there are."""
+    """Return how many images of each class the network classifies correctly, and how many there are.
+
+    Both are counted over all workers.
+    """
     mine = data.at(slice(workers.rank, None, workers.count))
     right = predict(model, mine.images) == mine.labels
     counts = [torch.bincount(labels, minlength=len(data.classes)) for labels in (mine.labels[right], mine.labels)]
@@ -221,7 +231,7 @@ def _restore(
         if found == asdict(settings):
             for name, part in state.items():
                 part.load_state_dict(content[name])
-    except Exception as error:  # torch.load raises many kinds on damage; all mean the same.
+    except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
         raise WorkError(f"The checkpoint {path} is damaged. Delete it to begin this training again.") from error
     if found != asdict(settings):
         raise WorkError(f"{path} is from a training with other settings. Name another --output, or delete it.")

@@ -1,7 +1,7 @@
-"""The trip: what becomes of a photo between its owner's disk and a victim's training set.
+"""The trip: what happens to a photo between its owner's disk and a victim's training set.
 
-A platform encodes it again, a scraper cuts out what it is after, with its detector's jitter, and resizes it to what
-a network takes. Everything starts from the file, as it lies on the disk.
+A platform may shrink the photo and encode it again. A scraper then crops it, with the jitter of its detector, and
+resizes the crop to the size that a network takes. A trip starts from the file on disk.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from PIL import Image, ImageOps
 from unlearn_cli.errors import UsageError
 
 SUBSAMPLING = 2
-"""4:2:0 in Pillow's count, which platforms use."""
+"""Pillow's number for 4:2:0 chroma subsampling, which platforms use."""
 
 SUBSAMPLING_NAME = "4:2:0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trip:
-    """Its parameters; each photo's jitter is drawn from its name, so that a copy of it meets the same."""
+    """The parameters of a trip; a key of the photo seeds its jitter, so that a protected copy gets the same jitter."""
 
     name: str
     quality: int | None = None
-    """Of the platform's JPEG; None where the file arrives as it is."""
+    """The quality of the platform's JPEG; None if the platform does not encode the photo again."""
     long_side: int | None = None
-    """Pixels that the platform reduces a longer photo to."""
+    """The length in pixels to which the platform reduces the longer side of a larger photo; None for no limit."""
     crop: Literal["centre", "face"] = "centre"
-    """The middle square, or one around the largest face that is found in what arrived; the middle without one."""
+    """The largest central square, or a square around the largest face in the photo (if one is found) after the
+    platform."""
     margin: float = 1.2
-    """The face's square is so many times as wide as the detector's box."""
+    """The side of a face's square, in sides of the detector's box."""
     jitter: float = 0.0
     """The crop's centre moves by up to this share of its side, in each direction."""
     zoom: tuple[float, float] = (1.0, 1.0)
-    """The crop's side is multiplied by something between."""
+    """The crop's side is multiplied by a random factor between these two."""
     seed: int = 0
+    """The seed of the jitter and the zoom, together with the photo's key."""
 
 
 TRIPS = {
@@ -55,11 +57,14 @@ TRIPS = {
         Trip(name="hard", quality=50, long_side=1080, crop="face", jitter=0.15, zoom=(0.75, 1.3)),
     )
 }
-"""``face`` is that of DESIGN's first measurements; ``hard`` is a poor platform and a poor detector."""
+"""The trips by name. ``hard`` stands for a platform with low quality and an inaccurate detector."""
 
 
 def parse_trip(text: str) -> Trip:
-    """A trip by its name, with another quality behind a colon: ``face``, ``face:50``. Raises ``UsageError``."""
+    """Return a trip by its name, optionally with another JPEG quality: ``face``, ``face:50``.
+
+    Raises ``UsageError`` for an unknown name and for a quality outside 1..95.
+    """
     name, _, quality = text.partition(":")
     if name not in TRIPS:
         raise UsageError(f"There is no trip '{name}'. There are: {', '.join(TRIPS)}; face:50 has another JPEG quality.")
@@ -71,10 +76,10 @@ def parse_trip(text: str) -> Trip:
 
 
 def arrive(path: Path, trip: Trip, size: int, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """What a victim gets of a photo, a view for each key: uint8 ``[size, size, 3]``, pixel levels.
+    """Return what a victim receives of a photo, one view for each key: uint8 ``[size, size, 3]``.
 
-    A key is the same for the photo's protected copy, and decides the jitter. Raises what Pillow raises for a file that
-    it cannot read.
+    A key decides a view's jitter and zoom; callers give a photo and its protected copy the same keys. Raises whatever
+    Pillow raises for a file that it cannot read.
     """
     with Image.open(path) as opened:
         photo = ImageOps.exif_transpose(opened).convert("RGB")
@@ -110,9 +115,9 @@ def _platform(photo: Image.Image, trip: Trip) -> Image.Image:
 
 
 def _square(photo: Image.Image, trip: Trip) -> tuple[float, float, float]:
-    """What the scraper is after: the column and row of its centre, and its side."""
+    """Return the square that the scraper crops, before jitter: its centre's column and row, and its side."""
     if trip.crop == "face":
-        from unlearn_cli.victims.found_faces import found_faces  # OpenCV takes a moment to load.
+        from unlearn_cli.victims.found_faces import found_faces  # It imports OpenCV, which takes a moment.
 
         if faces := found_faces(np.asarray(photo)):
             return (*faces[0].centre, faces[0].side * trip.margin)

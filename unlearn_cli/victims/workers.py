@@ -1,4 +1,4 @@
-"""Several processes that work on one thing, as ``torchrun`` starts them; alone without it."""
+"""Sharing one task among several processes that ``torchrun`` started; without it, a process works alone."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ from unlearn_cli.victims.devices import pick_device
 
 @dataclass(frozen=True)
 class Workers:
-    """Which process this is of those that share the work. Image i of a dataset belongs to worker i modulo ``count``."""
+    """The number of processes that share the work, and this one's rank.
+
+    Image i of a dataset belongs to worker i modulo ``count``.
+    """
 
     rank: int = 0
     count: int = 1
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all workers, in place."""
+        """Replace the tensor by its sum over all workers, and return it."""
         if self.count > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def share(self, indices: Tensor) -> Tensor:
-        """Which of these indices of a whole dataset belong to this worker: a mask."""
+        """Return a mask of those indices, into the whole dataset, that belong to this worker."""
         return indices % self.count == self.rank
 
     def wait(self) -> None:
-        """Until all workers are here."""
+        """Wait until all workers have called this."""
         if self.count > 1:
             dist.barrier()
 
     def agree(self, said: bool, device: torch.device) -> bool:
-        """What the first worker says, for all."""
+        """Return the first worker's ``said`` on every worker."""
         return self.sum(torch.tensor(float(said and self.rank == 0), device=device)).item() > 0
 
     def gather(self, mine: Tensor, total: int) -> Tensor:
-        """One tensor of ``total`` rows, in the dataset's order, of every worker's rows; on every worker."""
+        """Return on every worker one tensor with all workers' rows, ``total`` in number, in the dataset's order."""
         if self.count == 1:
             return mine
         whole = mine.new_empty((total, *mine.shape[1:]))
@@ -56,19 +59,20 @@ ALONE = Workers()
 
 
 def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
-    """Join the processes that ``torchrun`` started, each with a GPU or with its share of the cores.
+    """Join the processes that ``torchrun`` started; return this worker and its device.
 
-    ``name`` is that of a device, or None for the best. Raises ``UsageError`` where it is not there, or there are
-    fewer GPUs than processes.
+    Each process gets a GPU of its own, or its share of the CPU's cores. ``name`` is that of a device, or None for the
+    best there is. Raises ``UsageError`` if there is no such device, if there are fewer GPUs than processes, or for
+    several processes on MPS.
     """
     count, local, local_count = (
         int(os.environ.get(name, default))
         for name, default in (("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
     )
     if count > 1 and torch.cuda.is_available() and local < torch.cuda.device_count():
-        torch.cuda.set_device(local)  # Before anything is put on the first one, by all.
+        torch.cuda.set_device(local)  # This comes first, or every process would use memory on the first GPU.
     device = pick_device(name)
-    # torchrun sets one thread for each process; a user who has set a number means it.
+    # torchrun limits each process to one thread. A single process keeps a number that its user has set.
     if device.type == "cpu" and (count > 1 or "OMP_NUM_THREADS" not in os.environ):
         torch.set_num_threads(max(1, usable_cores() // local_count))
     if count == 1:
@@ -84,14 +88,14 @@ def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
 
 
 def leave_workers() -> None:
-    """Part from the other processes, if there are any, when all are done: who leaves early takes the others down."""
+    """Wait until all processes are done, then leave their group: one that leaves early would make the others fail."""
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def usable_cores() -> int:
-    """The cores that this process may keep busy: a container often sees all and may use few."""
+    """Return how many cores this process may use, which in a container may be fewer than it sees."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
