@@ -45,7 +45,7 @@ class NoiseForm(Protocol):
     def spread(self, part: Tensor, batch: Batch) -> Tensor:
         """Return the noise of each image in the batch: ``[B, 3, h, w]``."""
 
-    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+    def apply(self, images: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy images, clamped to 0..255, with the gradient that this form of noise needs."""
 
     def put(self, part: Tensor, batch: Batch) -> None:
@@ -82,7 +82,7 @@ class ClassWise:
         """Return for each image the pattern of its class."""
         return part[batch.labels]
 
-    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+    def apply(self, images: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy images, with the exact gradient: where the clamp cuts a pixel, its gradient is zero."""
         return (images + noise).clamp(0, 255)
 
@@ -113,7 +113,7 @@ class SampleWise:
         """Return the patterns as they are, because each image has its own."""
         return part
 
-    def lay(self, images: Tensor, noise: Tensor) -> Tensor:
+    def apply(self, images: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy images, with the gradient at the clamped image, as in equation 3 of Huang et al. (2021)."""
         return lay_through(images, noise)
 

@@ -206,7 +206,7 @@ class Search:
         if noise is not None:
             if self.settings.patch is not None:
                 noise = place(noise, draws[self.through.draws :], self.data.size)
-            images = self.form.lay(images, noise)
+            images = self.form.apply(images, noise)
         return self._outputs(images, draws)
 
     def _outputs(self, images: Tensor, draws: Tensor) -> list[Tensor]:
