@@ -108,6 +108,8 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
         raise
     except MemoryError as error:
         raise PhotoError("there is not enough memory to decode it") from error
+    except Image.DecompressionBombError as error:
+        raise _explained(error) from error
     except Exception as error:
         # Pillow's decoders raise nearly every built-in exception on damaged files: OSError, SyntaxError, ValueError,
         # struct.error, IndexError, ... No file may end the whole run.
@@ -120,6 +122,9 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
 def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo | None:
     """Return the photo in a file that is damaged outside its pixels; None if the pixels are damaged too."""
     try:
+        size = markers.size(data)
+        if size is not None and not _is_allowed(*size, len(data)):
+            return None  # To see whether its pixels are there, they would have to be decoded.
         bare = formats.bare(data)
         return _decode(bare, data, keep, workspace) if bare is not None else None
     except (PhotoSkippedError, PhotoError):
@@ -180,17 +185,22 @@ def _refuse(image: Image.Image, data: bytes) -> None:
         raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
     if has_deep_colour(image, data):
         raise PhotoSkippedError("it has more than 8 bits a colour, which would be cut to 8")
-    pixels = image.width * image.height
-    if pixels > SUSPICIOUS_PIXELS and pixels > PIXELS_A_BYTE * len(data):
-        raise PhotoError(
-            f"it claims {pixels // 1_000_000} megapixels in only {len(data) // 1000:,} kB, as a malicious file would"
-        )
+    if not _is_allowed(image.width, image.height, len(data)):
+        pixels = image.width * image.height // 1_000_000
+        raise PhotoError(f"it claims {pixels} megapixels in only {len(data) // 1000:,} kB, as a malicious file would")
     if max(image.size) > LARGEST_SIDE:
         raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, which no photo is")
     if "progressive" in image.info:
         scans = markers.count_scans(data)
         if scans * image.width * image.height > SLOW_SCANS:
             raise PhotoError(f"it is a JPEG of {scans} scans, which would take minutes to decode")
+
+
+def _is_allowed(width: int, height: int, size: int) -> bool:
+    """Return whether a picture of these pixels in a file of so many bytes may be decoded."""
+    pixels = width * height
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or pixels)
+    return pixels <= limit and (pixels <= SUSPICIOUS_PIXELS or pixels <= PIXELS_A_BYTE * size)
 
 
 def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace | None) -> tuple[NDArray[Any], str]:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from unlearn_cli.photos.formats import bmp, exif, heif, jpeg, others, png, tiff
 from unlearn_cli.photos.formats.beside import Beside
+from unlearn_cli.photos.formats.colour import Colour
 
 
 def read(image: Image.Image, data: bytes) -> Beside:
@@ -52,4 +53,5 @@ def _read_heif(image: Image.Image, told: heif.Properties) -> Beside:
     # ASCII.
     decoder = getattr(image, "_decoder", None)
     block = exif.read(decoder.get_info()[4] or b"") if decoder is not None else found.exif
-    return Beside(found.icc_profile, told.colour, block, found.xmp, notes=told.notes)
+    colour = Colour() if found.icc_profile else told.colour  # In HEIF a profile wins over numbers.
+    return Beside(found.icc_profile, colour, block, found.xmp, notes=told.notes)

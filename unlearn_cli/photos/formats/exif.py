@@ -107,7 +107,10 @@ def _below(view: memoryview, above: Directory, pointer: int, order: str, big: bo
 
 
 def _directory(view: memoryview, start: int, order: str, big: bool) -> Directory:
-    return dict(_entries(view, start, order, big))
+    found: Directory = {}
+    for tag, entry in _entries(view, start, order, big):
+        found.setdefault(tag, entry)  # Other readers take the first of two entries of one tag.
+    return found
 
 
 def _entries(view: memoryview, start: int, order: str, big: bool) -> Iterator[tuple[int, Entry]]:

@@ -44,6 +44,9 @@ GAIN_MAPS = re.compile(rb"hdrgm:|aux:hdrgainmap|urn:iso:std:iso:ts:21496")
 VIDEOS = re.compile(rb"MotionPhoto|MicroVideo")
 SAMSUNG_END = b"SEFT"
 
+LARGEST_EXIF = 1 << 20
+"""The bytes after which further EXIF segments are ignored; one segment holds 65,533."""
+
 
 def decode(
     data: bytes, mode: str, width: int, height: int, workspace: Workspace | None = None
@@ -117,7 +120,7 @@ def _pieces(profile: bytes) -> list[bytes]:
 
 def read(data: bytes) -> Beside:
     """Return what a JPEG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
-    block, xmp, comment, wrong = b"", None, None, []
+    xmp, comment, wrong, blocks = None, None, [], []
     pieces: dict[int, bytes] = {}
     wanted = 0
     many = iso_gain_map = False
@@ -127,13 +130,14 @@ def read(data: bytes) -> Beside:
         elif kind == APP14 and body.startswith(ADOBE_HEAD) and len(body) < SHORTEST_ADOBE:
             wrong.append("Adobe segment")
         elif kind == APP1 and body.startswith(EXIF_HEAD):
-            block += body[len(EXIF_HEAD) :] if block else body
+            if sum(map(len, blocks)) < LARGEST_EXIF:
+                blocks.append(body[len(EXIF_HEAD) :])
         elif kind == APP1 and body.startswith(XMP_HEAD):
             xmp = body[len(XMP_HEAD) :] if xmp is None else xmp
         elif kind == APP2 and body.startswith(ICC_HEAD):
             if len(body) > len(ICC_HEAD) + 2:
                 number, wanted = body[len(ICC_HEAD) : len(ICC_HEAD) + 2]
-                pieces[number] = body[len(ICC_HEAD) + 2 :]
+                pieces.setdefault(number, body[len(ICC_HEAD) + 2 :])
             else:
                 wrong.append("colour profile")
         elif kind == APP2:
@@ -141,11 +145,14 @@ def read(data: bytes) -> Beside:
             iso_gain_map |= body.startswith(b"urn:iso:std:iso:ts:21496")
         elif kind == COM:
             comment = body
-    profile = b"".join(pieces[number] for number in sorted(pieces)) if pieces and len(pieces) == wanted else None
+    profile = None
+    if pieces and sorted(pieces) == list(range(1, wanted + 1)):
+        profile = b"".join(pieces[number] for number in sorted(pieces))
     if pieces and profile is None:
         wrong.append("colour profile")
+    block = b"".join(blocks)
     tags = exif.read(block)
-    if block and tags is None:
+    if blocks and tags is None:
         wrong.append("EXIF block")
     notes = [*damaged(wrong), *_others(data, xmp or b"", many=many or iso_gain_map)]
     return Beside(profile, exif=tags, xmp=xmp, comment=comment, notes=tuple(notes))
@@ -156,8 +163,13 @@ def _others(data: bytes, xmp: bytes, *, many: bool) -> Iterator[str]:
     if (many and GAIN_MAPS.search(data)) or b"hdrgm:" in xmp:
         yield GAIN_MAP
     told = VIDEOS.search(xmp) or (data.endswith(SAMSUNG_END) and data.rfind(b"MotionPhoto_Data") > 0)
-    if told and data.find(b"ftyp", len(data) // 16) > 0:
+    if told and data.find(b"ftyp", _first_scan(data)) > 0:
         yield VIDEO
+
+
+def _first_scan(data: bytes) -> int:
+    """Return where the segments in front of the picture end."""
+    return max((segment.end for segment in segments(data)), default=0)
 
 
 def bare(data: bytes) -> bytes | None:

@@ -22,6 +22,9 @@ SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
 """The lengths in bytes below which libjpeg ignores such a segment. Both segments decide how colours are stored."""
 
 PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
+MOST_COMPONENTS, MOST_SCANS = 4, 500
+"""The colours of a picture and its scans, beyond which a file is hostile."""
+
 BOX = re.compile(rb"\0[\0-\xff]{3}(?:ftyp|mdat|moov|free|skip|wide|mpvd)", re.DOTALL)
 
 
@@ -109,11 +112,11 @@ def ended(data: bytes) -> bytes | None:
     """
     found = list(segments(data))
     frame = next((segment for segment in found if segment.kind in FRAMES), None)
-    if frame is None or len(frame.body) < 6 or found[-1].kind != SOS:
+    if frame is None or len(frame.body) < 6 or frame.body[5] > MOST_COMPONENTS or found[-1].kind != SOS:
         return None
     scan = found[-1]
     missing = _coefficients(frame)
-    while True:
+    for _ in range(MOST_SCANS):
         missing -= _brought(scan, frame)
         end = after_scan(data, scan.end)
         if data[end : end + 2] == END:
@@ -149,14 +152,18 @@ def _coefficients(frame: Segment) -> set[tuple[int, int]]:
 def _brought(scan: Segment, frame: Segment) -> set[tuple[int, int]]:
     """Return the coefficients that a scan delivers to their last bit (T.81, B.2.3 and G.1.1)."""
     count = scan.body[0] if scan.body else 0
-    if len(scan.body) < 4 + 2 * count:
+    if len(scan.body) < 4 + 2 * count or count > MOST_COMPONENTS:
         return set()
     first, last, bits = scan.body[1 + 2 * count : 4 + 2 * count]
     if frame.kind not in PROGRESSIVE:
         first, last, bits = 0, 63, 0
     if bits & 15:
         return set()
-    return {(component, number) for component in scan.body[1 : 1 + 2 * count : 2] for number in range(first, last + 1)}
+    return {
+        (component, number)
+        for component in scan.body[1 : 1 + 2 * count : 2]
+        for number in range(first, min(last, 63) + 1)
+    }
 
 
 def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | None:
@@ -167,7 +174,13 @@ def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | No
     mode = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(frame.body[5])
     if mode is None or not _is_whole(data[:end], mode):
         return None
-    low, high = start, end
+    high, step = end, 1
+    if not data[start:end].endswith(b"\0") or _is_whole(data[: len(data[:end].rstrip(b"\0"))], mode):
+        high = max(start, len(data[:end].rstrip(b"\0")))
+    # Mostly nothing or little follows the last pixel, so that it is looked for from the end, in growing steps.
+    while high - step > start and _is_whole(data[: high - step], mode):
+        high, step = high - step, 2 * step
+    low = max(start, high - step)
     while low < high:
         middle = (low + high) // 2
         if _is_whole(data[:middle], mode):

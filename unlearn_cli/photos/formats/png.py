@@ -18,6 +18,10 @@ AFTER_HEADER = len(SIGNATURE) + 25
 PICTURE = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
 """The chunks that decide the pixels, and how many pictures there are."""
 
+COLOUR_KINDS = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP")
+REPEATED = (b"tEXt", b"zTXt", b"iTXt")
+"""The chunks that tell a colour space, and those of which a file may have many."""
+
 XMP_KEY = "XML:com.adobe.xmp"
 RAW_EXIF = ("Raw profile type exif", "Raw profile type APP1")
 """Keys of the texts in which ImageMagick and similar programs store an EXIF block, in hexadecimal."""
@@ -70,9 +74,14 @@ def bare(data: bytes) -> bytes | None:
 
 def read(data: bytes) -> Beside:
     """Return what a PNG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
-    found = _Found()
+    found, seen = _Found(), set()
     for chunk in chunks(data):
-        if chunk.kind in PICTURE or chunk.kind not in READERS:
+        # As other readers do: of two chunks of one kind the first counts, and a colour space is told before the colours.
+        again = chunk.kind in seen and chunk.kind not in REPEATED
+        late = chunk.kind in COLOUR_KINDS and not seen.isdisjoint((b"PLTE", b"IDAT"))
+        found.late = b"IDAT" in seen
+        seen.add(chunk.kind)
+        if again or late or chunk.kind in PICTURE or chunk.kind not in READERS:
             continue
         try:
             if not chunk.sound:
@@ -99,6 +108,8 @@ class _Found:
     intent: int | None = None
     texts: list[Text] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    late: bool = False
+    """Whether the pixels have begun already."""
     room: int = LARGEST_TEXTS
     """Bytes that texts may still have when they are unpacked."""
 
@@ -146,6 +157,8 @@ def _block(found: _Found, body: bytes) -> None:
     found.exif = exif.read(body)
     if found.exif is None:
         raise ValueError("no EXIF block")
+    if found.late or not body.startswith((b"II", b"MM")):  # Viewers turn no photo for such a block.
+        found.exif.main.pop(exif.ORIENTATION, None)
 
 
 def _resolution(_: _Found, body: bytes) -> None:
@@ -160,7 +173,7 @@ def _text(found: _Found, body: bytes) -> None:
 def _time(found: _Found, body: bytes) -> None:
     year, month, day, hour, minute, second = struct.unpack(">H5B", body)
     moment = f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
-    found.texts.append(Text("tIME", moment, b"tIME", body))
+    found.texts.append(Text("time", moment, b"tIME", body))
 
 
 def _packed_text(found: _Found, body: bytes) -> None:
