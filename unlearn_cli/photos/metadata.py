@@ -81,21 +81,25 @@ XMP_SPACES = {
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "exif": "http://ns.adobe.com/exif/1.0/",
     "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
 }
 
 XMP_DATES = {
     f"{{{XMP_SPACES[name.split(':')[0]]}}}{name.split(':')[1]}": name
     for name in (
         "xmp:CreateDate xmp:ModifyDate xmp:MetadataDate photoshop:DateCreated exif:DateTimeOriginal "
-        "exif:DateTimeDigitized tiff:DateTime"
+        "exif:DateTimeDigitized tiff:DateTime dc:date"
     ).split()
 }
 """The XMP properties that are dates, by their full names."""
 
 XMP_DATE = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?)?)?", re.ASCII)
 
-TEXT_DATES = ("Creation Time", "date:create", "date:modify", "date:timestamp", "tIME")
-TEXT_DATE = re.compile(r"[\w ,:+./-]{4,64}", re.ASCII)
+TEXT_DATES = frozenset(
+    "creation time|creationtime|create-date|modify-date|date|date:create|date:modify|date:timestamp|time|"
+    "exif:datetime|exif:datetimeoriginal|exif:datetimedigitized".split("|")
+)
+TEXT_DATE = re.compile(r"(?=.*\d)[\w ,:+./()-]{4,64}", re.ASCII)
 """The keys of a PNG's texts that are dates, and the pattern of such a date; ``tIME`` has a chunk of its own."""
 
 
@@ -127,7 +131,7 @@ def choose(found: Beside, keep: Keep = "safe", dpi: Any = None) -> Metadata:
     if keep == "none":
         return colours
     if keep == "safe":
-        texts = tuple(text for text in found.texts if _is_date(text))
+        texts = tuple(_plain_date(text) for text in found.texts if _is_date(text))
         return replace(colours, dpi=_plain_dpi(dpi), xmp=_dates(found.xmp), texts=texts)
     return replace(
         colours,
@@ -203,11 +207,21 @@ def _dates(packet: bytes | None) -> bytes | None:
 def _properties(node: Element) -> Iterable[tuple[str, str]]:
     """Yield the properties of an RDF description, which may be attributes or elements."""
     yield from node.attrib.items()
-    yield from ((child.tag, (child.text or "").strip()) for child in node)
+    for child in node:
+        item = child.find(f"*/{{{RDF}}}li")  # A list, as Dublin Core's dates are; its first counts.
+        yield child.tag, ((child if item is None else item).text or "").strip()
 
 
 def _is_date(text: Text) -> bool:
-    return text.key in TEXT_DATES and TEXT_DATE.fullmatch(text.value) is not None
+    """Return whether one of a PNG's texts is a date, by its key and by what it says."""
+    return text.key.lower() in TEXT_DATES and TEXT_DATE.fullmatch(text.value) is not None
+
+
+def _plain_date(text: Text) -> Text:
+    """Return a date without all that a packed or international text can hide besides it."""
+    if text.kind == b"tIME":
+        return text
+    return Text(text.key, text.value, b"tEXt", f"{text.key}\0{text.value}".encode("latin-1"))
 
 
 def _is_harmless_text(text: Text) -> bool:

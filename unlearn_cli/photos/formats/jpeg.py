@@ -120,7 +120,8 @@ def _pieces(profile: bytes) -> list[bytes]:
 
 def read(data: bytes) -> Beside:
     """Return what a JPEG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
-    xmp, comment, wrong, blocks = None, None, [], []
+    xmp, comment, wrong = None, None, []
+    blocks: list[bytes] = []
     pieces: dict[int, bytes] = {}
     wanted = 0
     many = iso_gain_map = False
@@ -130,7 +131,7 @@ def read(data: bytes) -> Beside:
         elif kind == APP14 and body.startswith(ADOBE_HEAD) and len(body) < SHORTEST_ADOBE:
             wrong.append("Adobe segment")
         elif kind == APP1 and body.startswith(EXIF_HEAD):
-            if sum(map(len, blocks)) < LARGEST_EXIF:
+            if sum(len(part) for part in blocks) < LARGEST_EXIF:
                 blocks.append(body[len(EXIF_HEAD) :])
         elif kind == APP1 and body.startswith(XMP_HEAD):
             xmp = body[len(XMP_HEAD) :] if xmp is None else xmp

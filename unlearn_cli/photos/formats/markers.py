@@ -86,6 +86,17 @@ def count_scans(data: bytes) -> int:
     return scans
 
 
+def size(data: bytes) -> tuple[int, int] | None:
+    """Return the width and height that a JPEG file claims; None for anything else."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    frame = next((segment for segment in segments(data) if segment.kind in FRAMES), None)
+    if frame is None or len(frame.body) < 5:
+        return None
+    height, width = struct.unpack(">HH", frame.body[1:5])
+    return width, height
+
+
 def without_helpers(data: bytes) -> bytes | None:
     """Return a JPEG file without the segments that do not decide its pixels; None if it has no pixels at all."""
     if not data.startswith(b"\xff\xd8"):
@@ -159,11 +170,8 @@ def _brought(scan: Segment, frame: Segment) -> set[tuple[int, int]]:
         first, last, bits = 0, 63, 0
     if bits & 15:
         return set()
-    return {
-        (component, number)
-        for component in scan.body[1 : 1 + 2 * count : 2]
-        for number in range(first, min(last, 63) + 1)
-    }
+    numbers = range(first, min(last, 63) + 1)
+    return {(component, number) for component in scan.body[1 : 1 + 2 * count : 2] for number in numbers}
 
 
 def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | None:

@@ -74,9 +74,10 @@ def bare(data: bytes) -> bytes | None:
 
 def read(data: bytes) -> Beside:
     """Return what a PNG file holds besides its pixels. Damaged parts are left out, and the notes name them."""
-    found, seen = _Found(), set()
+    found = _Found()
+    seen: set[bytes] = set()
     for chunk in chunks(data):
-        # As other readers do: of two chunks of one kind the first counts, and a colour space is told before the colours.
+        # As other readers do: of two chunks of one kind the first counts, and a late colour space does not.
         again = chunk.kind in seen and chunk.kind not in REPEATED
         late = chunk.kind in COLOUR_KINDS and not seen.isdisjoint((b"PLTE", b"IDAT"))
         found.late = b"IDAT" in seen
