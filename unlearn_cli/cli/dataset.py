@@ -1,4 +1,4 @@
-"""The options that name a dataset, the same for ``generate`` and ``evaluate``."""
+"""The options that name a dataset, which ``generate`` and ``evaluate`` share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TrainSize = Annotated[
 Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu.  [default: the best there is]")]
 
 CPU_IMAGES = 10_000
-"""What a small network on two cores gets through in seconds an epoch."""
+"""The number of images on which a small network takes only seconds per epoch on two cores."""
 
 
 def dataset_spec(
@@ -54,7 +54,7 @@ def dataset_spec(
     first_classes: int | None = None,
     map_file: Path | None = None,
 ) -> DatasetSpec:
-    """The dataset that these options name. Raises ``UsageError`` for a map that cannot be read."""
+    """Return the dataset that these options name. Raises ``UsageError`` for a map that cannot be read."""
     from unlearn_cli.victims.datasets import DatasetSpec
 
     patterns = tuple(part.strip() for part in (classes or "").split(",") if part.strip())

@@ -149,17 +149,17 @@ def generate(
     }
     preset_values = dict(PRESETS[preset]) if preset else {}
     if hyper.visibility is not None:
-        preset_values.pop("strength", None)  # It is the name of the preset's own.
+        preset_values.pop("strength", None)  # It names the preset's own visibility, which this replaces.
     chosen = fitting | preset_values | {key: value for key, value in said.items() if value is not None}
     chosen_settings = NoiseSettings(**chosen, seed=seed)
     if chosen_settings.frame == "face":
         spec = face_squares(spec, SPAN)
-    Through(chosen_settings.through)  # What is wrong with it is told before a dataset is read.
-    # Noise for each image is for a training set that somebody will train on: none of its test images.
+    Through(chosen_settings.through)  # Raises an error in it before the dataset is read.
+    # Sample-wise noise protects a training set, so it needs none of the test images.
     split: Literal["train", "all"] = "train" if chosen_settings.form == "sample-wise" else "all"
     leads = workers.rank == 0
     if not leads:
-        workers.wait()  # The first fetches the dataset, if it is to be fetched.
+        workers.wait()  # The first worker downloads the dataset, if that was asked for.
     data = load_dataset(spec, split).first(train_size or (options.CPU_IMAGES if small and preset is None else None))
     if leads:
         workers.wait()
@@ -198,7 +198,7 @@ def _dataset_of(preset: str | None) -> str | None:
 
 
 def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
-    """Name the options that were given and decide nothing."""
+    """Print the given options that have no effect."""
     from unlearn_cli.noise.settings import SEARCHED
 
     idle = [name.replace("_", "-") for name in said if settings.idle(name)]

@@ -11,7 +11,7 @@ from unlearn_cli.cli.settings import setting
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What was set by hand; ``None`` is what was not."""
+    """The hyper-parameters that the user set; the others are ``None``."""
 
     solver: Literal["pgd", "fgsm", "adam", "lbfgs", "cw"] | None = setting(
         "solves the inner problem: adam and lbfgs on the penalty form, cw by the margin loss", "pgd"
@@ -51,9 +51,9 @@ class Hyperparameters:
     licence: str | None = setting("the terms of a folder's images, for the provenance", "none")
 
     def said(self) -> dict[str, Any]:
-        """Return what was set, by name."""
+        """Return the hyper-parameters that were set, by name."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 OF_PROVENANCE = ("family", "dataset_name", "licence")
-"""Those that decide nothing of the noise."""
+"""The hyper-parameters that only go into the provenance and do not change the noise."""

@@ -1,4 +1,4 @@
-"""``unlearn protect``: the main job."""
+"""``unlearn protect``: write protected copies of photos."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
     "Many photos",
     "What is told",
 )
-"""The groups of options in the help."""
+"""The titles of the groups of options in the help."""
 
 
 @dataclass(frozen=True)
 class Rare:
-    """What is rarely set, by ``--set NAME=VALUE``."""
+    """The rarely used settings, which ``--set NAME=VALUE`` changes."""
 
     again: bool = False
-    """Also protect what is a protected copy already: noise on noise."""
+    """Also protect photos that are protected copies already, which adds noise to noise."""
     fail_fast: bool = False
-    """Begin no more photos after one failed."""
+    """Begin no further photos after one has failed."""
     map: Path | None = None
-    """A TOML file with lines folder = "class", for --class-from-folders."""
+    """A TOML file with lines folder = "class", for ``--class-from-folders``."""
     max_megapixels: int | None = None
-    """Decode photos of up to this size; 400 where it is not said."""
+    """The largest size of photos that are decoded; None means 400."""
     preserve_times: bool = True
-    """Give copies their originals' times."""
+    """Give the copies the file times of their originals."""
     recursive: bool = True
-    """Go into subfolders."""
+    """Protect the photos in subfolders too."""
 
 
 RARE = (
@@ -223,7 +223,7 @@ def protect(
     rare = read_settings(Rare, settings or ())
     talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
     said = typed(context)
-    # What was typed wins: a default from the configuration or the environment that does not go with it is ignored.
+    # The command line wins: a default from the configuration or the environment that contradicts it is ignored.
     if "class_from_folders" in said and "class_name" not in said:
         class_name = None
     elif "class_name" in said and "class_from_folders" not in said:
@@ -253,7 +253,7 @@ def protect(
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
-    # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
+    # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
     choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, keys, "strength" in said)
     chosen = None if class_name is None else choosing.choose(class_name)
@@ -269,7 +269,7 @@ def protect(
         tell_plan(todo, protections, options, talk)
         return
     if in_place and not talk.quiet:
-        # Before anything is done: whoever replaces photos believes afterwards that all of them are protected.
+        # Say this before any photo is replaced, since the user would later believe that all of them are protected.
         for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
     totals = _run(protect_photos(todo, protections, options), todo, show, talk)
@@ -326,7 +326,7 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
 
 
 def _listed(name: str | None) -> list[Path] | None:
-    """Return the files that a list names; None without a list."""
+    """Return the files that a list names; None without a list. Raises ``UsageError`` for an unreadable list."""
     from unlearn_cli.errors import UsageError
     from unlearn_cli.photos.lists import parse_list
 
@@ -354,7 +354,10 @@ def _write_preview(show: Preview, talk: Talk) -> None:
 
 
 def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
-    """Raise ``UsageError`` for a key that was named and is of no use; the environment's may be meant for other runs."""
+    """Raise ``UsageError`` for a named key that is not used; only print a notice if the environment names it.
+
+    The environment's key may be meant for other runs.
+    """
     import os
 
     from unlearn_cli.banks.keys import ENVIRONMENT
@@ -384,7 +387,7 @@ def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | N
 
 
 def _is_dull(photo: PhotoDone, talk: Talk) -> bool:
-    """Whether a photo that was left alone need not be named: of a large folder most are, when it is seen again."""
+    """Return whether a skipped photo is not named: in a repeated run most photos of a folder are protected already."""
     from unlearn_cli.photos.outcome import DONE
 
     return talk.quiet or photo.reason == DONE
