@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def path(output: Path | None, name: str, overwrite: bool) -> Path:
     """Return the path of the bank to write, after a check that it can be written.
 
-    Raises ``UsageError`` if the path is not a bank's or is a folder, or if a file is there and ``overwrite`` is not set,
-    and ``OSError`` if the folder cannot be written.
+    Raises ``UsageError`` if the path is not a bank's or is a folder, or if a file is there and ``overwrite`` is not
+    set, and ``OSError`` if the folder cannot be written.
     """
     import tempfile
 
