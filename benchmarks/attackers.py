@@ -145,7 +145,7 @@ def scrub(how: str, crowd: Path, protected: Path, out: Path, bank: str) -> None:
 
 
 def detect(faces: Path, bank: str) -> None:
-    """Train on the clean and protected photos of the makers of banks, and test on the 38 others with other keys."""
+    """Train on each photo of 120 people, clean and protected, and test on those of the 38 others, with other keys."""
     choice = choose("person", bank)
     spec = DatasetSpec(
         source=f"folder:{faces}", image_size=SIZE, trip=TRIPS["face"], classes=("id0*", "id10?", "id11?")
