@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures the shipped banks and adds the figures to their cards, which takes some ten hours on two cores for all.
 # The results are in docs/results/person.md and photos.md. Run it from the checkout, with CIFAR-10 in data/, and the
-# faces and photos in ../shared (or SHARED=...). Its results stay in build/evaluation, so it goes on after an interruption.
+# faces and photos in ../shared (or SHARED=...). Its results stay in build/evaluation, from where an
+# interrupted run goes on.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
 

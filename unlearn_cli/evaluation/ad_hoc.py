@@ -11,7 +11,7 @@ from unlearn_cli.evaluation.defences.registry import parse_defence
 from unlearn_cli.evaluation.recipe import Planned
 
 RANDOM = "random noise"
-"""The label of the control run, whose images carry random noise instead of the noise that is measured."""
+"""The label of the control run, whose images carry random noise instead of the measured noise."""
 
 
 def ad_hoc(

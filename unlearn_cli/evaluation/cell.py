@@ -51,7 +51,7 @@ class NoisePlan:
     uniform: int = 0
     """The bound, in levels of 255, of uniform random noise that a mixture adds on top."""
     fitted: bool = False
-    """Make noise for each image with the class-wise bank's surrogate, as ``protect --form sample-wise`` does."""
+    """Whether to make noise for each image with the class-wise bank's surrogate, as ``protect --form sample-wise`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
