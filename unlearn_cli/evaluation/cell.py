@@ -51,7 +51,7 @@ class NoisePlan:
     uniform: int = 0
     """The bound, in levels of 255, of uniform random noise that a mixture adds on top."""
     fitted: bool = False
-    """Whether to make noise for each image with the class-wise bank's surrogate, as ``protect --form sample-wise`` does."""
+    """Whether the class-wise bank's surrogate makes noise for each image, as in ``protect --form sample-wise``."""
 
 
 @dataclass(frozen=True, kw_only=True)
