@@ -1,18 +1,19 @@
-"""What an attacker who knows how `unlearn` works does to protected photos: makes trees for `unlearn evaluate`.
+"""Attacks on protected photos by someone who knows how `unlearn` works; the results are for `unlearn evaluate`.
 
     python benchmarks/attackers.py scrub span CROWD PROTECTED OUT --bank person-high
     unlearn evaluate copies OUT/clean OUT/protected   --trip face --set 'protect-classes=id12?,id13[0-2]' ...
     python benchmarks/attackers.py detector FACES --bank person-high
 
-CROWD is a folder for each person; PROTECTED one that `unlearn evaluate people` made, with its first keys. Every
-attacker finds the face in each photo as protect does, and cleans everybody's photos, for they do not know who is
-protected.
+CROWD has a folder of photos for each person. PROTECTED is the folder of protected photos that `unlearn evaluate people`
+made, with key seed 0. The attackers find the face in each photo as protect does. They do not know who is protected, so
+they clean the photos of all people, except for `key`.
 
-span      project the span of the bank's patterns and their mirror images out of the face's square
-average   take each person's mean square less everybody's, within 8 levels, for their pattern, and subtract it
-key       subtract the very pattern: an attacker who has the key
+span      project the span of the bank's patterns and their mirror images out of the square around the face
+average   estimate each person's pattern and subtract it: their mean square minus everybody's, within 8 levels of 255
+key       subtract each protected person's exact pattern, which needs their keys
 
-The detector is a network trained on people whom it protected with keys of its own, and asked about others.
+The detector is a network that is trained to tell clean from protected photos of some people, with keys of its own, and
+tested on other people.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from unlearn_cli.victims.trip import TRIPS
 SIZE = 40
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, str], Pixels]
-"""Of a photo and its person's name."""
+"""A function from a photo and its person's name to the cleaned photo."""
 
 
 def square(photo: Pixels, span: float) -> tuple[slice, slice] | None:
-    """Rows and columns of the square around the largest face, as far as the photo goes."""
+    """Return the rows and columns of the square around the first face found, cut at the photo's edges, if any."""
     faces = find_faces(photo)
     if not faces:
         return None
@@ -54,13 +55,13 @@ def square(photo: Pixels, span: float) -> tuple[slice, slice] | None:
 
 
 def small(part: Pixels) -> NDArray[np.float32]:
-    """A square at the bank's resolution, ``[SIZE, SIZE, 3]``."""
+    """Return a square at the bank's resolution, ``[SIZE, SIZE, 3]``."""
     reduced: NDArray[np.float32] = cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
     return reduced
 
 
 def less(photo: Pixels, where: tuple[slice, slice], noise: NDArray[np.float32]) -> Pixels:
-    """A photo from whose square the noise ``[SIZE, SIZE, 3]`` is taken."""
+    """Return a photo with the noise ``[SIZE, SIZE, 3]`` subtracted from this square."""
     there = photo[where].astype(np.float32)
     large = cv2.resize(noise, there.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     changed = photo.copy()
@@ -69,7 +70,7 @@ def less(photo: Pixels, where: tuple[slice, slice], noise: NDArray[np.float32]) 
 
 
 def projecting(noise: NDArray[np.int8], span: float) -> Change:
-    """Without what lies in the span of all patterns and their mirror images."""
+    """Return a change that removes the span of all patterns and their mirror images."""
     every = np.concatenate([noise, noise[..., ::-1]]).transpose(0, 2, 3, 1).reshape(2 * len(noise), -1)
     basis, _ = np.linalg.qr(every.T.astype(np.float64))
 
@@ -85,7 +86,7 @@ def projecting(noise: NDArray[np.int8], span: float) -> Change:
 
 
 def averaging(tree: dict[str, list[Path]], span: float) -> Change:
-    """Without each person's mean difference from everybody, as far as noise could be it."""
+    """Return a change that subtracts each person's mean difference from everybody, within 8 levels."""
     means = {}
     for name, paths in tree.items():
         squares = [small(photo[where]) for photo in map(read, paths) if (where := square(photo, span)) is not None]
@@ -100,7 +101,7 @@ def averaging(tree: dict[str, list[Path]], span: float) -> Change:
 
 
 def with_the_key(protections: dict[str, Protection], protected: set[str], span: float) -> Change:
-    """Without the very noise that was laid on it, for those whose key is known."""
+    """Return a change that subtracts the exact noise that was applied, for the protected people."""
 
     def change(photo: Pixels, name: str) -> Pixels:
         if name not in protected:
@@ -144,7 +145,7 @@ def scrub(how: str, crowd: Path, protected: Path, out: Path, bank: str) -> None:
 
 
 def detect(faces: Path, bank: str) -> None:
-    """Of 120 people and of the 38 others each photo both ways, with other keys."""
+    """Train on each photo of 120 people, clean and protected, and test on those of the 38 others, with other keys."""
     choice = choose("person", bank)
     spec = DatasetSpec(
         source=f"folder:{faces}", image_size=SIZE, trip=TRIPS["face"], classes=("id0*", "id10?", "id11?")

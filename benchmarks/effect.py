@@ -1,7 +1,7 @@
-"""What each kind of noise does to a victim: all methods in one table, small networks, real CIFAR-10.
+"""Measure what each kind of noise does to a victim: all methods in one table, with small networks on CIFAR-10.
 
-Makes the banks with the command line (each once), trains every victim on each (each once, kept as
-a JSON cell), and prints the tables of docs/results/methods.md. Interrupted, it goes on.
+Makes the banks with the command line, trains every victim on each, and prints the tables of
+docs/results/methods.md. Each bank and each result is kept, so that an interrupted run goes on.
 
 usage: python benchmarks/effect.py [--seeds 3] [--only NAME,...] [--table]      two hours on two cores, for all
 """
@@ -49,10 +49,10 @@ BANKS = {
     "mixture": "MIX error-min-cw,other-seed",
     "uniform": "MIX error-min-cw --add-uniform 8",
 }
-"""The options behind ``unlearn generate --dataset cifar10``, or banks to mix; the names are the rows of the table."""
+"""The options of ``unlearn generate --dataset cifar10``, or banks to mix, for each row of the table."""
 
 FITTED = "error-min-fitted"
-"""What ``unlearn protect --form sample-wise`` lays: noise made for each image with the class-wise bank's surrogate."""
+"""The row for the noise of ``unlearn protect --form sample-wise``, made with the class-wise bank's surrogate."""
 
 ROWS: list[tuple[str, str]] = [("clean", SMALL), *((name, SMALL) for name in BANKS if name != "other-seed")]
 ROWS += [(FITTED, SMALL)]

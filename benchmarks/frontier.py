@@ -1,4 +1,4 @@
-"""What is protected against what is seen: a point for each report of `unlearn evaluate people --bank`.
+"""Plot protection against visibility: a point for each report of `unlearn evaluate people --bank`.
 
     for bank in person-low person person-high; do
       unlearn evaluate people ...  --bank $bank -o build/evaluation/people
@@ -6,7 +6,7 @@
     done
     python benchmarks/frontier.py ../shared build/evaluation/frontier/*.json -o docs/results/frontier.png
 
-FLIP is that of benchmarks/visible.py, on the square around the face at 250 px. Prints a table too.
+FLIP is measured as in benchmarks/visible.py, on the square around the face at 250 px. A table is printed too.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ TARGETS = ((0.12, 0.10, "asked of high"), (0.10, 0.25, "asked of medium"), (0.08
 
 @dataclass(frozen=True)
 class Point:
-    """One way to protect people, measured both ways."""
+    """One way to protect people: how visible the noise is, and how well it protects."""
 
     name: str
     flip: float
     row: dict[str, Any]
-    """The report's."""
+    """The protected row of the report."""
 
     @property
     def accuracy(self) -> dict[str, float]:
-        """Of the protected people, after the last epoch: mean, low, high."""
+        """Return the accuracy on the protected people after the last epoch: mean, low, high."""
         found: dict[str, float] = self.row["protected"]["final"]
         return found
 
@@ -65,7 +65,7 @@ def plot(points: list[Point], out: Path) -> None:
         of = point.accuracy
         error = [[100 * (of["mean"] - of["low"])], [100 * (of["high"] - of["mean"])]]
         axes.errorbar(point.flip, 100 * of["mean"], error, fmt="o", color="#0072B2", capsize=2, linewidth=0.8)
-        above = 5 + 9 * (number % 2)  # Neighbours' names would lie upon each other.
+        above = 5 + 9 * (number % 2)  # Names of neighbouring points would overlap.
         axes.annotate(point.name, (point.flip, 100 * of["mean"]), (4, above), textcoords="offset points", fontsize=7)
     for flip, wanted, name in TARGETS:
         axes.plot(flip, 100 * wanted, "*", color="#D55E00")

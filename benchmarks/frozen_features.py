@@ -1,10 +1,11 @@
-"""An attacker who trains nothing but a linear head: the features are a network's that never saw a protected photo.
+"""Measure an attacker who trains only a linear head, on features of a network that never saw a protected photo.
 
-dlib's face recognition network (ResNet-34 trained on some three million faces; 128 numbers a face), ridge regression to
-the names. Needs packages that `unlearn` does not: `pip install dlib-bin face_recognition_models 'setuptools<80'`.
+The network is dlib's face recognition (a ResNet-34 trained on some three million faces, with 128 features for a face),
+and the head is a ridge regression to the names. It needs packages that `unlearn` does not need:
+`pip install dlib-bin face_recognition_models 'setuptools<80'`.
 
-usage: python benchmarks/frozen_features.py CROWD PROTECTED      (CROWD: a folder for each person; PROTECTED: the tree
-                                        that `unlearn evaluate people` made of some of them)
+usage: python benchmarks/frozen_features.py CROWD PROTECTED      (CROWD: a folder for each person; PROTECTED: the folder
+                                        that `unlearn evaluate people` wrote for some of them)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ network = dlib.face_recognition_model_v1(models.face_recognition_model_location(
 
 
 def features(path: Path) -> NDArray[np.float64]:
-    """Of the photo after a platform's JPEG; of its middle where no face is found."""
+    """Return the features of the largest face after a platform's JPEG; of the middle where no face is found."""
     file = io.BytesIO()
     Image.open(path).convert("RGB").save(file, "JPEG", quality=QUALITY, subsampling="4:2:0")
     pixels = np.asarray(Image.open(file).convert("RGB"))

@@ -5,12 +5,12 @@ usage: python benchmarks/fuzz.py FOLDER [--files 5000] [--seconds 60] [--seed 0]
 Every file of FOLDER is a seed. Half of the mutants have bytes flipped, runs overwritten, removed, repeated or taken
 from another seed, or their end cut off. The other half, of JPEG and PNG, have damaged *helper segments*: wrong lengths,
 bodies cut or filled with noise, wrong checksums, texts above a megabyte, segments twice, a missing end marker with or
-without something behind it. Each is protected in memory, in one process, under a time limit; a traceback, a time above
-the limit, or a lossless copy outside of the bound ends the run, with the mutant kept. So does a mutant of which only
-helpers are damaged, and which libvips reads like its seed, when it is refused, or read otherwise.
+without bytes after it. Each mutant is protected in memory, in one process, under a time limit. A traceback, a time
+above the limit, or a lossless copy outside the bound ends the run, and the mutant is kept. A mutant with damage in its
+helper segments only, which libvips decodes like its seed, also ends the run if it is refused or decoded differently.
 
-libvips, where it is installed (the extra ``dev``), is the second decoder: of every fifth protected mutant it is asked
-what it sees, and the line at the end tells how often it saw another picture.
+libvips, where it is installed (the extra ``dev``), is the second decoder: it decodes every fifth protected mutant, and
+the last line says how often its picture differed from ours.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, as_mode, protect_bytes
 
 LARGEST_SEED = 200_000
-"""Bytes. Small files are damaged in their headers more often than in their pixels."""
+"""The largest size of a seed in bytes. Damage to small files hits their headers more often than their pixels."""
 
 
 SUFFIXES = (".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif", ".jp2", ".heif")
-"""Equally many mutants are made of each."""
+"""The kinds of files, of which equally many mutants are made."""
 
 HELPED = (".jpg", ".png")
 """The formats whose helper segments are damaged."""
 
 
 SAMPLED = 5
-"""The second decoder is asked about one protected mutant in so many."""
+"""The second decoder decodes one protected mutant in this many."""
 
 ALIKE = 3.0
-"""Levels, on average, that two decoders of the same picture may be apart."""
+"""The mean difference in levels of 255 up to which two decoders count as agreeing."""
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 class Run:
-    """Counts how mutants end."""
+    """Counts the outcomes of the mutants."""
 
     def __init__(self, pattern: Pattern) -> None:
         self.pattern = pattern
@@ -115,7 +115,7 @@ class Run:
         self.seen: Counter[str] = Counter()
 
     def take(self, mutant: bytes, seed: bytes | None) -> None:
-        """Protect a mutant, and check what becomes of it; one with damaged helpers has its ``seed``'s pixels."""
+        """Protect a mutant and check the outcome; ``seed`` is the original of one with damage in its helpers only."""
         how = end(mutant, self.pattern)
         self.ends[how] += 1
         if seed is not None:
@@ -133,7 +133,7 @@ class Run:
 
 
 def second_opinion(data: bytes) -> NDArray[Any] | None:
-    """What libvips sees; None where it sees nothing, or is not installed."""
+    """Return what libvips decodes; None if it cannot decode it or is not installed."""
     try:
         import pyvips
 
@@ -145,7 +145,7 @@ def second_opinion(data: bytes) -> NDArray[Any] | None:
 
 
 def alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two decoders saw the same; pictures of other layouts (greys as colours, palettes) are not compared."""
+    """Return whether two decoders agree; pictures of different layouts (greys as colours, palettes) count as equal."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return one.shape[:2] == other.shape[:2]
     scale = 257 if one.dtype == np.uint16 else 1
@@ -157,7 +157,7 @@ def too_slow(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 def end(data: bytes, pattern: Pattern) -> str:
-    """How a photo's protection ends; checks what was made of it."""
+    """Protect a photo, check the copy, and return the outcome."""
     try:
         made = protect_bytes(data, pattern)
     except PhotoSkippedError:
@@ -169,7 +169,7 @@ def end(data: bytes, pattern: Pattern) -> str:
 
 
 def check(data: bytes, made: Protected, epsilon: int) -> None:
-    """What is called protected can be read, and is within its bound where its format is lossless."""
+    """Check that a protected copy can be read, and is within its bound where its format is lossless."""
     assert 0 < made.linf <= epsilon
     after = decode(made.data, "none")
     if made.format in LOSSLESS_FORMATS:
@@ -178,7 +178,7 @@ def check(data: bytes, made: Protected, epsilon: int) -> None:
 
 
 def damaged(draw: random.Random, data: bytes) -> bytes:
-    """A file with damage beside its pixels alone; as it is where it has no place for that."""
+    """Return a file with damage in its helper segments only; unchanged if it has none."""
     for _ in range(draw.choice((1, 1, 2, 3))):
         data = damaged_png(draw, data) if data.startswith(png.SIGNATURE) else damaged_jpeg(draw, data)
     return data
@@ -187,7 +187,7 @@ def damaged(draw: random.Random, data: bytes) -> bytes:
 def damaged_jpeg(draw: random.Random, data: bytes) -> bytes:
     found = [part for part in markers.segments(data) if part.kind in (*range(0xE0, 0xF0), 0xFE)]
     adobe = any(part.kind == 0xEE for part in found)
-    # How colours are read, and how pixels are turned, is not beside the pixels.
+    # Leave out the segments that decide how colours are decoded and how pixels are turned.
     found = [part for part in found if part.kind != 0xEE and not turns(part.body)]
     if not found:
         return data
@@ -213,7 +213,7 @@ def damaged_jpeg(draw: random.Random, data: bytes) -> bytes:
 
 
 def turns(body: bytes) -> bool:
-    """Whether a segment is EXIF that asks for the photo to be turned."""
+    """Return whether a segment is EXIF that asks for the photo to be turned."""
     block = exif.read(body) if body.startswith(b"Exif") else None
     return block is not None and block.orientation != 1
 
@@ -234,10 +234,10 @@ def damaged_png(draw: random.Random, data: bytes) -> bytes:
 
 
 def mutate(draw: random.Random, data: bytes, other: bytes) -> bytes:
-    """A damaged copy of a file."""
+    """Return a damaged copy of a file."""
     mutant = bytearray(data)
     for _ in range(draw.choice((1, 1, 1, 2, 4, 16))):
-        # Half of the damage is done where headers are.
+        # Half of the damage goes into the first 400 bytes, where headers are.
         end = len(mutant) if draw.random() < 0.5 else min(len(mutant), 400)
         if end < 2:
             break

@@ -1,11 +1,11 @@
-"""Making noise: our search against one of the official code's structure, in the same run.
+"""Measure the speed of making noise against a reference with the official code's structure, in the same run.
 
-The reference has the structure of the paper's official program (written here anew): images come
+The reference has the structure of the paper's official program (written anew here): images come
 from a DataLoader's workers, each image's noise is taken, padded to the image's size and put back
-one by one through the host's memory, and the error is measured in a pass of its own. The same
-surrogate, images, batches and number of rounds; plain noise, since the official one is.
-Also: the floating-point operations a second that our search does, beside what a large matrix
-product reaches on the same device and precision.
+one by one through the host's memory, and the error is measured in a separate pass. Both use the
+same surrogate, images, batches and number of rounds, and plain noise (`--through none`), as the
+official program does. Also measured: the floating-point operations per second of our search,
+beside what a large matrix product reaches on the same device and precision.
 
 usage: python benchmarks/generate_speed.py                                     four minutes on two cores
        python benchmarks/generate_speed.py --device cuda --surrogate resnet18 --images 50000 --batch-size 512 \
@@ -37,7 +37,7 @@ from unlearn_cli.victims.train import in_batches
 
 
 class Reference:
-    """The official structure; fp32, as it is."""
+    """Make noise with the official program's structure, in fp32 as there."""
 
     def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: int) -> None:
         self.settings, self.device = settings, device
@@ -111,7 +111,7 @@ class Reference:
 
 
 def seconds(work: Callable[[], object], device: torch.device, times: int) -> float:
-    """The least of several runs, after one to warm up."""
+    """Return the shortest of several runs, after one to warm up."""
     found = []
     for _ in range(times + 1):
         wait_for(device)
@@ -123,7 +123,7 @@ def seconds(work: Callable[[], object], device: torch.device, times: int) -> flo
 
 
 def operations(search: Search) -> float:
-    """Floating-point operations of one round, counted by PyTorch on one batch of each kind."""
+    """Return the floating-point operations of one round, counted by PyTorch on one batch of each kind."""
     settings, counts = search.settings, []
     network: nn.Module = next(iter(search.networks.values()))
     images = torch.zeros((settings.batch_size, 3, search.data.size, search.data.size), device=search.device)
@@ -138,7 +138,7 @@ def operations(search: Search) -> float:
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:
-    """Operations a second of a large matrix product."""
+    """Return the floating-point operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 2048
     one = torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     return 2 * size**3 / seconds(lambda: one @ one, device, 5)

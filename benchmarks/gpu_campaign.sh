@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Paper-scale results and banks, on a GPU that is there for half an hour: steps of less than ten minutes, each of which
-# goes on where it stopped, and brings what it has as one archive.
+# Makes paper-scale results and banks on a GPU machine that can be used for only half an hour at a time. Each step takes
+# less than ten minutes, goes on where it stopped, and packs all results so far into one archive.
 #
 # Here, first:    SHARED=../shared benchmarks/gpu_campaign.sh pack       fills .gpu/ with parts of at most 60 MiB
-# There:          benchmarks/gpu_campaign.sh unpack .gpu/PART            a part a call: cifar-1, cifar-2, faces
-#                 benchmarks/gpu_campaign.sh STEP...                     see below; in this order
-# Again later:    put campaign.tar.gz into .gpu/again/ and unpack that: cells that are there are not trained again
+# On the GPU:     benchmarks/gpu_campaign.sh unpack .gpu/PART            one part a call: cifar-1, cifar-2, faces
+#                 benchmarks/gpu_campaign.sh STEP...                     the steps below, in their order
+# Again later:    put campaign.tar.gz into .gpu/again/ and unpack that; finished runs are not trained again
 # Dry, on a CPU:  SHARED=../shared benchmarks/gpu_campaign.sh dry        every step at --scale tiny
 #
-# What they leave is in $WORK/out (cells, reports, banks); its archive is $OUT/campaign.tar.gz.
+# The results are in $WORK/out (runs, reports, banks); their archive is $OUT/campaign.tar.gz.
 set -euo pipefail
 
 WORK=${WORK:-/tmp/campaign}
@@ -52,19 +52,19 @@ pack() {
   cp "$SHARED"/datasets/cifar10/{batches.meta,data_batch_[123].*} .gpu/cifar-1/
   cp "$SHARED"/datasets/cifar10/{data_batch_[45].*,test_batch.*} .gpu/cifar-2/
   tar cf .gpu/faces/faces.tar -C "$SHARED"/datasets/faces identities
-  # What the machine's Python lacks (its library's page lists what it has), or has in another version.
+  # The packages that the GPU machine's Python lacks or has in too old a version.
   "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
     --platform manylinux2014_x86_64 -d .gpu/faces/wheels \
     platformdirs simplejpeg 'rich>=14.3' 'typer>=0.26.2' 'pillow>=12.2'
-  # OpenCV has its part for itself: it is wanted if the machine's is version 5, which brings no cascades.
+  # OpenCV is a part of its own, needed only if the GPU machine has version 5, which comes without cascades.
   mkdir -p .gpu/opencv/wheels
   "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d .gpu/opencv/wheels 'opencv-python-headless>=4.12,<5'
   du -sm .gpu/*
 }
 
-unpack() { # a part of pack's, or an archive that came back
+unpack() { # a part that pack made, or a folder with an archive of results
   mkdir -p "$data/cifar10" "$out" "$WORK/site"
   if [[ $SCALE == paper ]] && compgen -G "$1/wheels/*.whl" >/dev/null; then
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$WORK/site" "$1"/wheels/*.whl
@@ -79,7 +79,7 @@ unpack() { # a part of pack's, or an archive that came back
   fi
 }
 
-archive() { # checkpoints and protected photos stay behind
+archive() { # without checkpoints, protected photos, locks and pictures
   mkdir -p "$OUT"
   tar czf "$OUT/campaign.tar.gz" -C "$out" --exclude='*.pt' --exclude=protected --exclude=locks --exclude='*.png' .
   ls -l "$OUT"
@@ -92,7 +92,7 @@ recipe() { # name options...
 study() { # bank model
   unlearn evaluate people "$people" --bank "$1" --set "classes=$crowd" $size --protect "$judges" --groups-of 13 \
     $victims --model "$2" --seeds $seeds -o "$out/people" --record
-  # The next study writes its report over this one's, and a shipped bank's card does not come back.
+  # Keep the report: the next study overwrites it, and the card of a shipped bank is not in the archive.
   mkdir -p "$out/reports" && cp "$out/people/report.json" "$out/reports/$(basename "$1" .safetensors)-$2-of-$(basename "$(dirname "$1")").json"
 }
 
@@ -100,7 +100,7 @@ step() {
   case $1 in
     look) "$PYTHON" -c 'import cv2, torch, torchvision; print(cv2.__version__, torch.__version__, torchvision.__version__)'
       unlearn --version ;;
-    # 1. Timings: noise in both forms beside the official structure and the matrix products' rate; one training.
+    # 1. Timings: making noise beside the official structure and the rate of matrix products; and one training.
     timings) (cd "$data/.." && PYTHONPATH=$PYTHONPATH "$PYTHON" "$OLDPWD/benchmarks/generate_speed.py" $gpu_speed)
       recipe table1-cifar10 --only 'model=resnet18,noise=clean' --seeds 1 ;;
     # 2. Table 1 for ResNet-18, and the bank cifar10 with its card.
@@ -110,7 +110,8 @@ step() {
         unlearn generate --dataset cifar10 --data-dir "$data" $of_cifar -o "$out/banks/cifar10.safetensors"
       unlearn evaluate bank "$out/banks/cifar10.safetensors" --dataset cifar10 --data-dir "$data" $victims \
         --seeds $seeds --random-control -o "$out/cifar10" --record ;;
-    # 3. People at 112 pixels: the larger ensemble's banks, and what two victims learn of the 38, and of all 158.
+    # 3. People at 112 pixels: banks made with a larger ensemble, and what two victims learn about the 38 people among
+    # all 158.
     person) mkdir -p "$out/banks"
       for bank in person person-high; do
         [[ -e $out/banks/$bank.safetensors ]] ||
@@ -119,19 +120,19 @@ step() {
       done ;;
     people-resnet18) for bank in "$out"/banks/person{,-high}.safetensors pretrained/person-high.safetensors; do study "$bank" resnet18; done ;;
     people-resnet50) for bank in "$out"/banks/person{,-high}.safetensors; do study "$bank" resnet50; done ;;
-    # 4. As far as the time goes.
+    # 4. Further results, as far as the time allows.
     others) recipe table1-cifar10 --only 'model=vgg11|resnet50|densenet121' --seeds 1 ;;
     table2 | table3 | figure1 | table5 | figure6) recipe "$1" --seeds 1 ;;
     *) echo "There is no step $1." >&2 && exit 2 ;;
   esac
 }
 
-set -f # the patterns are for unlearn, not for the shell
+set -f # unlearn expands the patterns, not the shell
 case ${1:-} in
   pack) set +f && pack ;;
   unpack) set +f && unpack "$2" ;;
   dry)
-    export SCALE=tiny # and without the wheels, which are for the GPU machine's Python
+    export SCALE=tiny # also leaves out the wheels, which are for the GPU machine's Python
     [[ -d .gpu ]] || "$0" pack
     for part in cifar-1 cifar-2 faces; do "$0" unpack .gpu/$part; done
     "$0" look timings table1 cifar10 person people-resnet18 people-resnet50 others table2 table3 figure1 table5 figure6

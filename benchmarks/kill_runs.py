@@ -1,9 +1,9 @@
-"""Kill runs over a folder at random moments, run once more to the end, and compare with a run that was not disturbed.
+"""Kill runs over a folder at random moments, run once more to the end, and compare with an undisturbed run.
 
 usage: python benchmarks/kill_runs.py PHOTO... [--kills 200] [--copies 60] [--in-place] [--seed 0]
 
-Every killed run is SIGKILLed at a moment drawn evenly over the time that a whole run takes; half of the kills start
-anew, from an untouched folder. After each kill every file in the output must be whole, and every original as it was.
+Every run gets SIGKILL at a moment drawn uniformly from the time that a whole run takes; half of the killed runs start
+from an untouched folder. After each kill every file in the output must be complete, and every original unchanged.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def check(work: Path, output: str, originals: dict[str, str], expected: dict[str, str], *, in_place: bool) -> int:
-    """What must hold right after a kill; returns how many temporary files there are."""
+    """Check what must hold right after a kill, and return how many temporary files there are."""
     found = contents(work / output)
     temporary = [name for name in found if Path(name).name.startswith(".unlearn-")]
     for name, digest in found.items():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the shipped banks: half an hour in all on one core. benchmarks/measure_banks.sh measures them.
-# The cards name the very commands below. Run it from the checkout, with CIFAR-10 in data/ and the faces and
+# Makes the shipped banks, which takes half an hour on one core; benchmarks/measure_banks.sh measures them.
+# The banks' cards quote the commands below. Run it from the checkout, with CIFAR-10 in data/, and the faces and
 # imagenette224 in ../shared/datasets (or DATASETS=...).
 # usage: make_banks.sh [cifar10] [person] [person-low] [person-high] [photos-10]      (all by default)
 set -euo pipefail
@@ -8,14 +8,14 @@ set -euo pipefail
 banks=${*:-cifar10 person person-low person-high photos-10}
 datasets=${DATASETS:-../shared/datasets}
 faces="--dataset folder:$datasets/faces/identities"
-# id120 to id157 are never used to make a bank: they judge it. id000 to id023 are the crowd around them.
+# No bank is made on id120 to id157, so that banks can be tested on them. id000 to id023 are the crowd around them.
 makers="--classes id02[4-9],id0[3-9]?,id10?,id11?"
 
-set -f # the patterns are for unlearn, not for the shell
+set -f # unlearn expands the patterns, not the shell
 for bank in $banks; do
   if [[ $bank == person* ]]; then
     how="--set precision=bf16"
-    if [[ $bank == person-low ]]; then how="--set family=person"; fi # as it was made: in fp32
+    if [[ $bank == person-low ]]; then how="--set family=person"; fi # The shipped person-low was made in fp32.
     unlearn generate $faces $makers --preset "$bank" $how -o "pretrained/$bank.safetensors" --overwrite \
       --set 'dataset-name=Labeled Faces in the Wild (deep-funneled), 96 people' --set 'licence=research use only'
   elif [[ $bank == photos-10 ]]; then

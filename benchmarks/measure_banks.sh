@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures the shipped banks and adds the figures to their cards: some ten hours on two cores, for all.
-# docs/results/person.md and photos.md have what came out. Run it from the checkout, with CIFAR-10 in data/ and the
-# faces and photos in ../shared (or SHARED=...). What it did is in build/evaluation, so that it goes on after an interruption.
+# Measures the shipped banks and adds the figures to their cards, which takes some ten hours on two cores for all.
+# The results are in docs/results/person.md and photos.md. Run it from the checkout, with CIFAR-10 in data/, and the
+# faces and photos in ../shared (or SHARED=...). Its results stay in build/evaluation, from where an
+# interrupted run goes on.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
 
@@ -9,39 +10,39 @@ SHARED=${SHARED:-../shared}
 faces=$SHARED/datasets/faces/identities
 things=$SHARED/datasets/imagenette224/train
 out=build/evaluation
-# The 38 people id120 to id157, whom no bank was made on, five at a time among 24 others.
+# The 38 people id120 to id157, on whom no bank was made, are protected five at a time, among 24 others.
 crowd="--set classes=id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --scale cpu --set precision=bf16 --jobs ${JOBS:-2}"
 people="$faces $crowd --protect id12?,id13?,id14?,id15?"
 few="$people --groups-of 5"
-many="$people --groups-of 13 --seeds 1" # fewer trainings, more at a time
-some="$faces $crowd --protect id12?,id13?,id14[0-5] --groups-of 13 --seeds 1" # fewer still, for attackers
+many="$people --groups-of 13 --seeds 1" # fewer trainings, with more people protected at a time
+some="$faces $crowd --protect id12?,id13?,id14[0-5] --groups-of 13 --seeds 1" # still fewer trainings, for the attackers
 ten="--protect id12[5-9],id13[5-9] --groups-of 5 --seeds 1"
 twenty="--protect id12?,id13? --groups-of 5 --seeds 1"
 thirteen='id12?,id13[0-2]'
 small='--set image-size=64 --set views=3 --set epochs=30 --set batch-size=32 --set precision=bf16'
 
-set -f # the patterns are for unlearn, not for the shell
-measure() { # output, and behind it what 'unlearn evaluate' is told
+set -f # unlearn expands the patterns, not the shell
+measure() { # output folder, then the arguments of 'unlearn evaluate'
   unlearn evaluate "${@:2}" -o "$out/$1" --record
 }
-face_bank() { # file options...: another bank for faces, on the makers of the shipped ones
+face_bank() { # file options...: make another bank for faces, on the people of the shipped ones
   mkdir -p build
   unlearn generate --dataset "folder:$faces" --classes 'id02[4-9],id0[3-9]?,id10?,id11?' --set precision=bf16 "${@:2}" \
     -o "$1" --overwrite
 }
-point() { # bank [options...]: one point of the frontier, which is no part of a card
+point() { # bank [options...]: measure a point of the frontier, which goes on no card
   unlearn evaluate people "$faces" --bank "$1" $crowd $ten "${@:2}" -o $out/people
   mkdir -p $out/frontier && cp $out/people/report.json "$out/frontier/$(basename "$1" .safetensors)${3:+-$3}.json"
 }
 
-crowd_alone() { # the 62 in a folder of their own, for what takes no --classes
+crowd_alone() { # link the 62 people into a folder, for programs that take no --classes
   mkdir -p build/crowd
   ln -sfn $(set +f && realpath "$faces"/id1[2-5]? "$faces"/id0[01]? "$faces"/id02[0-3]) build/crowd/
 }
-tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only one there
+tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
-for step in ${*:-$steps}; do # and frozen, which needs packages of its own
+for step in ${*:-$steps}; do # The step frozen is not among them, since it needs further packages.
   case $step in
     cifar10) measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control ;;
     people) for bank in person person-high; do measure people people $few --bank $bank; done ;;
@@ -53,14 +54,14 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       ;;
     victims) for bank in person person-high; do measure people people $few --bank $bank --seeds 1 --model vgg11-w16; done ;;
     random) for bank in person-low person person-high; do measure people people $some --bank $bank --random-control; done ;;
-    keys) # 30 people each time, five at a time: 60 keys in twelve trainings; and the few who are known with any
+    keys) # 30 people, five at a time, with two keys each: 60 keys in twelve trainings; and three people apart
       for seed in 1 2; do
         for whom in 'id12?,id13?,id14?' 'id15[5-7]'; do
           unlearn evaluate people $few --bank person-high --protect "$whom" --seeds 1 --set key-seed=$seed -o $out/keys$seed
         done
       done
       ;;
-    one-key) # of twenty people, and of the ten among them who are named most with another
+    one-key) # for twenty people; and with another key for the ten of them who are recognised most
       unlearn evaluate people "$faces" --bank person-high $crowd $twenty --set one-key=yes -o $out/one-key
       unlearn evaluate people "$faces" --bank person-high $crowd $twenty --protect 'id12[0-4],id13[0-4]' --set one-key=yes \
         --set key-seed=1 -o $out/one-key
@@ -71,7 +72,7 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       unlearn evaluate people build/frames --bank person-high $crowd $twenty -o $out/frames
       unlearn evaluate people build/frames --bank build/unanchored/whole.safetensors $crowd $ten -o $out/frames
       ;;
-    frontier) # docs/results/person.md has these of the banks before, of one network
+    frontier) # docs/results/person.md has these points for the earlier banks, made with one network
       before='--surrogate resnet10-w16'
       python benchmarks/unanchored.py build/unanchored
       for bank in person-low person person-high build/unanchored/whole.safetensors build/unanchored/texture.safetensors; do
@@ -99,7 +100,7 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       done
       unlearn evaluate people $some --bank person-high --protect "$thirteen" --set poison-rate=0.99 -o $out/people
       ;;
-    scrubbed) # cleaned by those who know the bank, the key, or what everybody looks like; and told from others
+    scrubbed) # photos cleaned with the bank, the key or the mean photo; and a detector of protected photos
       crowd_alone
       unlearn evaluate people $some --bank person-high --protect "$thirteen" -o $out/thirteen
       for how in span average key; do
@@ -110,16 +111,16 @@ for step in ${*:-$steps}; do # and frozen, which needs packages of its own
       done
       python benchmarks/attackers.py detector "$faces" --bank person-high
       ;;
-    visible) # after 'frontier'
+    visible) # needs the step frontier
       made=$(set +f && ls build/person-12.safetensors build/person-16.safetensors build/unanchored/*.safetensors)
       python benchmarks/visible.py "$SHARED" $made
       python benchmarks/visible.py "$SHARED" $made --sheet build/visible.png
       ;;
-    frozen) # after 'attackers': pip install dlib-bin face_recognition_models 'setuptools<80'
+    frozen) # needs the step attackers, and pip install dlib-bin face_recognition_models 'setuptools<80'
       crowd_alone
       python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
       ;;
-    one-network) # as surrogate, which the banks were made with until 2026-11-22 (then in fp32)
+    one-network) # one surrogate, with which banks were made until 2026-11-22 (in fp32)
       face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16 --set precision=fp32
       unlearn evaluate people $few --bank build/one.safetensors -o $out/people
       unlearn evaluate people $few --bank build/one.safetensors --seeds 1 --model vgg11-w16 -o $out/people

@@ -1,13 +1,13 @@
-"""Puts portraits into 12-megapixel frames, as a phone's photos have them: a stand-in where no such photos may be had.
+"""Put portraits into 12-megapixel frames, as a substitute for photos from phones.
 
-Each portrait is enlarged so that the face that is found in it is 400 to 1,500 pixels wide (drawn evenly on a
-logarithmic scale), and stands in a frame of 4,000 x 3,000 whose rest is the portrait's own blurred colours. Written
-as a camera would: JPEG, quality 95, 4:2:0.
+Each portrait is enlarged so that the face that is found in it is 400 to 1,500 pixels wide (drawn uniformly on a
+logarithmic scale), and is put into a frame of 4,000 x 3,000 pixels, which is filled with the portrait's blurred
+colours. The files are written as a camera would: JPEG, quality 95, 4:2:0.
 
     python benchmarks/phone_frames.py ../shared/datasets/faces/identities OUT 'id12*' --others 'id13*'
     unlearn evaluate people OUT  --protect 'id12?' --groups-of 5 --bank person-high ...
 
-People of --others are linked as they are: the crowd around those in frames.
+The photos of the people in --others, the crowd around those in frames, are linked unchanged.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ FRAME = (4000, 3000)
 WIDTHS = (400, 1500)
 QUALITY = 95
 USUAL_FACE = 0.42
-"""Of a portrait's width, where no face is found in it."""
+"""The width of a face as a share of the portrait's width, where no face is found."""
 
 
 def framed(path: Path) -> NDArray[np.uint8]:
-    """A portrait in its frame: uint8 ``[3000, 4000, 3]``; the draws come from its name."""
+    """Return a portrait in its frame, uint8 ``[3000, 4000, 3]``; its path seeds the random draws."""
     with Image.open(path) as opened:
         portrait = np.asarray(opened.convert("RGB"))
     rng = np.random.default_rng(list(hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()))
     found = find_faces(portrait)
     width = found[0].side if found else USUAL_FACE * portrait.shape[1]
     wanted = np.exp(rng.uniform(*np.log(WIDTHS)))
-    # As much of the portrait as a frame holds: of a close face its hair may be cut off, as in selfies.
+    # A portrait that is larger than the frame is cut off, so a close face may lose its hair, as in selfies.
     large = cv2.resize(portrait, None, fx=wanted / width, fy=wanted / width, interpolation=cv2.INTER_CUBIC)
     middle = cv2.GaussianBlur(cv2.resize(portrait, (40, 30), interpolation=cv2.INTER_AREA), (0, 0), 6)
     frame = cv2.resize(middle, FRAME, interpolation=cv2.INTER_CUBIC)

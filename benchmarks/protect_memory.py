@@ -1,11 +1,11 @@
-"""How much memory protecting takes: of one photo of 100 and of 200 megapixels, of four at once, and of many small ones.
+"""Measure the memory that protecting takes: one photo of 100 or 200 megapixels, four at once, and many small photos.
 
 usage: python benchmarks/protect_memory.py PHOTO [--folder 20000]
 
 PHOTO is enlarged to 10,000 x 10,000 pixels and to the 16,320 x 12,240 of today's phones, and saved as PNG, as plain
-TIFF, as JPEG and as a JPEG that has to be turned. Each is protected by a process of its own, whose peak resident memory
-is compared with the decoded size (3 bytes a pixel); four of the largest are protected by four jobs. Then folders of a
-hundred and of many small photos are protected, which should take the same, and the second is gone through once more.
+TIFF, as JPEG and as a JPEG that has to be turned. Each is protected by its own process, whose peak resident memory is
+compared with the decoded size (3 bytes a pixel); four of the largest are protected by four jobs. Then folders of a
+hundred and of many small photos are protected, which should take the same memory, and the second is protected again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 SIZES = ((10_000, 10_000), (16_320, 12_240))
 KINDS = (("png", 1), ("tif", 1), ("jpg", 1), ("jpg", 6))
-"""Suffix and EXIF orientation of the large photos."""
+"""The suffix and EXIF orientation of each of the large photos."""
 
 MEBI = 1 << 20
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def prepare(photo: Path, size: tuple[int, int], path: Path, orientation: int = 1) -> None:
-    """Resize a photo in a process of its own: a child's peak counts what its parent had when it was born."""
+    """Resize a photo in a process of its own, since a child's peak includes what its parent had when it forked."""
     code = (
         "import sys; from PIL import Image; i = Image.open(sys.argv[1]).convert('RGB'); e = Image.Exif();"
         "e[274] = int(sys.argv[5]); s = int(sys.argv[2]), int(sys.argv[3]);"
@@ -76,7 +76,7 @@ def prepare(photo: Path, size: tuple[int, int], path: Path, orientation: int = 1
 
 
 def run(work: Path, jobs: int = 1) -> tuple[float, float]:
-    """The peak resident memory in MiB of protecting ``in``, and the seconds."""
+    """Return the peak resident memory in MiB of protecting ``in``, and the seconds."""
     command = [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person", "-q", "-j", str(jobs)]
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=work)

@@ -1,12 +1,11 @@
-"""What protecting a photo costs, as a multiple of Pillow's own decode and encode of it in the same run.
+"""Measure the time to protect a photo, as a multiple of Pillow's own decoding and encoding in the same run.
 
 usage: python benchmarks/protect_speed.py PHOTO... [--runs N] [--folder N]
 
 Each run times, in turn, Pillow opening and saving the photo with the same settings into memory five times, and
-``protect``'s whole way from the file to the fsynced copy for five photos of a folder, and takes the medians; the median
-ratio over the runs is printed.
-The first photo of a size pays for stretching the pattern, which is timed apart. Then a folder of N copies of the
-largest photo is protected by one job and by two.
+all of ``protect`` from the file to the fsynced copy for five photos of a folder, and takes the medians; the median
+ratio over the runs is printed. The first photo of a size also pays for stretching the pattern, which is timed
+separately. Then a folder of N copies of the largest photo is protected by one job and by two.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# One core is what is measured.
+# The time of one core is measured, so OpenBLAS must not use more.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from PIL import Image
@@ -33,7 +32,7 @@ from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
 
 PHOTOS = 5
-"""In a run."""
+"""The number of photos in a run."""
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def measure(photo: Path, protection: Protection, runs: int) -> str:
-    """A photo's row of the table."""
+    """Return a photo's row of the table."""
     with Image.open(photo) as image:
         size = image.size
     start = time.perf_counter()
@@ -73,14 +72,14 @@ def measure(photo: Path, protection: Protection, runs: int) -> str:
 
 
 def timed(call: Callable[[Path], None], photo: Path) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     call(photo)
     return time.perf_counter() - start
 
 
 def protect_copies(photo: Path, protection: Protection) -> list[float]:
-    """Seconds for each photo of a folder of copies but the first, which stretches the pattern; by one worker."""
+    """Return one worker's seconds for each photo of a folder but the first, which stretches the pattern."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "in").mkdir()
         for i in range(PHOTOS + 1):
@@ -91,7 +90,7 @@ def protect_copies(photo: Path, protection: Protection) -> list[float]:
 
 
 def measure_jobs(photo: Path, protection: Protection, copies: int, runs: int = 3) -> str:
-    """The throughput of two jobs over that of one, on copies of one photo."""
+    """Return a sentence with the throughput of two jobs relative to one, on copies of one photo."""
     ratios = []
     for _ in range(runs):
         seconds = []
@@ -112,7 +111,7 @@ def measure_jobs(photo: Path, protection: Protection, copies: int, runs: int = 3
 
 
 def save_again(photo: Path) -> None:
-    """The baseline."""
+    """Decode and encode a photo with Pillow alone, as the baseline."""
     with Image.open(photo) as image:
         image.save(io.BytesIO(), "JPEG", quality=95, subsampling=0)
 

@@ -1,11 +1,12 @@
-"""What a protected photo's file holds, by format and quality: the table from which the default was chosen.
+"""Measure what remains in a protected file by format and quality: the table from which the default was chosen.
 
 usage: python benchmarks/quality.py PHOTO...
 
 Every photo is protected with the shipped pattern for people and encoded each way; the file is decoded again and
-compared with the original. Medians over the photos. "Noise left" is the part of the pattern that is still in the file,
-as the epsilon that ``verify`` finds over the one laid on, for the whole pattern and for its finest detail: the pattern
-itself is small and smooth, and a scraper that crops a face out of a photo sees what was fine detail in it.
+compared with the original. The figures are medians over the photos. "Noise left" is the part of the pattern that is
+still in the file: the epsilon that ``verify`` finds divided by the one that was applied, for the whole pattern and for
+its finest detail. The detail counts because a scraper that crops out a face sees what was fine detail in the photo,
+while the pattern itself is small and smooth.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def measure(path: Path, pattern: Pattern, patterns: Patterns) -> list[tuple[str, Row]]:
-    """A photo's row for each way of writing it."""
+    """Return a photo's row for each way of writing it."""
     data = path.read_bytes()
     before, photo = decode(data), decode(data)
     pattern.apply(photo.pixels, photo.mode)
@@ -101,13 +102,13 @@ def measure(path: Path, pattern: Pattern, patterns: Patterns) -> list[tuple[str,
 
 
 def share(laid: Levels, seen: Levels) -> float:
-    """How much of the noise is still there pixel by pixel, without what a reduction to an eighth would keep of it."""
+    """Return the share of the noise that is left in the fine detail, which a reduction to an eighth would remove."""
     fine_laid, fine_seen = fine(laid), fine(seen)
     return float((fine_laid * fine_seen).sum() / (fine_laid * fine_laid).sum())
 
 
 def fine(difference: Levels) -> NDArray[np.float32]:
-    """A difference less its means over squares of eight pixels."""
+    """Return a difference minus its means over squares of eight by eight pixels."""
     height, width = (side // 8 * 8 for side in difference.shape[:2])
     part = difference[:height, :width].astype(np.float32).reshape(height // 8, 8, width // 8, 8, 3)
     rest: NDArray[np.float32] = part - part.mean(axis=(1, 3), keepdims=True)

@@ -1,4 +1,4 @@
-"""Transformations inside the noise step: ours against kornia's, forward and backward, in the same run.
+"""Measure the transformations inside the noise step against kornia's, forward and backward, in the same run.
 
 usage: pip install kornia; python benchmarks/through_speed.py [--device cuda] [--size 32] [--batch 128]
 """
@@ -20,7 +20,7 @@ from unlearn_cli.victims.devices import wait_for
 
 
 def theirs() -> dict[str, Callable[[Tensor], Tensor]]:
-    """kornia's, on the unit interval, each image with its own draws."""
+    """Return kornia's transformations, which take values from 0 to 1 and draw for each image."""
     import kornia.augmentation as augmentation  # type: ignore[import-not-found, unused-ignore]
     from kornia.enhance import JPEGCodecDifferentiable  # type: ignore[import-not-found, unused-ignore]
 

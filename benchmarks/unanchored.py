@@ -1,8 +1,8 @@
-"""Makes two banks for people that need no face to be found, to be measured beside `person-high`.
+"""Make two banks for people that need no face detection, to be compared with `person-high`.
 
 whole      the patterns of person-high, stretched over the whole photo
-texture    a sinusoid for each person, of a direction, a wavelength and a colour of its own, over the whole photo: it
-           looks the same wherever a scraper cuts
+texture    a sinusoid over the whole photo, with a random direction, wavelength and colour for each pattern, which
+           looks the same in every crop
 
     python benchmarks/unanchored.py OUT
     unlearn evaluate people ...  --protect ... --bank OUT/whole.safetensors
@@ -21,13 +21,13 @@ from unlearn_cli.banks.bank import save_bank
 from unlearn_cli.banks.catalog import choose
 
 SIDE = 160
-"""Of the textures' patterns in values: enough for the shortest wave."""
+"""The side of a texture's pattern in pixels, which is enough for the shortest wave."""
 WAVES = (6, 20)
-"""Across the photo. A face's crop shows about half of them."""
+"""The least and most waves across the photo, of which a crop to a face shows about half."""
 
 
 def textures(count: int, epsilon: int, rms: float) -> NDArray[np.int8]:
-    """Sinusoids ``[K, 3, SIDE, SIDE]`` in pixel levels, as strong as asked if the bound allows."""
+    """Return sinusoids ``[K, 3, SIDE, SIDE]`` in levels of 255 with this RMS, clipped to the bound."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
     made = []

@@ -1,9 +1,10 @@
-"""How well protected and unprotected copies fit the shipped patterns: what ``verify``'s threshold was chosen from.
+"""Measure how well protected and unprotected copies fit the shipped patterns, to choose ``verify``'s threshold.
 
 usage: python benchmarks/verify_fit.py FOLDER
 
-Every photo of FOLDER that can be protected is, with two patterns at their full bound, and is also encoded again without
-noise (JPEG quality 95, 75 and 40) and reduced to half and enlarged again. Of each copy the best fit is taken.
+Every photo of FOLDER that can be protected is protected with two patterns at their full bound. Without noise, it is
+also encoded again (JPEG quality 95, 75 and 40), and reduced to half and enlarged again. Each copy counts with its best
+fit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from unlearn_cli.photos.one import as_mode, protect_bytes
 from unlearn_cli.photos.verify import ALTERED_RESIDUAL, PROTECTED_CORRELATION
 
 CHOSEN = {"cifar10": 5}
-"""A pattern of each shipped bank that goes over whole photos."""
+"""A pattern of each shipped bank whose noise covers whole photos."""
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def report(what: str, fits: list[tuple[Fit, str]]) -> None:
-    """The fits that are nearest to the threshold."""
+    """Print how many fits are on the wrong side of the threshold, and the fits that are nearest to it."""
     wrong = sum((fit.correlation >= PROTECTED_CORRELATION) != (what == "protected") for fit, _ in fits)
     print(f"{len(fits)} copies, {what}: {wrong} on the wrong side of {PROTECTED_CORRELATION}; the nearest:")
     for fit, name in fits[:6]:
@@ -68,7 +69,7 @@ def report(what: str, fits: list[tuple[Fit, str]]) -> None:
 
 
 def unprotected_copies(photo: Photo) -> Iterator[tuple[str, Photo]]:
-    """Copies without noise, as platforms make them."""
+    """Yield copies without noise, as platforms make them, with their descriptions."""
     if photo.mode not in ("RGB", "L"):
         return
     image = to_image(photo.pixels, photo.mode)

@@ -1,12 +1,12 @@
-"""How much of a person's noise an eye sees, on the square around the face, as `protect` writes the file.
+"""Measure how visible a person's noise is, on the square around the face, in the file that `protect` writes.
 
-Of each of the 38 people who judge the banks the first photo, with the key that `unlearn evaluate` gives them: as it
-is (250 px) and four times enlarged (a face of some 460 px), beside what JPEG alone does.
+Measures the first photo of each of the 38 people on whom banks are tested, with the key that `unlearn evaluate` gives
+them: at its size (250 px) and enlarged four times (a face of some 460 px), beside the effect of JPEG alone.
 
-usage: python benchmarks/visible.py ../shared [BANK...] [--sheet FILE.png]      (docs/results/person.md has its tables)
+usage: python benchmarks/visible.py ../shared [BANK...] [--sheet FILE.png]      (tables are in docs/results/person.md)
 
-BANK: further ones for the faces, such as those of measure_banks.sh frontier. The sheet has crops at 100 % of photos
-that are enlarged twice. It is of people whose photos are not ours to publish: look at it, and keep it to yourself.
+BANK names further banks for faces, such as those of `measure_banks.sh frontier`. The sheet has crops at 100 % of photos
+that are enlarged twice. It shows people whose photos we may not publish, so keep it to yourself.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from unlearn_cli.photos.one import protect_bytes
 from unlearn_cli.photos.protection import Protection
 
 MARGIN = 1.2
-"""Of the crop that is compared, in sides of the detector's box: what the trip 'face' cuts out."""
+"""The side of the compared crop in sides of the detector's box, the same as in the trip 'face'."""
 ENLARGED = 4
 SHOWN = 5
 
 Written = Callable[[bytes, str], bytes]
-"""Of a photo's file and its person's name: the file that is compared with it."""
+"""A function from a photo's file and its person's name to the file that is compared with it."""
 
 
 def protected(bank: str, epsilon: int | None = None) -> Written:
@@ -93,7 +93,7 @@ def quality_of(before: Image.Image, after: Image.Image) -> Quality:
 
 
 def sheet(shared: Path, ways: dict[str, Written], out: Path) -> None:
-    """A row for each of a few people, a column for each way."""
+    """Write a sheet of crops with a row for each of a few people and a column for each way of writing."""
     names = [name for name in ways if "epsilon 2" not in name and "q90" not in name]
     rows = []
     for name, data in list(photos(shared, 2))[:SHOWN]:

@@ -1,7 +1,7 @@
 """Write the table of what each format keeps into docs/reference/photo-formats.md: ``python docs/make_formats.py``.
 
-Every cell is measured: a file that has the thing is made, protected, and the copy is looked at. A test fails when the
-page is not what this script writes. It needs the extra ``dev``, for HEIC.
+Every cell is measured: the script makes a file that has the property, protects it, and examines the copy. A test fails
+when the page is not what this script writes. The script needs the extra ``dev``, for HEIC.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PACKET = (
 
 
 def picture(mode: str = "RGB") -> Image.Image:
-    """A picture of noise, which every encoder writes in its own mode."""
+    """Return a picture of random pixels in this mode."""
     values = np.random.default_rng(0).integers(40, 216, (48, 64, 4)).astype(np.uint8)
     if mode == "I;16":
         return Image.fromarray(values[..., 0].astype(np.uint16) * 257)
@@ -64,25 +64,25 @@ def picture(mode: str = "RGB") -> Image.Image:
 
 
 def saved(name: str, image: Image.Image | None = None, **options: Any) -> bytes:
-    """The bytes of a picture as Pillow writes them."""
+    """Return the bytes of a picture as Pillow writes them."""
     buffer = io.BytesIO()
     (image or picture()).save(buffer, name, **options)
     return buffer.getvalue()
 
 
 def protected(data: bytes, keep: Keep = "safe") -> Protected:
-    """The protected copy of a file's bytes."""
+    """Return the protected copy of a file's bytes."""
     return protect_bytes(data, PATTERN, Writing(metadata=keep))
 
 
 def beside(data: bytes) -> Beside:
-    """What stands beside the pixels of a copy."""
+    """Return the metadata of a file."""
     with Image.open(io.BytesIO(data)) as image:
         return read(image, data)
 
 
 def table() -> str:
-    """The table, a row for each format that is read."""
+    """Return the table, with a row for each format that is read."""
     columns: dict[str, Callable[[str], str]] = {
         "written as": lambda name: protected(saved(name)).format.replace("WEBP", "WebP"),
         "depth": _depths,
@@ -104,7 +104,7 @@ def table() -> str:
 
 
 def _depths(name: str) -> str:
-    """The bits of a colour or grey that come back as they went in."""
+    """Return how many bits of a channel the copy keeps."""
     deep = None
     if name in ("PNG", "TIFF", "JPEG2000"):
         made = protected(saved(name, picture("I;16"), **({"irreversible": False} if name == "JPEG2000" else {})))
@@ -127,9 +127,9 @@ def _transparency(name: str) -> str:
 
 
 def _orientation(name: str) -> str:
-    """What turns the pixels."""
+    """Return what in the file turns the pixels; "no" if the copy is not turned."""
     if name in ("HEIF", "AVIF"):
-        # libvips judges every order of them in tests/photos/test_kinds.py.
+        # tests/photos/test_kinds.py checks every order of them against libvips.
         return "irot, imir, clap" if _is_turned(with_properties(saved(name), [irot(3)])) else LOST
     if name not in ("JPEG", "PNG", "WEBP", "TIFF"):
         return NONE
@@ -144,7 +144,7 @@ def _is_turned(data: bytes) -> bool:
 
 
 def _profile(name: str) -> str:
-    # Pillow writes none into these three.
+    # Pillow cannot write a profile into these three formats.
     makers = {
         "BMP": lambda: bmp.with_profile(saved("BMP"), P3_PROFILE),
         "GIF": gif_with_profile,
@@ -156,7 +156,7 @@ def _profile(name: str) -> str:
 
 
 def _numbers(name: str) -> str:
-    """How a colour space that is told without a profile is told in the copy."""
+    """Return how the copy keeps a colour space that the file states without a profile."""
     if name == "PNG":
         tags = PngImagePlugin.PngInfo()
         tags.add(b"cICP", bytes([12, 13, 0, 1]))
@@ -179,7 +179,7 @@ def _numbers(name: str) -> str:
 
 
 def heif_with_numbers(data: bytes) -> bytes:
-    """A file that says Display P3 where its encoder said sRGB."""
+    """Return a file that states Display P3 where its encoder stated sRGB."""
     at = data.index(b"colrnclx") + 8
     return data[:at] + struct.pack(">HH", 12, 13) + data[at + 4 :]
 
@@ -199,7 +199,7 @@ def _keeps_adobe(name: str) -> bool:
 
 
 def with_exif(name: str, block: Block) -> bytes:
-    """A file with an EXIF block, by Pillow's writer."""
+    """Return a file with an EXIF block, written by Pillow."""
     return saved(name, exif=(exif.HEAD if name == "JPEG" else b"") + exif.write(block))
 
 
@@ -218,13 +218,13 @@ def _exif(name: str) -> str:
 
 
 def with_box(data: bytes, body: bytes) -> bytes:
-    """A JPEG 2000 file with a further box of metadata."""
+    """Return a JPEG 2000 file with a further box of metadata."""
     at = data.index(b"jp2c") - 4
     return data[:at] + struct.pack(">I", len(body) + 8) + b"uuid" + body + data[at:]
 
 
 def tiff_with(block: Block) -> bytes:
-    """A compressed TIFF with these tags."""
+    """Return a compressed TIFF with these tags."""
     from unlearn_cli.photos.formats.tiff import add_tags
 
     buffer = io.BytesIO(saved("TIFF", compression="tiff_lzw"))
@@ -274,7 +274,7 @@ def _resolution(name: str) -> str:
 
 
 def page(text: str) -> str:
-    """The page with the table as it is measured now."""
+    """Return the page with the table as it is measured now."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + table() + END + after

@@ -29,7 +29,7 @@ Results go to stdout, progress and messages to stderr.
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join([HEAD, *_commands(typer.main.get_command(app), "unlearn")])
 
 

@@ -1,1 +1,1 @@
-"""The commands: parse, call one engine function, print. Nothing else in the package prints."""
+"""The commands parse options, call the engine and print. No other part of the package prints."""

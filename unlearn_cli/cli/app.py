@@ -1,4 +1,4 @@
-"""The ``unlearn`` command. Each command imports its engine when it runs, so that help is quick."""
+"""The ``unlearn`` command. Each subcommand imports its engine only when it runs, so that help appears quickly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _print_version(wanted: bool) -> None:
 @exits()
 def main(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback has answered already
+    version: Annotated[  # noqa: ARG001 - its callback has already handled it
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What ``generate`` writes: a bank, its card, and its surrogate."""
+"""Writes bank files: a bank, its card and, from ``generate``, its surrogate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from unlearn_cli.cli.console import command_line, out, plain
 
 
 def path(output: Path | None, name: str, overwrite: bool) -> Path:
-    """The bank to write, where it can be written. Raises ``UsageError`` for what is there, or is no bank's name."""
+    """Return the path of the bank to write, after a check that it can be written.
+
+    Raises ``UsageError`` if the path is not a bank's or is a folder, or if a file is there and ``overwrite`` is not
+    set, and ``OSError`` if the folder cannot be written.
+    """
     import tempfile
 
     from unlearn_cli.banks.card import card_path
@@ -23,20 +27,20 @@ def path(output: Path | None, name: str, overwrite: bool) -> Path:
     for there in (path, card_path(path), surrogate_path(path)):
         if there.exists() and not overwrite:
             raise UsageError(f"{there} is already there. Name another --output, or add --overwrite.")
-    # Now, since it would be sad to find out at the end.
+    # Try to write now: the bank is written only after a long search.
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         return path
 
 
 def mix(path: Path, names: list[str], uniform: int) -> None:
-    """Write a mixture of banks. Raises ``UsageError`` for what cannot be mixed."""
+    """Write a mixture of banks, and print a summary. Raises ``UsageError`` for banks that cannot be mixed."""
     from unlearn_cli.banks.bank import save_bank
     from unlearn_cli.banks.card import new_card, write_card
     from unlearn_cli.banks.catalog import open_bank, surrogate_path
     from unlearn_cli.noise.mixture import mix
 
-    surrogate_path(path).unlink(missing_ok=True)  # Of a bank that was replaced.
+    surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that is being replaced.
     noise, provenance = mix([open_bank(name) for name in names], uniform)
     sha256 = save_bank(path, noise, provenance)
     write_card(path, new_card(path.stem, sha256, provenance, {"command": command_line()}))

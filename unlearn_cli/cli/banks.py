@@ -1,4 +1,4 @@
-"""``unlearn banks``: what noise there is, where it comes from, what was measured of it."""
+"""``unlearn banks``: list the noise banks, show where one comes from and what was measured with it, and mix banks."""
 
 from __future__ import annotations
 
@@ -77,13 +77,15 @@ def show_bank(
 
 
 def measured(card: dict[str, Any]) -> list[str]:
-    """What was measured of a bank, a sentence for each result of its card, the worst first."""
+    """Return a sentence for each result on a bank's card, the worst result first."""
     return [result["sentence"] for result in _worst_first(card)]
 
 
 def told(card: dict[str, Any], form: str) -> list[str]:
-    """Of one form's results, the one of the most seeds where nothing is done against the noise (of several the worst);
-    and the worst where something is.
+    """Return the sentences of at most two results of this form of noise.
+
+    The first is the result with the most seeds among those without a defence (of several, the worst). The second is
+    the worst among those with a defence.
     """
     results = [result for result in _worst_first(card) if result.get("form", "class-wise") == form]
     unhindered = [result for result in results if result.get("defence", "none") == "none"]
@@ -138,7 +140,10 @@ def mix(
 
 
 def measured_and_limits(protections: dict[str, Protection]) -> list[str]:
-    """What was measured of the banks and what they do not do; read before any work, since a card may be damaged."""
+    """Return sentences on what was measured with the banks and on their limits.
+
+    It is called before any photo is protected, because reading a damaged card raises an error.
+    """
     from unlearn_cli.banks.card import read_card
 
     lines: list[str] = []

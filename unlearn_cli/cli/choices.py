@@ -1,4 +1,4 @@
-"""What the options of ``protect`` choose from."""
+"""The values that options of ``protect`` choose from."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class Form(StrEnum):
-    """Of the noise."""
+    """The form of the noise."""
 
     class_wise = "class-wise"
     sample_wise = "sample-wise"
 
 
 class Faces(StrEnum):
-    """Which of a photo's faces carry a pattern that goes with faces."""
+    """Which faces of a photo get the noise, where a bank's noise goes on faces."""
 
     largest = "largest"
     all = "all"
 
 
 class Strength(StrEnum):
-    """Of the noise: how much of it an eye may see."""
+    """The strength of the noise, which is how visible it may be."""
 
     low = "low"
     medium = "medium"
@@ -34,7 +34,7 @@ class Strength(StrEnum):
 
 
 class Existing(StrEnum):
-    """What happens where something is at a copy's place."""
+    """What to do where a file already has the path of a copy."""
 
     update = "update"
     skip = "skip"
@@ -42,17 +42,17 @@ class Existing(StrEnum):
 
 
 class Format(StrEnum):
-    """Of the copies."""
+    """The file format of the copies."""
 
     keep = "keep"
     png = "png"
     jpeg = "jpeg"
     jpg = "jpg"
-    """The same."""
+    """Another name of ``jpeg``."""
 
     @property
     def written(self) -> FormatChoice:
-        """The format's one name."""
+        """Return the name of the format in the engine, which is one for both names of JPEG."""
         names: dict[Format, FormatChoice] = {Format.keep: "keep", Format.png: "png", Format.webp: "webp"}
         return names.get(self, "jpeg")
 
@@ -60,7 +60,7 @@ class Format(StrEnum):
 
 
 class KeepMetadata(StrEnum):
-    """What of the metadata is kept."""
+    """Which metadata the copies keep."""
 
     safe = "safe"
     all = "all"

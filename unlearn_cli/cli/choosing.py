@@ -1,4 +1,4 @@
-"""How ``protect`` comes from a class's name to what its photos are protected with."""
+"""Finds the bank, pattern and key with which ``protect`` protects the photos of a class."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keyring:
-    """The user's key, looked for (and made) when a class first takes one."""
+    """The user's key, which is looked for, and made if needed, when a class first needs one."""
 
     path: Path | None
     make: bool
-    """Whether a key that is not there yet is made and kept; else it serves this run alone."""
+    """Whether a missing key is made and kept in a file; otherwise a key of zeros stands in for it during this run."""
     made: bool = False
     _key: Key | None = None
 
     def key(self) -> Key:
-        """Raise ``UsageError`` for a file without a key, ``WorkError`` if a new one cannot be kept."""
+        """Return the key. Raises ``UsageError`` for a file without a key, ``WorkError`` if a new one cannot be kept."""
         from unlearn_cli.banks import keys
 
         if self._key is None:
@@ -40,7 +40,7 @@ class Keyring:
         return self._key
 
     def told(self) -> str:
-        """Where a new key lies."""
+        """Return the message that says where a new key is kept."""
         from unlearn_cli.banks.keys import key_path
 
         return (
@@ -51,7 +51,7 @@ class Keyring:
 
 @dataclass(frozen=True)
 class Choosing:
-    """The options that decide it besides the class."""
+    """The options that decide, together with the class, how photos are protected."""
 
     bank: str | None
     strength: str | None
@@ -60,12 +60,16 @@ class Choosing:
     faces: Faces
     keys: Keyring
     strength_typed: bool = True
-    """Whether the strength was asked for by hand; one from the configuration is for banks that have several."""
+    """Whether the strength is on the command line; one from the configuration is ignored where it does not fit."""
     makers: dict[Path, PhotoNoise] = field(default_factory=dict)
-    """Of sample-wise noise: one for each bank, since it holds a network and works on several classes together."""
+    """The makers of sample-wise noise, one for each bank, since each holds a network and serves several classes."""
 
     def choose(self, class_name: str) -> Protection:
-        """Raise ``UsageError`` and ``BankError`` for what is not there, as the catalog does."""
+        """Return the protection for photos of a class.
+
+        Raises ``UsageError`` and ``BankError`` as the catalog does, and ``UsageError`` for sample-wise noise of a bank
+        whose noise goes on faces.
+        """
         from unlearn_cli.banks.catalog import choose
         from unlearn_cli.errors import UsageError
         from unlearn_cli.photos.protection import PerPhoto, Protection
@@ -87,7 +91,11 @@ class Choosing:
         return replace(protection, per_photo=PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}"))
 
     def by_folder(self, todo: Plan, map_file: Path | None) -> dict[str, Protection]:
-        """A protection for each subfolder's name; all that is wrong with them is told at once."""
+        """Return a protection for each subfolder, by its name.
+
+        Raises ``UsageError`` for a map that cannot be read, a photo that lies in no subfolder, and subfolders whose
+        names are no classes; the message names up to six of these.
+        """
         import tomllib
 
         from unlearn_cli.errors import UsageError

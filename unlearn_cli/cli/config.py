@@ -14,7 +14,7 @@ CONFIG_VARIABLE = "UNLEARN_CONFIG"
 
 
 def config_path() -> Path:
-    """The configuration file: what ``UNLEARN_CONFIG`` names, or the one in the platform's folder for that."""
+    """Return the path that ``UNLEARN_CONFIG`` names, or else ``config.toml`` in the platform's configuration folder."""
     if named := os.environ.get(CONFIG_VARIABLE):
         return Path(named)
     from platformdirs import user_config_path
@@ -23,17 +23,18 @@ def config_path() -> Path:
 
 
 def learn_environment(group: Any) -> None:
-    """Let ``UNLEARN_PROTECT_SOME_NAME`` stand for ``--some-name`` of ``unlearn protect``, and so for each command."""
+    """Let each option be set by an environment variable: ``UNLEARN_PROTECT_SOME_NAME`` is ``protect --some-name``."""
     for name, command in _commands(group):
         for key, option in _options(command).items():
             option.envvar = PREFIX + f"{name} {key}".replace("-", "_").replace(" ", "_").upper()
-            option.show_envvar = False  # They follow a rule, and would be a third of the help.
+            option.show_envvar = False  # Their names follow a rule, and would fill a third of the help.
 
 
 def read_config(group: Any) -> dict[str, Any]:
-    """The configuration file as Click's map of defaults; empty when there is none.
+    """Return the configuration file as Click's map of defaults; an empty map when there is no file.
 
-    Raises ``UsageError`` for a file that is no TOML, and for a command or option that is not there.
+    Raises ``UsageError`` for a file that cannot be read or is not TOML, for a file that ``UNLEARN_CONFIG`` names and
+    that does not exist, and for an unknown command or option.
     """
     import tomllib
 
@@ -71,7 +72,7 @@ def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _options(command: Any) -> dict[str, Any]:
-    """A command's options by their long names, without the dashes."""
+    """Return a command's options by their long names, without the dashes."""
     return {
         name.removeprefix("--"): option
         for option in command.params

@@ -1,4 +1,4 @@
-"""The terminal: results to stdout, everything else to stderr, and errors as one sentence."""
+"""Output to the terminal: results go to stdout, everything else to stderr, and errors are one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRAINING_LIBRARIES = ("torch", "torchvision", "scipy", "matplotlib", "jinja2")
 
 @cache
 def out() -> Console:
-    """The terminal for results. Rich takes a tenth of a second to import, so not before it is used."""
+    """Return the console for results. Rich is imported only here, since that takes a tenth of a second."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True)
@@ -33,7 +33,7 @@ def out() -> Console:
 
 @cache
 def err() -> Console:
-    """The terminal for everything else."""
+    """Return the console for everything but results."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
@@ -41,10 +41,10 @@ def err() -> Console:
 
 @contextmanager
 def exits() -> Iterator[None]:
-    """Turn what a user can meet into one sentence and a stable exit code.
+    """Turn the errors that a user can meet into one sentence and a stable exit code.
 
-    0 all done; 1 some of the work failed; 2 usage; 3 bank missing or corrupt; 130 interrupted.
-    Anything else is a defect of ours, and its traceback is wanted.
+    The codes are: 0 all done; 1 some of the work failed; 2 usage; 3 bank missing or corrupt; 130 interrupted.
+    Any other exception is a defect of the program, so its traceback is shown.
     """
     try:
         yield
@@ -67,13 +67,13 @@ def exits() -> Iterator[None]:
 
 
 def fail(message: str, code: int) -> None:
-    """Print a message and leave with this exit code."""
+    """Print an error message and exit with this code."""
     err().print(f"[bold red]Error:[/] {plain(message)}")
     raise typer.Exit(code)
 
 
 def plain(text: str) -> str:
-    """Text for a rich console as it is: file names may hold brackets, surrogates and escape codes."""
+    """Return a text escaped for rich, since file names may contain brackets, surrogates and control characters."""
     from rich.markup import escape
 
     shown = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda control: f"\\x{ord(control[0]):02x}", text)
@@ -81,12 +81,12 @@ def plain(text: str) -> str:
 
 
 def print_json(data: Any) -> None:
-    """One JSON object on stdout, in ASCII, so that names that are not UTF-8 are no bytes that break a reader."""
+    """Print one JSON object on stdout, in ASCII, so that file names that are not UTF-8 cannot break a reader."""
     out().print_json(data=data, ensure_ascii=True)
 
 
 def progress_bar(*, hidden: bool = False) -> Progress:
-    """A live progress bar on stderr that leaves nothing behind; nothing at all without a terminal."""
+    """Return a progress bar on stderr that vanishes at the end and is hidden where stderr is no terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -112,7 +112,7 @@ def progress_bar(*, hidden: bool = False) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Return a duration in seconds, minutes or hours as a short text."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under a second"
     if seconds < 5400:
@@ -121,30 +121,30 @@ def duration(seconds: float) -> str:
 
 
 def typed(context: typer.Context) -> set[str]:
-    """Return the names of the parameters that are on the command line, not from configuration or environment."""
+    """Return the names of the parameters that are on the command line, not in the configuration or environment."""
     return set(given_of(context, tuple(param.name for param in context.command.params if param.name)))
 
 
 def refuse_given(context: typer.Context, why: str, *, allowed: tuple[str, ...]) -> None:
-    """Raise ``UsageError`` for an option on the command line that is not among those which are heeded."""
+    """Raise ``UsageError`` if an option is on the command line that is not among the allowed ones."""
     names = {param.name: param.opts[0] for param in context.command.params}
     for name in given_of(context, tuple(name for name in names if name and name not in allowed)):
         raise UsageError(f"{why}: it takes no {names[name]}.")
 
 
 def given_of(context: typer.Context, names: tuple[str, ...]) -> list[str]:
-    """Those of these parameters that are on the command line."""
+    """Return the names from ``names`` whose parameters are on the command line."""
     sources = {name: context.get_parameter_source(name) for name in names}
     return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def command_line() -> str:
-    """The command as it was given, for cards and reports."""
+    """Return the command as it was given, for cards and reports."""
     return shlex.join(["unlearn", *sys.argv[1:]])
 
 
 def set_limits(megapixels: int | None = None) -> None:
-    """Let Pillow open photos of up to so many megapixels, without its warnings of odd but readable files."""
+    """Let Pillow open photos up to this size, and silence its warnings about odd but readable files."""
     import warnings
 
     from PIL import Image
@@ -152,4 +152,4 @@ def set_limits(megapixels: int | None = None) -> None:
     from unlearn_cli.photos.decode import DEFAULT_MEGAPIXELS
 
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    Image.MAX_IMAGE_PIXELS = (megapixels or DEFAULT_MEGAPIXELS) * 500_000  # its limit is twice that
+    Image.MAX_IMAGE_PIXELS = (megapixels or DEFAULT_MEGAPIXELS) * 500_000  # Pillow refuses images above twice this.

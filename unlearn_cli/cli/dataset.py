@@ -1,4 +1,4 @@
-"""The options that name a dataset, the same for ``generate`` and ``evaluate``."""
+"""The options that name a dataset, which ``generate`` and ``evaluate`` share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TrainSize = Annotated[
 Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu.  [default: the best there is]")]
 
 CPU_IMAGES = 10_000
-"""What a small network on two cores gets through in seconds an epoch."""
+"""The number of images on which a small network takes only seconds per epoch on two cores."""
 
 
 def dataset_spec(source: str, map_file: Path | None, **fields: Any) -> DatasetSpec:

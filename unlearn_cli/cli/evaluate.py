@@ -1,4 +1,4 @@
-"""``unlearn evaluate``: train on protected images, test on clean ones. A command for each thing that is measured."""
+"""``unlearn evaluate``: train on protected images, test on clean ones. There is a command for each use."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def bank(
     from unlearn_cli.banks.catalog import open_bank
 
     rare = read_settings(OnImages, settings or ())
-    open_bank(name)  # before PyTorch is loaded, which takes seconds
+    open_bank(name)  # fails before PyTorch is loaded, which takes seconds
     from unlearn_cli.cli import planning
 
     def planned(run: _Run) -> Plan:
@@ -271,7 +271,7 @@ def recipe(
 
 @dataclass(frozen=True)
 class _Run:
-    """What every command of the group needs once PyTorch is loaded."""
+    """The scale, workers and device, which every command of the group needs once PyTorch is loaded."""
 
     scale: Any
     workers: Any
@@ -326,7 +326,7 @@ class _Run:
         random: bool,
         batch_size: int = 128,
     ) -> Victims:
-        """What is trained, and how."""
+        """Return which victims are trained, and how."""
         from unlearn_cli.cli.planning import Victims
 
         precision = rare.precision or ("bf16" if self.device.type == "cuda" else "fp32")
@@ -348,7 +348,7 @@ class _Run:
 
 
 def _change(rare: OnImages | OnPeople) -> Callable[[Cell], Cell]:
-    """What else was asked for, as a change of a run's description."""
+    """Return a function that adds the remaining settings to the description of a run."""
     from unlearn_cli.cli import planning
 
     changes: dict[str, Any] = {"pairs": rare.pairs}
@@ -370,7 +370,7 @@ def _evaluate(
     *,
     record: str | None,
 ) -> None:
-    """Plan, run and show an evaluation; ``record`` names the bank beside whose card its figures go."""
+    """Plan, run and show an evaluation; ``record`` names the bank to whose card its results are added."""
     from unlearn_cli.cli import evaluation
     from unlearn_cli.errors import UsageError
     from unlearn_cli.evaluation.recipe import SCALES, chosen_cells

@@ -1,4 +1,4 @@
-"""Running and showing an evaluation in the terminal."""
+"""Runs an evaluation and shows it in the terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(
     jobs: int,
     engine: str,
 ) -> Report:
-    """Run the cells, and write the report after each, so that an interrupted evaluation has one too."""
+    """Execute the planned runs and return the report, which is written after each, in case of an interruption."""
     from unlearn_cli.evaluation.cell import Library
     from unlearn_cli.evaluation.page import write_report
     from unlearn_cli.evaluation.report import make_report
@@ -113,7 +113,7 @@ def _watch(
 
 
 def show(report: Report, output: Path) -> None:
-    """The table and where the rest lies."""
+    """Print the table of results and where the report is."""
     from rich.table import Table
 
     from unlearn_cli.evaluation.page import percent
@@ -148,7 +148,7 @@ def show(report: Report, output: Path) -> None:
 
 
 def record(report: Report, bank: str) -> None:
-    """Add each protected row to the bank's card, beside its clean baseline."""
+    """Add each protected row of the report, with its clean baseline, to the bank's card."""
     from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.evaluation.report import recorded

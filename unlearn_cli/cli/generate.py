@@ -199,7 +199,7 @@ def _dataset_of(preset: str | None) -> str | None:
 
 
 def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
-    """Name the options that were given and decide nothing."""
+    """Print the given options that have no effect."""
     from unlearn_cli.noise.settings import SEARCHED
 
     idle = [name.replace("_", "-") for name in said if settings.idle(name)]

@@ -1,4 +1,4 @@
-"""Help in which options stand in groups, without rich, which would take a tenth of a second to load."""
+"""Help with options in groups, made without rich, which would take a tenth of a second to load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Grouped(TyperCommand):
     """A command whose help shows its options under the names of their ``rich_help_panel``."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options into the help, a section for each group, in the order in which groups come first."""
+        """Write the options into the help, in a section for each group, ordered by the first option of each group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)

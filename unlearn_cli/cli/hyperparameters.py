@@ -11,7 +11,7 @@ from unlearn_cli.cli.settings import setting
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What was set by hand; ``None`` is what was not."""
+    """The hyper-parameters that the user set; the others are ``None``."""
 
     solver: Literal["pgd", "fgsm", "adam", "lbfgs", "cw"] | None = setting(
         "solves the inner problem: adam and lbfgs on the penalty form, cw by the margin loss", "pgd"
@@ -57,4 +57,4 @@ class Hyperparameters:
 
 
 OF_PROVENANCE = ("family", "dataset_name", "licence")
-"""Those that decide nothing of the noise."""
+"""The hyper-parameters that only go into the provenance and do not change the noise."""

@@ -1,4 +1,4 @@
-"""From ``evaluate``'s options to the cells that it runs."""
+"""Turns the options of ``evaluate`` into the runs that it executes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Plan = tuple[list[Planned], About]
 
 @dataclass(frozen=True, kw_only=True)
 class Victims:
-    """What is trained, and how, whatever the images."""
+    """Which victims are trained, and how, independent of the images."""
 
     scale: Scale
     model: str | None
@@ -37,16 +37,16 @@ class Victims:
     defence: str
     seeds: int
     training: dict[str, Any]
-    """Fields of ``TrainingSettings``, with its first seed."""
+    """Fields of ``TrainingSettings``; its seed is that of the first training."""
     random: bool = False
-    """Whether random noise within the same bound is measured too."""
+    """Whether random noise within the same bound is also measured."""
 
     def settings(self, epochs: int) -> TrainingSettings:
-        """Those of the first; ``epochs`` unless they were named."""
+        """Return the settings of the first training, with ``epochs`` unless the user set them."""
         return TrainingSettings(**{"epochs": epochs, **self.training})
 
     def cells(self, cell: Cell, noise: str, random: Cell | None = None) -> list[Planned]:
-        """A cell for each of them, its baseline, and the same with random noise if that was asked for."""
+        """Return a protected run for each victim, its clean baseline, and a run with random noise if asked for."""
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
         augments, defences = split("--augment", self.augment), split("--defence", self.defence)
         return ad_hoc(
@@ -60,12 +60,12 @@ class Victims:
         )
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
-        """The report's head."""
+        """Return the head of the report."""
         return About(what, source, text, self.scale.name, command_line())
 
 
 def plan_recipe(name: str, victims: Victims, spec: DatasetSpec, pairs: Path | None, train_size: int | None) -> Plan:
-    """The paper's, with what of it was asked for otherwise."""
+    """Return the runs of a recipe of the paper, with the user's settings in place of the recipe's."""
     recipe, first = load_recipe(name), victims.training.get("seed", 0)
     folder = Path(spec.source.removeprefix("folder:")) if spec.source.startswith("folder:") else None
     source = Source(folder=folder, data_dir=spec.data_dir, download=spec.download, pairs=pairs)
@@ -88,7 +88,10 @@ def plan_bank(
     train_size: int | None,
     change: Callable[[Cell], Cell],
 ) -> Plan:
-    """A bank on a dataset; ``change`` brings in what else was asked for."""
+    """Return the runs that measure a bank on a dataset; ``change`` adds the remaining settings to a run.
+
+    Raises ``UsageError`` for the form class-wise with a sample-wise bank.
+    """
     provenance = open_bank(bank).provenance
     of = provenance.form
     if (of, form) == ("sample-wise", "class-wise"):
@@ -109,12 +112,12 @@ def plan_bank(
 
 @dataclass(frozen=True, kw_only=True)
 class Copies:
-    """Photos that were protected already."""
+    """A folder of clean photos, and a folder of their protected copies."""
 
     clean: Path
     protected: Path
     bank: str | None
-    """What they were protected with, their classes named by their folders; needed for random noise instead of it."""
+    """The bank that protected them, whose classes are the folders' names; the control with random noise needs it."""
 
 
 def plan_copies(
@@ -126,7 +129,10 @@ def plan_copies(
     workers: Workers,
     change: Callable[[Cell], Cell],
 ) -> Plan:
-    """A folder of photos that were protected already; with random noise they are protected now, as the bank would."""
+    """Return the runs that measure photos which ``protect`` wrote.
+
+    For the control, copies with random noise are made now, within the bank's bound.
+    """
     images = _images(spec, victims.scale, train_size)
     cell = Cell(images=images, protected_tree=of.protected, training=victims.settings(victims.scale.epochs or 60))
     random = cell
@@ -140,7 +146,7 @@ def plan_copies(
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Who is protected among whom, and with what."""
+    """Which people of a folder are protected, and with which bank and keys."""
 
     root: Path
     patterns: str
@@ -148,17 +154,20 @@ class People:
     bank: str | None
     epsilon: int | None
     together: int | None
-    """How many at a time; all of them when None."""
+    """How many are protected at a time; None means all of them."""
     key_seed: int
-    """Of the keys that they get."""
+    """The seed of the keys that they get."""
     one_key: bool
-    """Whether all of them share one, as nobody should."""
+    """Whether all of them share one key, which real users should not do."""
 
 
 def plan_people(
     of: People, victims: Victims, spec: DatasetSpec, output: Path, workers: Workers, change: Callable[[Cell], Cell]
 ) -> Plan:
-    """Some people among many, whose photos are protected now if they are not yet."""
+    """Return the runs that measure some people among many, whose photos are protected now if they are not yet.
+
+    Raises ``UsageError`` for ``one_key`` with a bank that takes no keys.
+    """
     names = find_people(of.root, split("--protect", of.patterns))
     choice = choose(of.class_name, of.bank)
     if of.one_key and not choice.keyed:
@@ -186,7 +195,7 @@ def plan_people(
 
 
 def _made_once(root: Path, protections: Mapping[str, Protection], output: Path, workers: Workers) -> Path:
-    """A tree of protected photos, which the first of several workers makes."""
+    """Return the folder of the protected photos, which the first of several workers makes."""
     if workers.rank > 0:
         workers.wait()
     made = protect_folders(root, protections, output)
@@ -200,7 +209,7 @@ def _images(spec: DatasetSpec, scale: Scale, train_size: int | None) -> Images:
 
 
 def split(option: str, text: str) -> list[str]:
-    """A list by commas. Raises ``UsageError`` for an empty one."""
+    """Return the parts of a comma-separated list, each once. Raises ``UsageError`` for an empty list."""
     parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not parts:
         raise UsageError(f"{option} names nothing.")

@@ -1,4 +1,4 @@
-"""``unlearn protect``: the main job."""
+"""``unlearn protect``: write protected copies of photos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
     "Many photos",
     "What is told",
 )
-"""The groups of options in the help."""
+"""The titles of the groups of options in the help."""
 
 
 @exits()
@@ -219,7 +219,7 @@ def protect(
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
-    # What the photos show is looked at first: a bank is found or not before a large folder is walked through.
+    # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
     choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, keys, "strength" in said)
     chosen = None if class_name is None else choosing.choose(class_name)
@@ -235,7 +235,7 @@ def protect(
         tell_plan(todo, protections, options, talk)
         return
     if in_place and not talk.quiet:
-        # Before anything is done: whoever replaces photos believes afterwards that all of them are protected.
+        # Say this before any photo is replaced, since the user would later believe that all of them are protected.
         for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
     _protect(todo, protections, options, limits, show, talk)
@@ -321,7 +321,7 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
 
 
 def _listed(name: str | None) -> list[Path] | None:
-    """Return the files that a list names; None without a list."""
+    """Return the files that a list names; None without a list. Raises ``UsageError`` for an unreadable list."""
     from unlearn_cli.errors import UsageError
     from unlearn_cli.photos.lists import parse_list
 
@@ -349,7 +349,10 @@ def _write_preview(show: Preview, talk: Talk) -> None:
 
 
 def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
-    """Raise ``UsageError`` for a key that was named and is of no use; the environment's may be meant for other runs."""
+    """Raise ``UsageError`` for a named key that is not used; only print a notice if the environment names it.
+
+    The environment's key may be meant for other runs.
+    """
     import os
 
     from unlearn_cli.banks.keys import ENVIRONMENT
@@ -379,7 +382,7 @@ def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | N
 
 
 def _is_dull(photo: PhotoDone, talk: Talk) -> bool:
-    """Whether a photo that was left alone need not be named: of a large folder most are, when it is seen again."""
+    """Return whether a skipped photo is not named: in a repeated run most photos of a folder are protected already."""
     from unlearn_cli.photos.outcome import DONE
 
     return talk.quiet or photo.reason == DONE

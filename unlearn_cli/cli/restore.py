@@ -1,4 +1,4 @@
-"""``unlearn restore``: put back the originals that protected copies took the place of."""
+"""``unlearn restore``: put back the originals that protected copies have replaced."""
 
 from __future__ import annotations
 

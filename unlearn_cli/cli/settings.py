@@ -1,4 +1,4 @@
-"""``--set NAME=VALUE``: what is rarely set, read into a dataclass whose fields are the names."""
+"""Reads ``--set NAME=VALUE``, for settings that are rarely used, into a dataclass whose fields are the names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
 
 def read_settings(kind: type[Settings], pairs: Iterable[str]) -> Settings:
-    """Return a dataclass with its defaults, but for what ``NAME=VALUE`` pairs say.
+    """Return a dataclass with the values of ``NAME=VALUE`` pairs, and defaults for all other fields.
 
-    Raises ``UsageError`` for a name that it does not have, and for a value that is not of its kind.
+    Raises ``UsageError`` for an unknown name, and for a value of the wrong type or out of bounds.
     """
     return kind(**dict(_values(kind, pairs)))
 
@@ -59,18 +59,18 @@ def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
 
 
 def setting(text: str, default: str, least: float | None = None, most: float | None = None) -> Any:
-    """Return a dataclass's field that is not set: what it is, what it is where nobody sets it, and its bounds."""
+    """Return a dataclass field whose value is None until set, with its meaning, its default in words and its bounds."""
     return dataclasses.field(default=None, metadata={"text": text, "default": default, "least": least, "most": most})
 
 
 def listing(kind: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield name, default and meaning of each setting of a dataclass whose fields are made by ``setting``."""
+    """Yield the name, default and meaning of each field of a dataclass whose fields ``setting`` made."""
     for item in dataclasses.fields(kind):
         yield item.name.replace("_", "-"), item.metadata["default"], item.metadata["text"]
 
 
 def _plain(hint: Any) -> Any:
-    """A type without ``None``."""
+    """Return a type without its ``None`` alternative."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not type(None))
     return hint

@@ -1,4 +1,4 @@
-"""What a run over photos tells: its totals, as a table, as plain lines or as JSON."""
+"""The summary of a run over photos: its totals as a table, as plain lines or as JSON."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FIGURES = {
     "ciede2000": ("CIEDE2000, mean of a photo", "highest", "{:.1f}", max),
     "flip": ("FLIP, mean of a photo", "highest", "{:.3f}", max),
 }
-"""For each figure of a photo: its row, what its worst is called, how it is printed, and what is worst."""
+"""For each metric: the title of its row, the word for its worst value, its format, and how to pick the worst value."""
 
 
 NAMED = 10
-"""How many of the files that cannot be protected are named without ``--verbose``."""
+"""How many of the files that cannot be protected are named if ``--verbose`` is not given."""
 
 
 @dataclass(frozen=True)
 class Talk:
-    """How much is told, and how."""
+    """How much is printed, and in which form."""
 
     json: bool
     quiet: bool
@@ -39,7 +39,7 @@ class Talk:
 
 
 class Totals:
-    """The totals of a run, of any number of photos."""
+    """The totals of a run over photos."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Totals:
         self.bytes = [0, 0]
 
     def add(self, photo: PhotoDone) -> None:
-        """Count one photo."""
+        """Add one photo to the totals."""
         self.counts[photo.status] += 1
         if photo.reason:
             self.reasons[photo.status][photo.reason] += 1
@@ -62,11 +62,11 @@ class Totals:
 
     @property
     def photos(self) -> int:
-        """How many photos there were."""
+        """Return the number of photos."""
         return sum(self.counts.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The totals for ``--json``."""
+        """Return the totals for ``--json``."""
         from unlearn_cli.photos.outcome import DONE
 
         return {
@@ -84,7 +84,7 @@ class Totals:
         }
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """The totals of what was left alone, of what failed, of what has to be known, and of what was measured."""
+        """Yield rows with the counts of skipped photos, failed photos and notes, each by its reason or text."""
         for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
             for reason, count in self.reasons[status].most_common():
                 yield meaning, f"{count}: {reason}"
@@ -93,7 +93,7 @@ class Totals:
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Rows of a name and a text: a table on a terminal, else plain lines."""
+    """Print rows of a name and a text, as a table on a terminal and as plain lines elsewhere."""
     if not out().is_terminal:
         for name, text in rows:
             out().print(f"{name}: {plain(text)}")
@@ -109,7 +109,7 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: Talk) -> None:
-    """Tell what ``protect`` would do."""
+    """Print what ``protect`` would do."""
     from unlearn_cli.photos.folder import pending
 
     photos = [
@@ -142,7 +142,7 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
 
 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
-    """Tell what ``protect`` has done."""
+    """Print what ``protect`` has done."""
     if talk.json:
         summary = {
             **totals.to_json(),
@@ -165,7 +165,7 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
 
 
 def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
-    """The pictures in folders that cannot be protected, by the reason."""
+    """Yield a row for each reason why pictures in the folders cannot be protected."""
     names: dict[str, list[str]] = {}
     for path, why in todo.not_protected:
         names.setdefault(why, []).append(here(path) if verbose else path.name)
@@ -212,5 +212,5 @@ def _protect_rows(
 
 
 def here(path: Path) -> str:
-    """A path as seen from the working folder."""
+    """Return a path relative to the working folder if it lies below it, or else the path itself."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,4 +1,4 @@
-"""What ``unlearn evaluate`` sets by ``--set NAME=VALUE``."""
+"""The settings of ``unlearn evaluate`` that ``--set NAME=VALUE`` changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearn_cli.cli.settings import setting
 
 @dataclass(frozen=True)
 class Training:
-    """What ``--set`` sets for every command."""
+    """The settings that every command has."""
 
     epochs: int | None = setting("epochs of each training", "the scale's", least=1)
     train_size: int | None = setting("training images", "the scale's", least=1)
@@ -25,7 +25,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Optimised(Training):
-    """The same, and what a recipe says by itself."""
+    """The settings of all commands but ``recipe``, since a recipe has these values itself."""
 
     batch_size: int | None = setting("images of a step", "128; of people 32", least=2)
     learning_rate: float | None = setting("at the start; it follows a cosine to zero", "0.1", least=0)
@@ -35,7 +35,7 @@ class Optimised(Training):
 
 @dataclass(frozen=True)
 class OnImages(Optimised):
-    """The same, of images by class."""
+    """The settings of the commands on images by class, ``bank`` and ``copies``."""
 
     crop: int | None = setting("cut out the middle square of so many pixels first", "the largest", least=8)
     first_classes: int | None = setting("use only the first so many classes", "all", least=2)
@@ -50,7 +50,7 @@ class OnImages(Optimised):
 
 @dataclass(frozen=True)
 class OnPeople(Optimised):
-    """The same, of people."""
+    """The settings of the command ``people``."""
 
     views: int | None = setting("jittered crops of each training photo", "3", least=1)
     poison_rate: float | None = setting("share of each protected person's photos that is protected", "1", 0, 1)

@@ -1,4 +1,4 @@
-"""``unlearn verify``: is everything protected, and by how much was it changed?"""
+"""``unlearn verify``: check that every photo has a protected copy, and measure how much it was changed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a victim learns from protected images."""
+"""Measure what a victim learns from protected images."""

@@ -1,4 +1,4 @@
-"""Cells for what a user asks for without a recipe: networks x augmentations x defences, protected and clean."""
+"""The runs that a user asks for without a recipe: networks x augmentations x defences, protected and clean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearn_cli.evaluation.defences.registry import parse_defence
 from unlearn_cli.evaluation.recipe import Planned
 
 RANDOM = "random noise"
-"""The label of a protection that only a victim's robustness to any noise could explain."""
+"""The label of the control run, whose images carry random noise instead of the measured noise."""
 
 
 def ad_hoc(
@@ -24,10 +24,10 @@ def ad_hoc(
     defences: Sequence[str],
     seeds: int,
 ) -> list[Planned]:
-    """The protected cell for every network, augmentation, defence and seed, and its clean baseline before each.
+    """Return the runs for every network, augmentation, defence and seed: the clean baseline, then the protected run.
 
-    ``random`` is the same with random noise, and comes last of each. Raises ``UsageError`` for a defence that there
-    is not.
+    ``random`` is the protected run with random noise instead; where it is given, it follows the protected run. Raises
+    ``UsageError`` for an unknown defence.
     """
     many = {"model": models, "augment": augments, "defence": defences}
     planned = []

@@ -1,4 +1,4 @@
-"""A cell: one training of one victim on one training set, described so fully that its hash names its result."""
+"""A ``Cell`` is one run: one training of one victim on one training set. Its hash names the file of its result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Keep = Literal["all", "clean"]
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """A dataset, and how many of its images."""
+    """A dataset, and how many of its images are used (all where a size is None)."""
 
     spec: DatasetSpec
     train_size: int | None = None
@@ -35,51 +35,53 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePlan:
-    """The noise of a cell: a bank's, or made for it, or a mixture of such."""
+    """Where the noise of a run comes from: a bank, noise made for the evaluation, or a mixture of such noises."""
 
     bank: str | None = None
-    """A shipped bank's name or a file."""
+    """The name of a shipped bank, or the path of a bank file."""
     settings: NoiseSettings | None = None
-    """Noise that is made, once for all cells that want the same."""
+    """The settings of noise that the evaluation makes, once for all runs that want the same noise."""
     made_on: Images | None = None
-    """What it is made on; the cell's own training images when None."""
+    """The images that the noise is made on; None means the run's own training images."""
     family: str | None = None
-    """Set where its patterns are interchangeable ones of a category, such as people that are not in the cell."""
+    """The category, such as a person, of which all patterns are interchangeable; the classes of the run then need
+    not be those that the noise was made for."""
     parts: tuple[NoisePlan, ...] = ()
-    """A mixture: each image gets the noise of one of them."""
+    """The noises of a mixture, of which each image gets one at random."""
     uniform: int = 0
-    """A mixture: random noise of so many levels on top."""
+    """The bound, in levels of 255, of uniform random noise that a mixture adds on top."""
     fitted: bool = False
-    """Make noise for each image with the class-wise bank's surrogate, as ``protect --form sample-wise`` does."""
+    """Whether the class-wise bank's surrogate makes noise for each image, as in ``protect --form sample-wise``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One training. What is protected: a share of the images of some classes."""
+    """One run: a training in which a share of the images of some or all classes is protected."""
 
     images: Images
     joined: Images | None = None
-    """Another dataset whose classes join the first one's (figure 3)."""
+    """Another dataset whose classes are added to those of the first (figure 3)."""
     noise: NoisePlan | None = None
-    """None is the clean baseline."""
+    """The noise that is applied; None where the run is a clean baseline or has a ``protected_tree``."""
     poison_rate: float = 1.0
     """The share of each protected class's training images that carry noise."""
     protect_classes: tuple[str, ...] = ()
-    """Names or patterns of the protected classes; empty means all."""
+    """Names of the protected classes, or shell patterns that match them; empty means all classes."""
     keep: Keep = "all"
-    """``clean``: train on the images without noise alone (table 2, D_c)."""
+    """``clean`` leaves the protected images out and trains on the others alone (D_c in table 2)."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     defence: str = "none"
     trigger: bool = False
-    """Also lay each class's noise on clean test images, and count how many are then named so (figure 8)."""
+    """Whether to also apply each class's noise to the clean test images of the other classes, and to count how many
+    are then classified as that class (figure 8)."""
     pairs: Path | None = None
-    """Also verify people: a CSV file of pairs of photos beside it (figure 7)."""
+    """A CSV file of pairs of photos, which lie beside it, for also measuring face verification (figure 7)."""
     protected_tree: Path | None = None
-    """The protected photos themselves, in a folder like the dataset's, instead of noise: what ``protect`` wrote."""
+    """A folder of photos that ``protect`` wrote, laid out like the dataset's folder, to use instead of noise."""
 
 
 class Library:
-    """The datasets of an evaluation, each read once."""
+    """The datasets of an evaluation, each of which is read only once."""
 
     def __init__(self) -> None:
         self._sets: dict[tuple[DatasetSpec, Split], ImageSet] = {}
@@ -87,16 +89,18 @@ class Library:
         self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...]], ImageSet] = {}
 
     def train(self, images: Images) -> ImageSet:
-        """The training images. Raises what ``load_dataset`` does."""
+        """Return the training images. Raises what ``load_dataset`` raises."""
         return self._load(images.spec, "train").first(images.train_size)
 
     def test(self, images: Images) -> ImageSet:
-        """The clean test images."""
+        """Return the clean test images. Raises what ``load_dataset`` raises."""
         return self._load(images.spec, "test").first(images.test_size)
 
     def contents(self, spec: DatasetSpec) -> str:
-        """What tells two datasets of one name apart: SHA-256 of a folder's images, or of ImageNet's listing; nothing
-        for a dataset that torchvision checks.
+        """Return a digest that tells two datasets of the same name apart.
+
+        It is the SHA-256 of a folder's images or of ImageNet's listing, and empty for a dataset that torchvision
+        checks.
         """
         if spec.source == "imagenet" and spec not in self._digests:
             self._digests[spec] = listing(spec)
@@ -105,9 +109,10 @@ class Library:
         return self._digests.get(spec, "")
 
     def counterpart(self, cell: Cell) -> ImageSet:
-        """The training images of a cell, those of its protected classes as its other tree has them.
+        """Return the training images of a run, where those of the protected classes come from ``protected_tree``.
 
-        Raises ``WorkError`` unless both trees have the same photos of these classes, ``UsageError`` for no such class.
+        Raises ``WorkError`` unless both folders have the same photos of these classes, and ``UsageError`` for a class
+        that does not exist.
         """
         assert cell.protected_tree is not None
         spec, tree = cell.images.spec, cell.protected_tree
@@ -125,7 +130,10 @@ class Library:
 
 
 def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> list[int]:
-    """The labels whose names match; all without a pattern. Raises ``UsageError`` for a pattern that matches none."""
+    """Return the labels whose class names match a pattern; without any pattern, all labels.
+
+    Raises ``UsageError`` for a pattern that matches no class.
+    """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in classes):
             raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
@@ -137,12 +145,12 @@ def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> lis
 
 
 def identity(cell: Cell, library: Library) -> dict[str, Any]:
-    """Everything that decides a cell's result, but for the machine: no path, and every file by what it holds."""
+    """Return everything but the machine that decides a run's result, with files by their contents, not their paths."""
     return {
         "schema": CELL_SCHEMA,
         "images": _of_images(cell.images, library),
         "joined": _of_images(cell.joined, library) if cell.joined else None,
-        # Clean images alone are the same whatever the others would have carried.
+        # The images that are left out with keep="clean" do not matter, and neither does their noise.
         "noise": _of_noise(cell.noise, library) if cell.noise and cell.keep == "all" else None,
         "poison_rate": cell.poison_rate,
         "protect_classes": list(cell.protect_classes),
@@ -156,12 +164,12 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
 
 
 def hash_of(identity: dict[str, Any]) -> str:
-    """The name of a cell's result."""
+    """Return the hash that names the result of a run."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:HASH_LETTERS]
 
 
 def noise_identity(plan: NoisePlan, on: Images, library: Library) -> dict[str, Any]:
-    """Everything that decides made noise."""
+    """Return everything that decides what the noise of a plan with settings will be."""
     assert plan.settings is not None
     on = plan.made_on or on
     return {"settings": asdict(plan.settings), "on": _of_images(on, library), "family": plan.family}
@@ -174,10 +182,10 @@ def _of_images(images: Images, library: Library) -> dict[str, Any]:
     if contents := library.contents(images.spec):
         spec["source"] = f"{images.spec.source.partition(':')[0]}:{contents}"
     if spec["trip"] is None:
-        del spec["trip"], spec["views"]  # As cells had it before there were trips.
+        del spec["trip"], spec["views"]  # So that datasets without a trip keep the hashes of earlier versions.
     else:
         spec["trip"]["zoom"] = list(spec["trip"]["zoom"])
-    # As it would come back from JSON, so that a kept identity equals a new one.
+    # Lists as JSON has them, so that an identity that was read from a file equals a new one.
     spec["classes"], spec["class_map"] = list(spec["classes"]), [list(pair) for pair in spec["class_map"]]
     return {**spec, "train_size": images.train_size, "test_size": images.test_size}
 

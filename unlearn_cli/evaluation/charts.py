@@ -1,4 +1,4 @@
-"""The charts of a report, as PNG files: readable in print, and without telling colours apart."""
+"""The charts of a report as PNG files, which can be read in print and with any kind of colour vision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito (2008): told apart with any kind of colour vision."""
+"""The palette of Okabe and Ito (2008), whose colours differ for any kind of colour vision."""
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = "os^DvP*X"
 MOST_CLASSES_NAMED = 20
@@ -22,7 +22,10 @@ Row = Mapping[str, Any]
 
 
 def learning_curves(rows: Sequence[Row], chance: float) -> bytes:
-    """Clean accuracy after each epoch; where some classes are protected, theirs, beside the same unprotected."""
+    """Draw the clean accuracy after each epoch.
+
+    Where only some classes are protected, draw the accuracy on those, beside that of the same classes unprotected.
+    """
     with mpl.rc_context(RC):
         chart = Figure(figsize=(7, 4.6), layout="constrained")
         axes = chart.add_subplot()
@@ -63,7 +66,7 @@ def _line(axes: Axes, curve: Sequence[float], index: int, label: str, *, faint: 
 
 
 def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
-    """Shares of each class's clean test images by what they were named: a row sums to 100 %."""
+    """Draw how each class's clean test images were classified, in percent: each line of the matrix sums to 100."""
     with mpl.rc_context(RC):
         count = len(classes)
         side = min(7.0, 1.8 + 0.36 * min(count, 15))
@@ -84,7 +87,7 @@ def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
 
 
 def roc_curves(rows: Sequence[Row]) -> bytes:
-    """Verification of people: one curve for each row, of its first seed."""
+    """Draw the ROC curves of face verification, one for each row of the report, from its first result."""
     with mpl.rc_context(RC):
         chart = Figure(figsize=(5.6, 4.2), layout="constrained")
         axes = chart.add_subplot()

@@ -1,4 +1,4 @@
-"""How long cells will take, from an epoch of a few batches."""
+"""Estimates how long runs will take, from trainings on a few batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCHES = 3
 
 
 def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.device) -> float:
-    """Seconds for training and testing all of them, one after the other; making noise comes on top."""
+    """Return the seconds that training and testing all runs one after the other takes, without making their noise."""
     speeds: dict[tuple[str, int], float] = {}
     total = 0.0
     for cell in cells:
@@ -26,13 +26,13 @@ def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.devi
             settings = replace(cell.training, epochs=2)
             for ended in train_victim(few, test.first(1), settings, device):
                 speeds[key] = ended.seconds / len(few)
-        # A test image costs about a third of a training image, which also goes backward.
+        # A test image costs about a third of a training image, which also needs a backward pass.
         images = len(train) * _passes(cell.defence) + len(test) / 3
         total += cell.training.epochs * speeds[key] * images
     return total
 
 
 def _passes(defence: str) -> float:
-    """How many ordinary passes over an image a training step of this defence takes."""
+    """Return how many ordinary training passes over an image a training step with this defence costs."""
     name = defence.partition(":")[0]
     return {"adversarial": 1.0 + adversarial.STEPS, "ueraser-like": 1.0 + ueraser.CHOICES / 3}.get(name, 1.0)

@@ -1,4 +1,4 @@
-"""A sheet of example images: original, noise, protected."""
+"""A sheet of example images that shows the original, the noise and the protected image of each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ GAP = 4
 
 
 def example_sheet(scenario: Scenario) -> bytes:
-    """A PNG of up to eight protected images of different classes: above as they were, in the middle the noise times
-    ten about grey, below protected.
+    """Return a PNG of up to eight protected images, of different classes where there are enough.
+
+    The top row shows the originals, the middle row the noise times ten around grey, the bottom row the protected
+    images.
     """
     chosen = _different(scenario.train.labels[scenario.protected], scenario.protected.nonzero()[:, 0])
     before = scenario.original.images[chosen].numpy().astype(np.int16)
@@ -38,7 +40,7 @@ def example_sheet(scenario: Scenario) -> bytes:
 
 
 def _different(labels: torch.Tensor, indices: torch.Tensor) -> list[int]:
-    """The first image of each class, and then further ones."""
+    """Return the indices of up to ``EXAMPLES`` images: the first of each class, and then further ones."""
     first: dict[int, int] = {}
     for label, index in zip(labels.tolist(), indices.tolist(), strict=True):
         first.setdefault(label, index)

@@ -1,4 +1,4 @@
-"""What is counted of a victim: confusion, intervals, and the verification of people."""
+"""The metrics of a victim: confusion matrix, accuracy with a confidence interval, and ROC of face verification."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Figure:
-    """A share of the test images, 0 to 1, over several seeds."""
+    """A share of the test images, from 0 to 1, for each of several seeds, with a confidence interval of the mean."""
 
     per_seed: tuple[float, ...]
     low: float
@@ -22,23 +22,23 @@ class Figure:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Return the mean over the seeds."""
         return sum(self.per_seed) / len(self.per_seed)
 
 
 def confusion(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Counts ``[K, K]``: a row for each class, a column for what its images were named."""
+    """Return the confusion matrix, ``[K, K]``: a row for each true class, a column for each predicted class."""
     counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
 
 
 def figure(per_seed: Sequence[float], test_images: int) -> Figure:
-    """A 95 % interval about the mean of the seeds.
+    """Return the shares of several seeds with a 95 % confidence interval of their mean.
 
-    Two things make a share uncertain, and their half-widths are added in quadrature: that the test
-    set is a sample (Wilson, 1927, for the mean as one share of ``test_images``: all seeds share one
-    test set) and, with two seeds or more, that the seeds are (Student's t). With one seed the
-    interval tells nothing of other seeds.
+    Two half-widths are added in quadrature: one because the test set is a sample (Wilson, 1927, for the
+    mean as one share of ``test_images``, since all seeds share one test set) and, with two seeds or more,
+    one because the seeds are a sample (Student's t). With one seed the interval says nothing about other
+    seeds.
     """
     from scipy.special import ndtri, stdtrit
 
@@ -57,7 +57,7 @@ def figure(per_seed: Sequence[float], test_images: int) -> Figure:
 
 @dataclass(frozen=True)
 class Roc:
-    """A receiver operating characteristic: rates over all thresholds, from the strictest on."""
+    """A receiver operating characteristic: the rates at every threshold, the strictest first."""
 
     false_positive_rate: tuple[float, ...]
     true_positive_rate: tuple[float, ...]
@@ -65,9 +65,9 @@ class Roc:
 
 
 def roc(scores: NDArray[np.float64], same: NDArray[np.bool_]) -> Roc:
-    """How well scores tell pairs of one person (``same``) from others; ties share a threshold.
+    """Return how well scores separate pairs of photos of one person (``same``) from other pairs.
 
-    Raises ``ValueError`` if all pairs are alike.
+    Equal scores share one threshold. Raises ``ValueError`` if all pairs are of the same kind.
     """
     if same.all() or not same.any():
         raise ValueError("pairs of one person and of two are needed")

@@ -1,4 +1,4 @@
-"""The noise that cells share: each made once, kept as a bank in the evaluation's folder."""
+"""The noise that runs share: each noise is made once and kept as a bank in the evaluation's folder."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 @dataclass(frozen=True)
 class NoiseMaking:
-    """A cell's noise is being made."""
+    """Reports progress on making the noise of a run."""
 
     event: Event
 
 
 class NoiseStore:
-    """Banks by what they were asked to be."""
+    """The banks of an evaluation, found by the plan that they were made for."""
 
     def __init__(self, output: Path, device: torch.device, library: Library, command: str, workers: Workers) -> None:
         self.folder, self.device, self.library = output / "noise", device, library
         self.command, self.workers = command, workers
 
     def make(self, plan: NoisePlan, on: Images) -> Iterator[NoiseMaking]:
-        """Make what noise of a plan is not there yet; what another process is making is waited for."""
+        """Make the noise of a plan that does not exist yet; wait for noise that another process is making."""
         for part in plan.parts:
             yield from self.make(part, on)
         if plan.settings is None:
@@ -47,12 +47,13 @@ class NoiseStore:
         with path.with_suffix(".lock").open("w") as file:
             while self.workers.rank == 0 and not lock(file):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-            # The card is written last. The first worker's look counts for all.
+            # The card is written last, so its presence says that the bank is complete. The first worker decides for
+            # all, so that all of them do the same.
             if not self.workers.agree(path.is_file() and card_path(path).is_file(), self.device):
                 yield from self._search(plan, where, path)
 
     def bank(self, plan: NoisePlan, on: Images) -> Bank:
-        """The bank of a plan whose noise is made."""
+        """Return the bank of a plan whose noise has been made."""
         if plan.parts:
             banks = [self.bank(part, on) for part in plan.parts]
             key = hash_of({"parts": [bank.sha256 for bank in banks], "uniform": plan.uniform})

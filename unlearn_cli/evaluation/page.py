@@ -1,4 +1,4 @@
-"""The report as a page for a browser, in one file, with its pictures also beside it."""
+"""The report as one self-contained HTML page; its pictures are also written as files beside it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Report = Mapping[str, Any]
 
 
 def write_report(report: Report, output: Path) -> Path:
-    """Write ``report.json``, ``report.html`` and their PNG files into a folder; returns the page's path.
+    """Write ``report.json``, ``report.html`` and their PNG files into a folder, and return the path of the page.
 
-    Raises ``OSError`` if it cannot be written.
+    Raises ``OSError`` if they cannot be written.
     """
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(output / "report.json", text.encode() + b"\n")
@@ -53,7 +53,7 @@ def write_report(report: Report, output: Path) -> Path:
 
 
 def percent(figure: Mapping[str, Any] | float | None) -> str:
-    """A figure with its interval, or a plain share, as a reader wants it."""
+    """Return a share in percent, with its interval if it has one; a dash for None."""
     if figure is None:
         return "-"
     if isinstance(figure, Mapping):
@@ -62,7 +62,7 @@ def percent(figure: Mapping[str, Any] | float | None) -> str:
 
 
 def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:
-    """The pictures by their file names, with titles."""
+    """Return the pictures of a report: from the file name without its suffix to the title and the PNG data."""
     rows, pictures = report["rows"], {}
     if not rows:
         return {}

@@ -1,4 +1,4 @@
-"""Some people among many, protected as they would do it themselves: real files, each person with their own pattern."""
+"""Protects some people among many as they would do it themselves: the files, each person with their own pattern."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HASH_LETTERS = 16
 
 
 def find_people(root: Path, patterns: Sequence[str]) -> list[str]:
-    """The folders of a tree that match, in order. Raises ``UsageError`` for a pattern that matches none."""
+    """Return the names of the matching folders, in order. Raises ``UsageError`` for a pattern that matches none."""
     names = list(list_classes(root))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -35,28 +35,31 @@ def find_people(root: Path, patterns: Sequence[str]) -> list[str]:
 
 
 def person_key(name: str, seed: int) -> Key:
-    """A key that a person of an evaluation gets, always the same."""
+    """Return the key of a person in an evaluation, which is always the same for one name and seed."""
     return Key(hashlib.sha256(f"unlearn evaluation\0{seed}\0{name}".encode()).digest())
 
 
 def own_choice(choice: Choice, turn: int) -> Choice:
-    """A pattern of their own for the next person, of a family that takes no keys; else the choice as it is."""
+    """Return the choice with the pattern of the ``turn``-th person, if the bank is a family that takes no keys.
+
+    Any other choice is returned unchanged.
+    """
     if choice.keyed or choice.bank.provenance.family is None:
         return choice
     return replace(choice, index=turn % len(choice.bank.noise))
 
 
 def random_choice(choice: Choice) -> Choice:
-    """The same with random noise within the same bound, laid as the bank's is: what only noise would do."""
+    """Return the choice with random noise within the same bound, which is applied like the bank's: the control."""
     noise, bound = choice.bank.noise, choice.bank.provenance.epsilon
     drawn = np.random.default_rng(0).integers(-bound, bound + 1, noise.shape, np.int8)
     return replace(choice, bank=replace(choice.bank, noise=drawn))
 
 
 def protect_folders(root: Path, protections: Mapping[str, Protection], output: Path) -> Path:
-    """Protect each of these folders below ``root``; returns the tree of the copies, which is made only once.
+    """Protect each of these folders below ``root``, and return the folder of the copies, which are made only once.
 
-    Raises ``WorkError`` where a photo could not be protected.
+    Raises ``WorkError`` if a photo could not be protected.
     """
     each = [f"{name} {of.fingerprint} {of.pattern.epsilon}" for name, of in sorted(protections.items())]
     what = "\n".join([str(root.absolute()), *each])
@@ -70,9 +73,9 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
 
 
 def in_turns(planned: Sequence[Planned], people: Sequence[str], together: int) -> list[Planned]:
-    """Of each cell that protects all these people, one for every few of them, the rest of them clean meanwhile.
+    """Split each run that protects all these people into runs that protect ``together`` of them and nobody else.
 
-    A few among many is what a person meets; taking turns lets everybody's test photos count.
+    In practice a few people among many are protected; taking turns lets the test photos of all of them count.
     """
     turns = [tuple(people[start : start + together]) for start in range(0, len(people), together)]
     label = {"protect_classes": f"{len(people)} people, {together} at a time"} if len(turns) > 1 else {}

@@ -1,4 +1,4 @@
-"""Protecting a training set as a user's photos are protected: the same integer arithmetic."""
+"""Protects a training set with the same integer arithmetic that protects a user's photos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Form = Literal["class-wise", "sample-wise"]
 Noise = NDArray[np.int8]
 
 AT_ONCE = 256
-"""Images whose noise is made or laid at once."""
+"""How many images are processed at once, which bounds the memory."""
 
 
 def protect_set(
@@ -32,16 +32,19 @@ def protect_set(
     only: Tensor | None = None,
     patterns: NDArray[np.int64] | None = None,
 ) -> ImageSet:
-    """A copy of the images with noise laid on, all or those of a mask ``only`` (bool ``[N]``).
+    """Return a copy of the images with noise applied to all, or to those of the mask ``only`` (bool ``[N]``).
 
-    ``patterns`` are those of the classes, where they shall not be as follows.
+    ``patterns`` names the index of each class's pattern. Without it, a class gets the bank's pattern of
+    its name. If the bank is a family, whose patterns are interchangeable, and lacks one of the names, the
+    k-th class gets the k-th pattern, and none is used twice. The place of a patch, the choice from a
+    mixture and uniform noise are drawn for each image, from ``seed``.
 
-    A class gets the bank's pattern of its name; of a family, whose patterns are interchangeable,
-    the k-th class gets the k-th pattern, none twice. A patch's place, a mixture's choice and
-    uniform noise are drawn for each image, from ``seed``. A sample-wise bank has noise for the very
-    images that it was made on. With ``form`` sample-wise, noise is made for each image with a
-    class-wise bank's surrogate, as ``protect`` does. Raises ``UsageError`` where there is no pattern
-    or the images are others, and ``BankError`` for a bank that cannot be laid on whole images.
+    A sample-wise bank has noise only for the very images that it was made on. With ``form`` sample-wise,
+    noise is made for each image with a class-wise bank's surrogate, as ``protect`` does.
+
+    Raises ``UsageError`` where there is no pattern, where a sample-wise bank was made on other images or
+    is used with the other form, and for a bank whose noise goes on faces. Raises ``BankError`` for a bank
+    that cannot be applied to whole images for other reasons.
     """
     of = bank.provenance
     if of.form == "sample-wise" and form == "class-wise":
@@ -66,7 +69,7 @@ def protect_set(
 
 
 def check_bank(data: ImageSet, bank: Bank, only: Tensor, *, fitted: bool = False) -> None:
-    """Raise what ``protect_set`` would, without laying anything."""
+    """Raise what ``protect_set`` would raise, without applying any noise."""
     of = bank.provenance
     if of.form == "sample-wise":
         _check_own(data, bank)
@@ -87,7 +90,7 @@ def _check_whole(bank: Bank) -> None:
 
 
 def _class_noise(data: ImageSet, bank: Bank, patterns: NDArray[np.int64], draw: np.random.Generator) -> Noise:
-    """The noise of each image, ``[N, 3, H, W]``, from the patterns of its class."""
+    """Return the noise of each image, ``[N, 3, H, W]``, from the patterns of its class."""
     of = bank.provenance
     labels = data.labels.numpy()
     indices = patterns[labels] * of.variants
@@ -104,12 +107,12 @@ def _class_noise(data: ImageSet, bank: Bank, patterns: NDArray[np.int64], draw: 
 
 
 def _placed(patches: Noise, size: int, draw: np.random.Generator) -> Noise:
-    """Each patch ``[3, p, p]`` at a random place of an otherwise empty image."""
+    """Return noise that is each patch ``[3, p, p]`` at a random place, and zero elsewhere."""
     count, _, side, _ = patches.shape
     top, left = draw.integers(0, size - side + 1, (2, count, 1))
     rows, columns = top + np.arange(side), left + np.arange(side)
     noise = np.zeros((count, 3, size, size), np.int8)
-    # Indices about a slice put the channels last.
+    # NumPy puts the channels last here, because the slice stands between index arrays.
     noise[np.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]] = patches.transpose(0, 2, 3, 1)
     return noise
 
@@ -139,7 +142,7 @@ def _check_own(data: ImageSet, bank: Bank) -> None:
 
 
 def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
-    """Noise for each image from the bank's surrogate, stretched where the images have another size than it."""
+    """Make noise for each image with the bank's surrogate, and resize it where the images have another size."""
     _check_whole(bank)
     of = bank.provenance
     maker = PhotoNoise(bank, of.epsilon, device)
@@ -157,12 +160,15 @@ def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
 
 
 def _at(noise: Noise, epsilon: int, size: int) -> Noise:
-    """A pattern at this size: ``[3, size, size]``."""
+    """Return a pattern resized to ``[3, size, size]``."""
     return noise if noise.shape[1] == size else Pattern(noise, epsilon).at(size, size).transpose(2, 0, 1)
 
 
 def assign(data: ImageSet, bank: Bank) -> NDArray[np.int64]:
-    """The pattern of each class ``[K]``, of those that have an image. Raises ``UsageError`` where there is none."""
+    """Return the index of each class's pattern, ``[K]``, which is 0 for classes without an image.
+
+    Raises ``UsageError`` if the bank has no pattern for a class with an image.
+    """
     present = np.unique(data.labels.numpy())
     names = [data.classes[label] for label in present]
     missing = [name for name in names if name not in bank.classes]

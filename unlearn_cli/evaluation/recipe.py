@@ -1,4 +1,4 @@
-"""Recipes: the paper's experiments as TOML files in the package, and the cells that they come to at a scale."""
+"""Recipes: the paper's experiments as TOML files in the package, and the runs of a recipe at a scale."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ FOLDER = Path(__file__).parent / "recipes"
 AXES = (
     "model", "noise", "poison_rate", "keep", "protect_classes", "augment", "defence", "epsilon", "trigger", "joined",
 )  # fmt: skip
-"""What a recipe's cells may differ in."""
+"""The properties in which the runs of a recipe may differ."""
 
 OF_BASELINES = ("model", "noise", "augment", "defence", "joined")
-"""What a cell without protection may differ in."""
+"""The properties in which its clean baselines may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large an evaluation is: the paper's size, or what two cores get through, or what only shows that it runs."""
+    """The size of an evaluation: the paper's, one that two cores can train, or one that only shows that it runs."""
 
     name: str
     train_size: int | None = None
     test_size: int | None = None
     epochs: int | None = None
-    """In place of the recipe's."""
+    """The epochs of a training, in place of the recipe's."""
     image_size: int | None = None
-    """At most, of images that have no size of their own."""
+    """The largest size, in pixels, that images are resized to."""
     faces: int = 20
-    """Epochs of a victim that tells people apart, each with three crops of every photo."""
+    """The epochs of a victim that classifies people, each of which has three crops of every photo."""
     face_size: int = 112
-    """Pixels."""
+    """The size of face images, in pixels."""
     models: Mapping[str, str | None] = field(default_factory=dict)
-    """Smaller networks in place of the paper's; None leaves a cell out."""
+    """Smaller networks in place of the paper's; None leaves out the runs of a network."""
     noise: Mapping[str, Any] = field(default_factory=dict)
     sample_wise: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self, name: str) -> str | None:
-        """The network that stands for one of the paper's."""
+        """Return the network that replaces one of the paper's; None if its runs are left out."""
         return self.models.get(name, name)
 
 
@@ -63,7 +63,8 @@ SCALES = {
         face_size=40,
         models=SMALL,
         noise={"surrogate": "resnet10-w16"},
-        # Few long rounds: a pass over all images with 20 steps is nearly all of the time.
+        # Few iterations with many surrogate steps, because nearly all time goes into the pass over all images, which
+        # takes 20 noise steps.
         sample_wise={"surrogate_steps": 80, "max_iterations": 4, "precision": "bf16"},
     ),
     "tiny": Scale(
@@ -83,12 +84,12 @@ SCALES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A cell, and what it is called where it stands beside others."""
+    """A run, and the labels that tell it apart from others in a report."""
 
     cell: Cell
     labels: dict[str, str]
     reported: float | None = None
-    """The paper's clean accuracy, 0 to 1, where it is known here."""
+    """The clean accuracy that the paper reports, 0 to 1; None if the recipe does not have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +108,21 @@ class Recipe:
     reported: list[dict[str, Any]]
     scales: dict[str, dict[str, Any]]
     pairs: bool
-    """Whether it verifies people, for which it needs pairs of photos."""
+    """Whether it measures face verification, for which it needs pairs of photos."""
 
     @property
     def needs_folder(self) -> bool:
-        """Whether the user has to name the images."""
+        """Return whether the user has to name a folder of images."""
         return bool(self.data["dataset"] == "folder")
 
 
 def recipe_names() -> list[str]:
-    """All that are shipped."""
+    """Return the names of all shipped recipes."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load_recipe(name: str) -> Recipe:
-    """Raises ``UsageError`` for a name that is none."""
+    """Return the recipe of this name. Raises ``UsageError`` if there is none."""
     if name not in recipe_names():
         raise UsageError(
             f"There is no recipe '{name}'. 'unlearn evaluate recipe --list' names them: {', '.join(recipe_names())}."
@@ -145,7 +146,7 @@ def load_recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a user says about where a recipe's images are."""
+    """The user's options that say where a recipe's images are."""
 
     folder: Path | None = None
     data_dir: Path | None = None
@@ -154,7 +155,10 @@ class Source:
 
 
 def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0,)) -> list[Planned]:
-    """The cells of a recipe, seed by seed, the clean baselines first. Raises ``UsageError`` for a missing folder."""
+    """Return the runs of a recipe, seed by seed, with the clean baselines of each seed first.
+
+    Raises ``UsageError`` if the recipe needs a folder or pairs and the source has none.
+    """
     if recipe.needs_folder and source.folder is None:
         raise UsageError(f"The recipe {recipe.name} needs --dataset folder:PATH: {recipe.data['what']}.")
     if recipe.pairs and source.pairs is None:
@@ -170,14 +174,15 @@ def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0
 
 
 def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
-    """Those whose labels match ``key=value,key=value``, and their clean baselines; a value may be several, by ``|``.
+    """Return the runs whose labels match ``key=value,key=value``, and their clean baselines, each only once.
 
-    No training is there twice. Raises ``UsageError`` for a key that there is not, and if none matches.
+    Several values of one key are separated by ``|``. Raises ``UsageError`` for an unknown or repeated key, and if no
+    run matches.
     """
     once = list({str((one.cell, one.labels)): one for one in planned}.values())
     if not text:
         return once
-    # A value may have commas: bird,cat. Only one that is followed by a key and = ends it.
+    # A value may contain commas (bird,cat): only a comma that is followed by a key and = ends it.
     pairs = [part.partition("=") for part in re.split(r",(?=[^,=]*=)", text)]
     keys = sorted({key for one in once for key in one.labels})
     for key, sign, _ in pairs:
@@ -195,7 +200,7 @@ def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
 
 
 def _is_baseline(clean: Planned, of: Planned) -> bool:
-    """Whether a clean cell trains the victim of another on the same images."""
+    """Return whether a clean run trains the same victim on the same images as another run."""
     one, other = clean.cell, of.cell
     return (one.training, one.defence, one.images, one.joined) == (
         other.training,
@@ -210,7 +215,7 @@ def _said(planned: Planned) -> str:
 
 
 def _product(block: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every combination of a block's lists."""
+    """Return every combination of the values in a block. Raises ``UsageError`` for an unknown key."""
     if unknown := set(block) - set(AXES):
         raise UsageError(f"A recipe's cells have no '{unknown.pop()}'.")
     lists = [value if isinstance(value, list) else [value] for value in block.values()]
@@ -233,7 +238,7 @@ def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any
         images=images,
         joined=_joined(recipe.joins[joined], scale, source) if joined else None,
         noise=None if noise == "clean" else noise_plan(noise, recipe, scale, source, chosen.get("epsilon")),
-        # A baseline is the same for all that are compared with it.
+        # A clean baseline ignores these, so that all runs that are compared with it share one.
         poison_rate=chosen.get("poison_rate", 1.0) if noise != "clean" else 1.0,
         protect_classes=tuple(part for part in classes.split(",") if part) if noise != "clean" else (),
         keep=chosen.get("keep", "all") if noise != "clean" else "all",
@@ -251,7 +256,7 @@ def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any
 
 
 def _joined(data: dict[str, Any], scale: Scale, source: Source) -> Images:
-    """Images that join others: as many as the recipe says at this scale."""
+    """Return the images that are joined to others, as many as the recipe has at this scale."""
     return replace(images_at(data, scale, source, {}), **data.get("scales", {}).get(scale.name, {}))
 
 
@@ -265,7 +270,7 @@ def _epochs(recipe: Recipe, scale: Scale) -> int:
 
 
 def images_at(data: dict[str, Any], scale: Scale, source: Source, own: dict[str, Any]) -> Images:
-    """A recipe's images at a scale. ``own`` is what the recipe itself says of it."""
+    """Return a recipe's images at a scale. ``own`` has the recipe's own values for this scale."""
     data = {**data, **{key: value for key, value in own.items() if key in ("image_size", "crop")}}
     name, size = data["dataset"], data.get("image_size")
     if size is not None and scale.image_size is not None and "image_size" not in own:
@@ -287,7 +292,10 @@ def images_at(data: dict[str, Any], scale: Scale, source: Source, own: dict[str,
 
 
 def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, epsilon: int | None) -> NoisePlan:
-    """The noise of this name in a recipe, at a scale."""
+    """Return the noise of this name in a recipe, at a scale.
+
+    Raises ``UsageError`` for an unknown name or setting.
+    """
     if name not in recipe.noises:
         raise UsageError(f"The recipe {recipe.name} has no noise '{name}'.")
     said = dict(recipe.noises[name])

@@ -1,4 +1,4 @@
-"""The report: what the cells that are done come to, as one JSON document (docs/reference/report.md)."""
+"""Makes the report: the results of all finished runs as one JSON document (docs/reference/report.md)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from unlearn_cli.victims.trip import SUBSAMPLING_NAME
 REPORT_SCHEMA = 2
 LABELS_NOT_SHOWN = ("form", "method")
 NAMES = {"poison_rate": "share", "protect_classes": "only", "keep": "train on", "augment": "", "defence": "against"}
-"""Of labels, as a reader sees them."""
+"""The names of labels, as a reader of the report sees them."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a report is of."""
+    """The head of a report: what it measures, and with which command."""
 
     title: str
     source: str
@@ -34,10 +34,10 @@ class About:
 
 
 def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, Result]) -> dict[str, Any]:
-    """The report of those planned cells (by their index) that have a result; the worst for the user first.
+    """Return the report of those planned runs (by their index) that have a result.
 
-    Cells that differ by their seed alone are one row. The worst case is the protected row with the
-    highest clean accuracy at its peak: what a scraper can still get.
+    Runs that differ only in their seed form one row. The first row is the worst case for the user: the
+    protected row with the highest peak of clean accuracy, which is what a scraper can still get.
     """
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for index, one in enumerate(planned):
@@ -72,7 +72,7 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
 
 
 def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
-    """Several seeds of one cell, or of several that protect other classes of the same images in turn."""
+    """Return the row of runs that differ in their seed, or that protect different classes in turn."""
     first, data = results[0], results[0]["dataset"]
     own = [set(result["protected_classes"]) for result in results]
     every = set(range(len(data["classes"])))
@@ -81,7 +81,7 @@ def _row(planned: list[Planned], results: list[Result]) -> dict[str, Any]:
         groups |= {"protected": [*own], "others": [every - of for of in own]}
     accuracies = {name: _accuracies(results, labels) for name, labels in groups.items()}
     whole = accuracies["all"]
-    assert whole is not None  # A test set without any image is refused where it is loaded.
+    assert whole is not None  # Loading has refused a test set without images.
     noise = first["noise"]
     training = statistics.mean(result["seconds"] for result in results)
     return {
@@ -122,7 +122,7 @@ def _trip(cell: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _others_of(protected: list[Result], clean: list[Result]) -> dict[str, Any] | None:
-    """What the victims of clean images know of those who were not protected, each as often as in the turns."""
+    """Return the clean baseline's accuracies on the unprotected classes, each counted as often as in the turns."""
     by_seed = {_seed(result): result for result in clean}
     pairs = [(by_seed[_seed(result)], result) for result in protected if _seed(result) in by_seed]
     if not pairs:
@@ -132,13 +132,13 @@ def _others_of(protected: list[Result], clean: list[Result]) -> dict[str, Any] |
 
 
 def _like(cell: Mapping[str, Any]) -> str:
-    """The same for rows that differ in their protection and seed alone: these may be compared."""
+    """Return a hash that is the same for rows that may be compared: they differ only in protection and seed."""
     training = {key: value for key, value in cell["training"].items() if key != "seed"}
     return hash_of({**{key: cell.get(key) for key in ("images", "joined", "defence")}, "training": training})
 
 
 def _means(of: list[list[float | None]]) -> list[float | None]:
-    """Over the seeds; None where one has none."""
+    """Return the mean over the results, for each column; None where a result has no value."""
     return [
         None
         if any(value is None for value in values)
@@ -148,9 +148,10 @@ def _means(of: list[list[float | None]]) -> list[float | None]:
 
 
 def _accuracies(results: list[Result], labels: list[set[int] | None]) -> dict[str, Any] | None:
-    """Final and peak accuracy on the test images of each result's classes (or all), and the mean curve.
+    """Return the final and the peak accuracy on the test images of each result's classes, and the mean curve.
 
-    The results of one seed are pooled, image by image. None without images.
+    None instead of a set of classes means all classes. The results of one seed are pooled, weighted by their test
+    images. Return None if there are no such images.
     """
     counts = results[0]["dataset"]["test_images_by_class"]
     named: set[int] = set().union(*(range(len(counts)) if of is None else of for of in labels))
@@ -175,7 +176,7 @@ def _seed(result: Result) -> int:
 
 
 def _curve(pooled: list[tuple[Result, set[int] | None]]) -> list[float]:
-    """The share of test images that are named rightly after each epoch, over all results and their classes."""
+    """Return the accuracy after each epoch on the test images of all results' classes together."""
     counts = pooled[0][0]["dataset"]["test_images_by_class"]
     right, among = [0.0] * len(pooled[0][0]["epochs"]), 0
     for result, labels in pooled:
@@ -203,18 +204,21 @@ def _summed(tables: list[list[list[int]]]) -> list[list[int]]:
 
 
 def worst(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The protected row that a scraper gets most from; None without one."""
+    """Return the protected row with the highest peak of clean accuracy; None if there is no protected row."""
     rows: list[dict[str, Any]] = [row for row in report["rows"] if not _is_control(row)]
     return rows[0] if rows else None
 
 
 def _is_control(row: Mapping[str, Any]) -> bool:
-    """Whether a row is there to be compared with: clean images, or such with random noise."""
+    """Return whether a row is only for comparison: its images are clean or carry random noise."""
     return bool(row["protected_images"] == 0 or row["labels"].get("noise") == RANDOM)
 
 
 def baseline(rows: Sequence[dict[str, Any]], row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The clean row that a protected one is compared with: the same victim on the same images, none left out."""
+    """Return the clean row for a protected one: the same victim trained on the same images, with none left out.
+
+    Return None if there is no such row.
+    """
     for one in rows:
         if one["like"] == row["like"] and one["protected_images"] == 0 and one["train_images"] == row["train_images"]:
             return one
@@ -222,7 +226,7 @@ def baseline(rows: Sequence[dict[str, Any]], row: Mapping[str, Any]) -> dict[str
 
 
 def _name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """A row in a few words: its noise, and what else tells it apart."""
+    """Return a short name of a row: its noise, and the other labels that tell it apart."""
     parts = [str(row["labels"].get("noise", "clean"))]
     for key in dict.fromkeys(key for one in rows for key in one["labels"]):
         values = {one["labels"].get(key) for one in rows}
@@ -235,7 +239,7 @@ def _name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def recorded(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a bank's card keeps of each protected row, with its figures in one sentence."""
+    """Return what a bank's card keeps for each protected row that has a clean baseline, with a one-sentence summary."""
     found = []
     for row in report["rows"]:
         clean = row["unprotected"]
@@ -296,7 +300,7 @@ def _sentence(
 def _sentence_on_some(
     report: Mapping[str, Any], row: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """Where the rest of the classes stays as it is."""
+    """Return the sentence for a row where only some classes are protected."""
     training, of = row["training"], report["dataset"]
     some, every = len(row["protected_classes"]), len(of["classes"])
     whom = row["labels"].get("protect_classes", str(some))

@@ -1,4 +1,4 @@
-"""Running cells: each trained once, kept as one JSON file, and never again."""
+"""Executes runs: each is trained once, and its result is kept as one JSON file."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class CellBegan:
-    """A cell is about to be trained."""
+    """Reports that the training of a run is about to begin."""
 
     name: str
     index: int
-    """Among those that were asked for, from 0."""
+    """The position among the runs that were asked for, from 0."""
 
 
 @dataclass(frozen=True)
 class CellEnded:
-    """A cell's result is on the disk."""
+    """Reports that the result of a run is on the disk."""
 
     name: str
     index: int
     result: Result
     kept: bool
-    """Whether it had been there already."""
+    """Whether the result was there before, so that nothing was trained."""
 
 
 Event = CellBegan | NoiseMaking | EpochEnded | CellEnded
 
 
 class Runner:
-    """Runs cells into one folder: ``cells/HASH.json``, the noise that they share, checkpoints of what is unfinished."""
+    """Executes runs in one folder: results in ``cells/HASH.json``, shared noise, checkpoints of unfinished runs."""
 
     def __init__(
         self,
@@ -72,25 +72,26 @@ class Runner:
         self.store = NoiseStore(output, device, self.library, command, workers)
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Event]:
-        """Run those that have no result yet, in order; what another process works on is left to it, and waited for
-        by nobody: its results are missing from these events.
+        """Execute the runs that have no result yet, in order, and yield events.
 
-        Raises ``WorkError`` if the folder cannot be written, and what datasets, banks, noise and training raise.
+        A run that another process is working on is skipped without waiting, so its result is missing from these
+        events. Raises ``WorkError`` if the folder cannot be written, and what datasets, banks, noise and training
+        raise.
         """
         self._make_folders()
         for index, cell in enumerate(cells):
             what = identity(cell, self.library)
             name = hash_of(what)
             path = self.output / "cells" / f"{name}.json"
-            # Of several workers the first one looks and locks, for all. The lock's file stays: who deletes one that
-            # another has open lets a third lock a new one.
+            # The first of several workers looks and locks for all. The lock's file is never deleted: if a process
+            # deleted it while another has it open, a third process could lock a new file of the same name.
             with (self.output / "locks" / name).open("w") as file:
                 if self.workers.agree(path.is_file(), self.device):
                     yield CellEnded(name, index, read_result(path), True)
                     continue
                 if not self.workers.agree(self.workers.rank == 0 and lock(file), self.device):
                     continue
-                if self.workers.agree(path.is_file(), self.device):  # Ended since.
+                if self.workers.agree(path.is_file(), self.device):  # Another process finished it since.
                     yield CellEnded(name, index, read_result(path), True)
                     continue
                 yield CellBegan(name, index)
@@ -169,7 +170,10 @@ class Runner:
         }
 
     def _trigger(self, cell: Cell, scenario: Scenario, model: nn.Module) -> list[float | None]:
-        """For each class with a pattern, the share of other classes' clean test images that are named so with it on."""
+        """Return the share of the other classes' clean test images that are classified as a class with its noise on.
+
+        The list has an entry for each class, which is None where the class has no pattern.
+        """
         assert scenario.bank is not None
         test = library_test(self.library, cell)
         patterns = assign(scenario.original.at(scenario.protected), scenario.bank)
@@ -202,7 +206,7 @@ class Runner:
 
 
 def read_result(path: Path) -> Result:
-    """A kept result. Raises ``WorkError`` if it is damaged or of a newer version."""
+    """Return the result in a file. Raises ``WorkError`` if it is damaged or has another schema."""
     try:
         result: Result = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a cell's victim is trained and tested on."""
+"""Builds the images that the victim of a run is trained and tested on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.models import build_model
 
 BankOf = Callable[[NoisePlan, Images], Bank]
-"""The bank of a plan, for a cell with these training images."""
+"""A function that returns the bank of a noise plan, for a run with these training images."""
 
 LEAST_CLASSES = 2
 NOTHING_LEFT = "Every training image is protected, and --keep clean leaves none to train on."
@@ -29,28 +29,28 @@ NOTHING_LEFT = "Every training image is protected, and --keep clean leaves none 
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """The images of one training, as the scraper has them after its defence."""
+    """The images of one run, as the scraper has them after its defence."""
 
     train: ImageSet
     test: ImageSet
-    """Clean: no image of it was ever protected."""
+    """The clean test images, none of which was ever protected."""
     protected: Tensor
-    """bool ``[N]``: which training images carry noise."""
+    """A mask, bool ``[N]``, of the training images that carry noise."""
     protected_classes: tuple[int, ...]
-    """Their labels; empty for a clean baseline."""
+    """The labels of the protected classes; empty for a clean baseline."""
     bank: Bank | None
     original: ImageSet
     """The training images before protection and defence."""
     laid: ImageSet
-    """The same after protection, before the defence."""
+    """The training images after protection and before the defence."""
     filter: Filter | None
 
 
 def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -> Scenario:
-    """Load, protect and filter the images of a cell.
+    """Load, protect and filter the images of a run.
 
-    Raises ``UsageError`` for classes that are not there or nothing to train on, and what loading,
-    banks and defences raise.
+    Raises ``UsageError`` for classes that do not exist and if there is nothing to train on, and what
+    loading, banks and defences raise.
     """
     train, test = _train(library, cell), library_test(library, cell)
     protects = cell.noise is not None or cell.protected_tree is not None
@@ -82,10 +82,11 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
 
 
 def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, views: int = 1) -> Tensor:
-    """A random share of the images of each of these classes: a mask, bool ``[N]``.
+    """Return a mask, bool ``[N]``, of a random share of the images of each of these classes.
 
-    A smaller rate protects a part of what a larger one does. Of several ``views`` of each photo, which follow one
-    another as whole sets, all carry noise or none.
+    The images of a smaller rate are among those of a larger one. The images may be several ``views`` of each photo,
+    one whole set after another; either all views of a photo are chosen or none. Raises ``UsageError`` for a rate
+    outside 0 to 1.
     """
     if not 0 <= rate <= 1:
         raise UsageError("The setting poison-rate is a share from 0 to 1.")
@@ -100,7 +101,10 @@ def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, 
 
 
 def join(first: ImageSet, other: ImageSet) -> ImageSet:
-    """Both datasets' images, the other's classes after the first's. Raises ``UsageError`` if they do not fit."""
+    """Return the images of both datasets, with the other's classes after the first's.
+
+    Raises ``UsageError`` if their image sizes differ or they share a class name.
+    """
     if first.size != other.size or set(first.classes) & set(other.classes):
         raise UsageError(f"{first.name} and {other.name} do not go together: other sizes, or classes of one name.")
     return ImageSet(
@@ -113,7 +117,7 @@ def join(first: ImageSet, other: ImageSet) -> ImageSet:
 
 
 def library_test(library: Library, cell: Cell) -> ImageSet:
-    """The clean test images of a cell, as no defence has seen them."""
+    """Return the clean test images of a run, before any defence."""
     test = library.test(cell.images)
     return join(test, library.test(cell.joined)) if cell.joined is not None else test
 
@@ -124,7 +128,7 @@ def _train(library: Library, cell: Cell) -> ImageSet:
 
 
 def check(cell: Cell, library: Library) -> None:
-    """Raise now what would be raised in the middle of an evaluation: ``UsageError``, ``WorkError``, ``BankError``."""
+    """Raise at once what an evaluation would raise later: ``UsageError``, ``WorkError`` or ``BankError``."""
     parse_defence(cell.defence)
     augmentation(cell.training.augment)
     train = _train(library, cell)
@@ -155,7 +159,7 @@ def check(cell: Cell, library: Library) -> None:
 
 
 def _from_tree(cell: Cell, library: Library, train: ImageSet, mask: Tensor) -> ImageSet:
-    """The training images, those of the mask from the tree of protected photos."""
+    """Return the training images, where those of the mask come from the folder of protected photos."""
     assert cell.protected_tree is not None
     protected = library.counterpart(cell)
     return replace(train, images=torch.where(mask[:, None, None, None], protected.images, train.images))

@@ -1,6 +1,6 @@
-"""Several cells at once: in processes on this machine, or as Ray's tasks on many.
+"""Executes several runs at once, in processes on this machine or as Ray tasks on many machines.
 
-Each runs cells that nobody else has, into the same folder; who finds a result there takes it.
+All of them write into one folder. Each takes a run that no other is working on, and reuses the results that are there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from unlearn_cli.victims.workers import usable_cores
 def spread(
     cells: Sequence[Cell], output: Path, device: torch.device, command: str, *, jobs: int, engine: str = "local"
 ) -> None:
-    """Run the cells in ``jobs`` processes, over the machine's GPUs in turn; or, by Ray, each as a task.
+    """Execute the runs in ``jobs`` processes, which take the machine's GPUs in turn; with Ray, each run as a task.
 
-    Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is not installed.
+    Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is asked for and not installed.
     """
     if engine == "ray":
         _by_ray(cells, output, device, command, jobs)
@@ -61,7 +61,7 @@ def _work_and_tell(
     except UnlearnError as error:
         problems.put(str(error))
     except KeyboardInterrupt:
-        pass  # Its parent tells.
+        pass  # The parent process reports it.
 
 
 def _device(device: torch.device, job: int) -> torch.device:
@@ -95,7 +95,7 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
 
 
 def _absolute(cell: Cell) -> Cell:
-    """A cell whose files are found from another working folder."""
+    """Return a run with absolute paths, so that a task with another working folder finds its files."""
 
     def images(of: Images) -> Images:
         kind, _, path = of.spec.source.partition(":")

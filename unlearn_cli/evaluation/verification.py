@@ -1,4 +1,4 @@
-"""Do two photos show one person? What a victim's features say of people that it has never seen (figure 7)."""
+"""Face verification: whether a victim's features tell if two photos show one person, whom it never saw (figure 7)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ROC_POINTS = 200
 def verify_people(
     model: nn.Module, pairs: Path, spec: DatasetSpec, size: int, device: torch.device, filter_: Filter | None = None
 ) -> dict[str, Any]:
-    """The ROC of the cosine of two photos' features, over the pairs of a CSV file.
+    """Return the ROC of the cosine similarity of two photos' features, over the pairs in a CSV file.
 
-    Its columns are ``first``, ``second`` (photos beside it) and ``same`` (1 or 0). Raises
-    ``WorkError`` if it or a photo cannot be read.
+    Its columns are ``first`` and ``second`` (paths of photos, relative to its folder) and ``same`` (1 or 0).
+    Raises ``WorkError`` if the file or a photo cannot be read.
     """
     rows = read_pairs(pairs)
     names = sorted({name for first, second, _ in rows for name in (first, second)})
@@ -51,7 +51,10 @@ def verify_people(
 
 
 def pairs_digest(path: Path) -> str:
-    """SHA-256 of the pairs and their photos. Raises ``WorkError`` as ``read_pairs`` does, and for a missing photo."""
+    """Return the SHA-256 of the pairs and their photos.
+
+    Raises ``WorkError`` as ``read_pairs`` does, and for a photo that cannot be read.
+    """
     rows = read_pairs(path)
     sha256 = hashlib.sha256(path.read_bytes())
     for name in sorted({name for first, second, _ in rows for name in (first, second)}):
@@ -63,7 +66,10 @@ def pairs_digest(path: Path) -> str:
 
 
 def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """The pairs of a CSV file. Raises ``WorkError`` if there are none, or only of one kind."""
+    """Return the pairs of a CSV file: both photos, and whether they show one person.
+
+    Raises ``WorkError`` if it cannot be read, or does not have pairs of both kinds.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             found = [(row["first"], row["second"], row["same"].strip()) for row in csv.DictReader(file)]
@@ -76,7 +82,7 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
 
 
 def last_layer(model: nn.Module) -> nn.Linear:
-    """Raises ``UsageError`` for a network without a linear layer."""
+    """Return the last linear layer of a network. Raises ``UsageError`` if it has none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise UsageError("Pairs need a network that ends in a linear layer, such as resnet18.")
@@ -85,7 +91,7 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 @torch.no_grad()
 def embed(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """What goes into the network's last linear layer, ``[N, D]``, in evaluation mode."""
+    """Return the features of images, ``[N, D]``: the inputs of the last linear layer, in evaluation mode."""
     last = last_layer(model)
     found: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))

@@ -1,1 +1,1 @@
-"""What a scraper does against protection: one file for each defence, with its source."""
+"""The defences that a scraper may use against protection: a module for each, or for a few alike, with the source."""

@@ -1,4 +1,4 @@
-"""Adversarial training (Madry et al., ICLR 2018), which breaks such noise (Huang et al., 2021, figure 6)."""
+"""Adversarial training (Madry et al., ICLR 2018), which breaks error-minimizing noise: Huang et al., 2021, figure 6."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ STEPS = 10
 
 
 def adversarial(epsilon: int) -> Defence:
-    """Train on PGD-10 examples within ``epsilon`` levels, of steps of epsilon / 4, from a random start."""
+    """Return a defence that trains on PGD-10 adversarial examples within ``epsilon`` levels of 255.
+
+    The attack starts at random and takes steps of epsilon / 4.
+    """
 
     def harden(model: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-        # In evaluation mode, so that the attack's ten passes do not enter batch norm's statistics.
+        # The attack runs in evaluation mode, so that its ten passes do not change the statistics of batch norm.
         model.eval()
         start = (2 * torch.rand(images.shape, generator=generator) - 1) * epsilon
         noise = start.to(images.device)

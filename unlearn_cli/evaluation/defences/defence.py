@@ -1,4 +1,4 @@
-"""What a defence is."""
+"""The type of a defence."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from unlearn_cli.victims.datasets import ImageSet
 from unlearn_cli.victims.train import Harden
 
 Filter = Callable[[Tensor], Tensor]
-"""Of images ``[N, 3, H, W]`` in pixel levels, uint8 or float32, to images of the same shape."""
+"""A function from images ``[N, 3, H, W]`` with pixel values 0 to 255, uint8 or float32, to images of that shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defence:
-    """Either a filter of all images, or a part of the training step, or neither.
+    """A defence: a filter of all images (``fit``), a change of the training step (``harden``), or neither.
 
     A filter is the scraper's own preprocessing: it is fitted to the training images and applied to
-    them, and to every image that the victim is shown later.
+    them and to every image that the victim is tested on.
     """
 
     name: str

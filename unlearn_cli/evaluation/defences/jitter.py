@@ -1,4 +1,4 @@
-"""Colours that change from step to step, so that a victim should not rely on them."""
+"""Colour jitter: random colour changes in each training step, so that a victim does not rely on colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from unlearn_cli.noise.transforms import Through
 
 
 def color_jitter() -> Defence:
-    """Brightness, contrast and saturation by up to 40 %, hue by up to a tenth of the circle, drawn for each image."""
+    """Return a defence that changes the colours of each image at random in every training step.
+
+    Brightness, contrast and saturation change by up to 40 %, hue by up to a tenth of the colour circle.
+    """
     through = Through("color")
 
     def harden(_model: nn.Module, images: Tensor, _targets: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""JPEG compression: image shortcut squeezing (Liu et al., ICML 2023, section 4; quality 10 there)."""
+"""JPEG compression, from image shortcut squeezing (Liu et al., ICML 2023, section 4, which uses quality 10)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unlearn_cli.victims.datasets import ImageSet
 
 
 def jpeg(quality: int) -> Defence:
-    """Compress every image with Pillow at this quality, 4:2:0."""
+    """Return a defence that compresses every image with Pillow at this quality, with 4:2:0 subsampling."""
 
     def compress(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         buffer = io.BytesIO()
@@ -25,7 +25,7 @@ def jpeg(quality: int) -> Defence:
         return np.asarray(Image.open(buffer))
 
     def apply(images: Tensor) -> Tensor:
-        # The file format itself, image by image, outside the interpreter's lock.
+        # Threads help, because Pillow encodes and decodes without holding the interpreter's lock.
         rows = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             done = np.stack(list(pool.map(compress, rows)))

@@ -1,7 +1,7 @@
 """Orthogonal projection (Sandoval-Segura et al., "What can we learn from unlearnable datasets?", NeurIPS 2023).
 
 A linear classifier finds one direction for each class along which the training images are easy to
-tell apart, which is where class-wise noise sits; these directions are taken out of every image.
+tell apart. Class-wise noise lies along these directions, so they are projected out of every image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AT_ONCE = 1000
 
 
 def orthogonal_projection() -> Defence:
-    """Take out the span of a logistic regression's weights."""
+    """Return a defence that removes the span of a logistic regression's weights from every image."""
     return Defence(name="orthogonal-projection", fit=_fit)
 
 
@@ -29,7 +29,7 @@ def _fit(train: ImageSet) -> Filter:
 
     def apply(images: Tensor) -> Tensor:
         span = basis.to(images.device)
-        # Fractions of a level, and levels below 0, are what is left: rounding would put noise back.
+        # The result stays in fractions and may be below 0, because rounding would put noise back.
         done = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         for start in range(0, len(images), AT_ONCE):
             flat = images[start : start + AT_ONCE].float().flatten(1)
@@ -40,7 +40,7 @@ def _fit(train: ImageSet) -> Filter:
 
 
 def _directions(train: ImageSet) -> Tensor:
-    """The weights ``[K, D]`` of a logistic regression on the pixels."""
+    """Return the weights ``[K, D]`` of a logistic regression on the pixel values."""
     generator = torch.Generator().manual_seed(0)
     device = train.images.device
     weight = torch.zeros((len(train.classes), train.images[0].numel()), device=device, requires_grad=True)

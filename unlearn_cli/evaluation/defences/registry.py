@@ -1,4 +1,4 @@
-"""The defences by the names that ``--defence`` takes."""
+"""The defences, by the names that ``--defence`` takes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
     "bit-depth": (bit_depth, 2, 1, 7),
     "adversarial": (adversarial, 8, 1, 127),
 }
-"""What makes it, the number where none is given, and the least and the largest."""
+"""For each defence with a number: the function that makes it, and the default, least and largest number."""
 
 NAMES = (
     "none, jpeg:QUALITY, gray, blur, color-jitter, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, "
@@ -36,7 +36,10 @@ NAMES = (
 
 
 def parse_defence(text: str) -> Defence:
-    """The defence that a text such as ``jpeg:10`` or ``gray`` names. Raises ``UsageError`` for none."""
+    """Return the defence that a text such as ``jpeg:10`` or ``gray`` names.
+
+    Raises ``UsageError`` for an unknown name or a number out of range.
+    """
     if text in PLAIN:
         return PLAIN[text]()
     if match := re.fullmatch(r"([a-z-]+)(?::(\d+))?", text):

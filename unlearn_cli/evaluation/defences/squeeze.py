@@ -1,7 +1,7 @@
-"""Filters without anything to learn: grey, blur, fewer bits.
+"""Filters that need no fitting: grey images, Gaussian blur and bit depth reduction.
 
-Grey images: Liu et al., "Going Grayscale", 2021, and image shortcut squeezing (Liu et al., ICML
-2023). Gaussian blur and bit depth reduction: the same, its table 3.
+Grey images come from Liu et al., "Going Grayscale", 2021, and from image shortcut squeezing (Liu et
+al., ICML 2023). Gaussian blur and bit depth reduction come from table 3 of the latter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ LUMA = (0.299, 0.587, 0.114)
 AT_ONCE = 1000
 BLUR_KERNEL = 3
 BLUR_SIGMA = 0.8
-"""At 32 pixels; larger images are blurred in proportion."""
+"""The sigma in pixels for images of 32 pixels; for larger images it grows in proportion."""
 
 
 def gray() -> Defence:
-    """The luma (ITU-R BT.601) in all three channels."""
+    """Return a defence that puts the luma (ITU-R BT.601) into all three channels."""
 
     def apply(images: Tensor) -> Tensor:
         weights = torch.tensor(LUMA, device=images.device)
@@ -29,8 +29,8 @@ def gray() -> Defence:
 
 
 def blur() -> Defence:
-    """A Gaussian of sigma 0.8 at 32 pixels."""
-    from torchvision.transforms.functional import gaussian_blur  # takes seconds, so not before it is needed
+    """Return a defence that blurs with a Gaussian of sigma 0.8 at 32 pixels, in proportion at larger sizes."""
+    from torchvision.transforms.functional import gaussian_blur  # imported late: it takes seconds
 
     def apply(images: Tensor) -> Tensor:
         scale = max(1.0, images.shape[-1] / 32)
@@ -41,7 +41,7 @@ def blur() -> Defence:
 
 
 def bit_depth(bits: int) -> Defence:
-    """Levels rounded to so many bits."""
+    """Return a defence that rounds pixel values to ``bits`` bits."""
     steps = 2**bits - 1
 
     def apply(images: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def bit_depth(bits: int) -> Defence:
 
 
 def _in_parts(images: Tensor, work: Filter) -> Tensor:
-    """The work in float32, a part at a time; the result in whole levels."""
+    """Return the images after ``work``, which gets them as float32 in parts, rounded to uint8."""
     done = torch.empty_like(images, dtype=torch.uint8)
     for start in range(0, len(images), AT_ONCE):
         part = images[start : start + AT_ONCE].float()

@@ -1,7 +1,7 @@
-"""The worst of several strong augmentations, after UEraser (Qin et al., "Learning the unlearnable", 2023).
+"""Training on the worst of several augmentations, after UEraser (Qin et al., "Learning the unlearnable", 2023).
 
-Theirs are plasma transforms, channel shuffling and TrivialAugment; ours are those of ``noise.transforms`` (a crop,
-brightness, contrast, saturation, hue, blur, grey) and channel shuffling, hence "like".
+UEraser uses plasma transforms, channel shuffling and TrivialAugment. This defence is only "like" it, since it uses the
+transforms of ``noise.transforms`` (crop, brightness, contrast, saturation, hue, blur, grey) and channel shuffling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHUFFLE_PROBABILITY = 0.5
 
 
 def ueraser_like() -> Defence:
-    """Train on that of five strong augmentations of each image whose loss is largest."""
+    """Return a defence that makes five strong augmentations of each image and trains on that of the largest loss."""
     through = Through("crop+color+color+blur+gray")
 
     @torch.no_grad()
@@ -38,7 +38,7 @@ def ueraser_like() -> Defence:
 
 
 def _shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The channels of half of the images in a random order."""
+    """Return the images with the channels of each in a random order with probability 1/2."""
     order = torch.rand((len(images), 3), generator=generator).argsort(1)
     kept = torch.rand(len(images), generator=generator) >= SHUFFLE_PROBABILITY
     order[kept] = torch.arange(3)
