@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.photos.boxes import irot, with_properties
-from tests.photos.test_colour import P3_PROFILE, calibrated_bmp, gif_with_profile, jp2_with_profile
+from tests.photos.test_colour import P3_PROFILE, gif_with_profile, jp2_with_profile
 from unlearn_cli.errors import PhotoSkippedError
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.formats import bmp, exif, heif, png, read
@@ -171,8 +171,6 @@ def _numbers(name: str) -> str:
     if name == "HEIF":
         made = protected(heif_with_numbers(saved(name))).data
         return "nclx as a profile" if beside(made).icc_profile else LOST
-    if name == "BMP":
-        return "header as a profile" if beside(protected(calibrated_bmp()).data).icc_profile else LOST
     if name == "TIFF":
         return "white point, primaries kept" if _keeps_white_point() else LOST
     return "EXIF's Adobe RGB kept" if _keeps_adobe(name) else NONE

@@ -45,7 +45,8 @@ def in_cards(values: Any) -> Iterator[str]:
 
 def in_script(text: str) -> Iterator[str]:
     """The commands of a shell script, which may have variables."""
-    yield from re.findall(r"\bunlearn [a-z]+ [^\n|;]*", text.replace("\\\n", " "))
+    without_comments = re.sub(r"(?m)(^|\s)#.*$", "", text)
+    yield from re.findall(r"\bunlearn [a-z]+ [^\n|;]*", without_comments.replace("\\\n", " "))
 
 
 def command_of(words: list[str]) -> Any:

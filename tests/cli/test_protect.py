@@ -387,7 +387,7 @@ def test_what_has_to_be_known_of_protected_photos_is_counted(tmp_path: Path, unl
     for i in range(2):
         os.link(make_photo(tmp_path / "in" / f"{i}.png"), tmp_path / f"other{i}.png")
     arguments = ("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")
-    note = "it had other names (hard links), which still hold the unprotected photo"
+    note = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
     run = unlearn(*arguments, "-v")
     assert run.returncode == 0, run.stderr
     assert f"note: 2 photos: {note}" in run.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from tests.photos.boxes import nclx, with_properties
 from tests.photos.judges import Browser
 from unlearn_cli.errors import PhotoSkippedError
 from unlearn_cli.photos.decode import decode
-from unlearn_cli.photos.encode import Writing, encode, output_format
+from unlearn_cli.photos.encode import FormatChoice, Writing, encode, output_format
 from unlearn_cli.photos.formats import exif, png
 from unlearn_cli.photos.formats.colour import PRIMARIES, Colour
 from unlearn_cli.photos.formats.exif import Block, Entry
 from unlearn_cli.photos.metadata import Keep
 
+FORMATS: tuple[FormatChoice, ...] = ("keep", "jpeg")
 KINDS = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp", "AVIF": "avif", "BMP": "bmp"}
 
 P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
@@ -166,8 +168,57 @@ def calibrated_bmp() -> bytes:
 
 
 def test_a_calibrated_bmp(browser: Browser) -> None:
-    same = as_png(gama(2.2), chrm(P3))
-    alike(browser, same, "png", encode(decode(calibrated_bmp())), "bmp")
+    """Browsers ignore its numbers, and so the copy, which has none, looks the same."""
+    alike(browser, calibrated_bmp(), "bmp", encode(decode(calibrated_bmp())), "bmp")
+
+
+def test_the_first_of_two_tags_counts_and_a_late_one_does_not(browser: Browser) -> None:
+    first, second = struct.pack(">I", 100_000), struct.pack(">I", 45_455)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    plain = as_png()
+    at = plain.index(b"IEND") - 4
+    for data in (
+        png.with_chunks(plain, [(b"gAMA", first), (b"gAMA", second)]),
+        png.with_chunks(plain, [(b"cICP", bytes([12, 13, 0, 1])), (b"cICP", bytes([9, 8, 0, 1]))]),
+        plain[:at] + chunk(b"gAMA", first) + plain[at:],
+        plain[:at] + chunk(b"cICP", bytes([12, 13, 0, 1])) + plain[at:],
+    ):
+        for wanted in FORMATS:
+            made = encode(decode(data), Writing(wanted))
+            alike(browser, data, "png", made, "png" if wanted == "keep" else "jpeg")
+
+
+@pytest.mark.parametrize("numbers", [(6, 6), (9, 13), (1, 8), (9, 16)])
+@pytest.mark.parametrize("wanted", ["keep", "png", "jpeg", "webp"])
+def test_in_avif_a_profile_wins_over_numbers(browser: Browser, numbers: tuple[int, int], wanted: Any) -> None:
+    data = saved("AVIF", quality=95, icc_profile=P3_PROFILE)
+    at = data.index(b"colrnclx") + 8  # It has both.
+    data = data[:at] + struct.pack(">HH", *numbers) + data[at + 4 :]
+    photo = decode(data)
+    assert photo.metadata.icc_profile == P3_PROFILE
+    alike(browser, data, "avif", encode(photo, Writing(wanted)), KINDS[output_format(photo, wanted)], within=1.5)
+
+
+@pytest.mark.parametrize("numbers", [(1, 7), (1, 17), (8, 13), (10, 13)])
+def test_numbers_that_no_profile_tells_are_kept_or_left_alone(browser: Browser, numbers: tuple[int, int]) -> None:
+    data = with_properties(saved("AVIF", quality=95), [nclx(*numbers)], without=b"colr")
+    alike(browser, data, "avif", encode(decode(data)), "avif", within=1.5)
+    with pytest.raises(PhotoSkippedError, match="cannot tell"):
+        encode(decode(data), Writing("jpeg"))
+
+
+def test_only_a_whole_first_profile_counts_in_a_jpeg(browser: Browser) -> None:
+    def segment(number: int, count: int, part: bytes) -> bytes:
+        body = b"ICC_PROFILE\0" + bytes([number, count]) + part
+        return struct.pack(">BBH", 0xFF, 0xE2, len(body) + 2) + body
+
+    plain, other = saved("JPEG", quality=95), Colour(9, 8).icc_profile() or b""
+    for extra in (segment(1, 1, P3_PROFILE) + segment(1, 1, other), segment(0, 1, other)):
+        data = plain[:2] + extra + plain[2:]
+        alike(browser, data, "jpeg", encode(decode(data)), "jpeg")
 
 
 def test_a_cameras_adobe_rgb_is_told_by_its_exif_even_without_metadata() -> None:

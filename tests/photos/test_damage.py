@@ -256,6 +256,10 @@ LOSSES = {
     "two views": (with_segment(segment(0xE2, b"MPF\0II*\0" + bytes(60))) + JPEG, []),
     "a motion photo": (with_segment(segment(0xE1, XMP_HEAD + b'<x GCamera:MotionPhoto="1"/>')) + VIDEO, [MOTION]),
     "an older one": (with_segment(segment(0xE1, XMP_HEAD + b'<x GCamera:MicroVideo="1"/>')) + VIDEO, [MOTION]),
+    "one with a long video": (
+        with_segment(segment(0xE1, XMP_HEAD + b'<x GCamera:MotionPhoto="1"/>')) + VIDEO + bytes(40 * len(JPEG)),
+        [MOTION],
+    ),
     "Samsung's": (JPEG + b"MotionPhoto_Data" + VIDEO + b"SEFH" + bytes(20) + b"SEFT", [MOTION]),
     "one whose video is gone": (with_segment(segment(0xE1, XMP_HEAD + b'<x GCamera:MotionPhoto="1"/>')), []),
     "a plain photo": (JPEG, []),

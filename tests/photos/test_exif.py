@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import Writing
-from unlearn_cli.photos.formats import exif
+from unlearn_cli.photos.formats import exif, png
 from unlearn_cli.photos.formats.exif import Block, Entry
 from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
@@ -212,6 +214,66 @@ def test_xmp_without_dates_that_can_be_read_is_dropped(packet: bytes) -> None:
     buffer = io.BytesIO()
     PICTURE.save(buffer, "JPEG", xmp=packet)
     assert b"adobe:ns:meta" not in protect_bytes(buffer.getvalue(), PATTERN).data
+
+
+JPEG_INSIDE = io.BytesIO()
+PICTURE.resize((16, 12)).save(JPEG_INSIDE, "JPEG")
+
+
+@pytest.mark.parametrize("how", ["behind packed text", "as the language", "as the translated key"])
+def test_a_date_hides_nothing(how: str) -> None:
+    """With ``safe`` a date is kept, and not what its chunk holds besides."""
+    hidden, date = b"GPS 48.137N 11.575E" + b"A" * 500, b"2019-05-04"
+    kind, body = {
+        "behind packed text": (b"zTXt", b"Creation Time\0\0" + zlib.compress(date) + JPEG_INSIDE.getvalue() + hidden),
+        "as the language": (b"iTXt", b"Creation Time\0\0\0" + hidden + b"\0\0" + date),
+        "as the translated key": (b"iTXt", b"Creation Time\0\0\0en\0" + hidden + b"\0" + date),
+    }[how]
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG")
+    data = png.with_chunks(buffer.getvalue(), [(kind, body)])
+    assert hidden in data
+    made = protect_bytes(data, PATTERN).data
+    assert b"tEXtCreation Time\x002019-05-04" in made
+    assert hidden not in made
+    assert JPEG_INSIDE.getvalue()[:40] not in made
+
+
+@pytest.mark.parametrize("key", ["creation time", "CreationTime", "create-date", "Date", "exif:DateTimeOriginal"])
+def test_dates_go_by_many_names(key: str) -> None:
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(key, "Sat 04 May 2019 10:11:12 (CET)")
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG", pnginfo=texts)
+    assert b"Sat 04 May 2019 10:11:12 (CET)" in protect_bytes(buffer.getvalue(), PATTERN).data
+
+
+def test_dublin_cores_dates_are_kept() -> None:
+    packet = PACKET.replace(
+        b"<photoshop:DateCreated>2019-05-04</photoshop:DateCreated>",
+        b"<dc:date><rdf:Seq><rdf:li>2018-01-02</rdf:li></rdf:Seq></dc:date>",
+    )
+    packet = packet.replace(b"xmlns:photoshop", b'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop')
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "JPEG", xmp=packet)
+    assert b'dc:date="2018-01-02"' in protect_bytes(buffer.getvalue(), PATTERN).data
+
+
+def test_an_orientation_counts_where_viewers_obey_it() -> None:
+    """The first of two tags; in a PNG before the pixels, in a block that begins as one."""
+    six = exif.write(Block("<", {exif.ORIENTATION: Entry(3, 1, b"\6\0")}))
+    twice = six[:8] + b"\2\0" + six[10:22] + six[10:18] + b"\1\0\0\0" + bytes(4)
+    block = exif.read(twice)
+    assert block is not None
+    assert block.orientation == 6
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "PNG")
+    plain = buffer.getvalue()
+    at = plain.index(b"IEND") - 4
+    late = struct.pack(">I", len(six)) + b"eXIf" + six + struct.pack(">I", zlib.crc32(b"eXIf" + six))
+    assert decode(png.with_chunks(plain, [(b"eXIf", six)])).pixels.shape == (64, 48, 3)
+    assert decode(png.with_chunks(plain, [(b"eXIf", exif.HEAD + six)])).pixels.shape == (48, 64, 3)
+    assert decode(plain[:at] + late + plain[at:]).pixels.shape == (48, 64, 3)
 
 
 def test_a_pngs_own_dates_are_kept_when_they_are_dates() -> None:

@@ -187,7 +187,7 @@ def test_a_photo_that_has_the_copys_name_is_never_replaced(album: Path) -> None:
     where = Where(backup=album / "kept", format="png")
     options = Options(writing=Writing("png"), overwrite=True)
     (done,) = protect_folder(album / "in" / "sub" / "b.jpg", PROTECTION, where, options)
-    assert "another photo has the name" in done.reason
+    assert "another file already has the name" in done.reason
     assert (album / "in" / "sub" / "b.png").read_bytes() == other
     assert not (album / "kept").exists()
 
@@ -285,7 +285,7 @@ def test_a_renamed_copy_is_not_another_photos(album: Path) -> None:
     new = (album / "in" / "sub" / "b.jpg").read_bytes()
     where = Where(backup=album / "kept2", format="png")
     done = run(album / "in", where, writing=Writing("png"))
-    assert "another photo has the name" in done["b.jpg"].reason
+    assert "another file already has the name" in done["b.jpg"].reason
     assert (album / "in" / "sub" / "b.png").read_bytes() == copy
     assert (album / "in" / "sub" / "b.jpg").read_bytes() == new
 

@@ -84,6 +84,9 @@ def test_planes_that_lie_apart(bands: int, order: str) -> None:
 
 
 LEFT_ALONE = [
+    (8, 4, "rgb", {"planarconfig": "contig", "extrasamples": ["unspecified"]}, "more channels"),
+    (8, 5, "separated", {"planarconfig": "contig", "extrasamples": ["unassalpha"]}, "more channels"),
+    (8, 3, "icclab", {"planarconfig": "contig"}, "Lab"),
     (10, 1, "minisblack", {"bitspersample": 10}, "10 bits"),
     (12, 1, "minisblack", {"bitspersample": 12}, "12 bits"),
     (12, 1, "miniswhite", {"bitspersample": 12}, "12 bits"),
@@ -286,8 +289,19 @@ def test_a_tiff_that_two_readers_see_differently_is_left_alone(monkeypatch: pyte
     data = tiff(levels(8), "minisblack")
     decode(data)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: 255 - levels(8))
-    with pytest.raises(PhotoSkippedError, match="two readers"):
+    with pytest.raises(PhotoSkippedError, match="two programs"):
         decode(data)
+
+
+def test_a_bomb_without_an_end_marker_is_not_decoded_to_see_whether_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes that claim 25,000 x 25,000 pixels: to look for its last pixel would take gigabytes."""
+    small = slope("JPEG")
+    at = small.index(b"\xff\xc0") + 5
+    data = small[:at] + b"\x61\xa8\x61\xa8" + small[at + 4 : -2]
+    monkeypatch.setattr("simplejpeg.decode_jpeg", lambda *_, **__: pytest.fail("it was decoded"))
+    for broken in (data, data[:2] + b"\xff\xe0\x00\x08JFIF\0\1" + data[20:]):
+        with pytest.raises(PhotoError, match=r"megapixels|no image"):
+            decode(broken)
 
 
 def test_a_bomb_is_known_by_what_it_claims_against_its_bytes() -> None:

@@ -253,7 +253,7 @@ class One:
         if ours and last is not None and last.status == "begun" and there in self.manifest.protected:
             return True  # The run before the killed one wrote it.
         if self.task.backup is not None:
-            raise PhotoSkippedError("another photo has the name that its copy would get")
+            raise PhotoSkippedError("another file already has the name of its copy: rename one of them and run again")
         if there in self.manifest.protected and self._is_left_behind():
             return True
         what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
@@ -267,7 +267,7 @@ class One:
     def _keep_original(self, backup: Path, data: bytes) -> None:
         """Write the original into the backup unless it is already there; no file there is ever overwritten."""
         if self.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
-            raise PhotoError("the backup holds an original of its name in another format, of which it may be the copy")
+            raise PhotoError("it may be a protected copy: the backup holds an original of its name in another format")
         keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
 
     def _write(self, data: bytes) -> None:

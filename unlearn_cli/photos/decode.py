@@ -223,7 +223,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
     pixels = _to_array(plain_image)
     if image.format == "TIFF":
         if found.exif is not None and tiff.looks_otherwise(data, found.exif, pixels, mode):
-            raise PhotoSkippedError("two readers see different pictures in it; save it anew in a usual kind of TIFF")
+            raise PhotoSkippedError("two programs read different pictures from it; save it as an 8-bit RGB TIFF")
         if tiff.is_inverted(found.exif):  # OpenCV also reads its white as black.
             np.invert(pixels, out=pixels)
     elif image.format == "AVIF":

@@ -92,8 +92,13 @@ def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
     """
     target = _output_format(photo, wanted)
     hdr = photo.metadata.colour.hdr
-    if hdr is not None and target not in HDR_HOLDS:
-        raise PhotoSkippedError(f"it is an HDR picture ({hdr}), and {target} cannot say so: it would look washed out")
+    if target in HDR_HOLDS:
+        return target
+    if hdr is not None:
+        raise PhotoSkippedError(f"it is an HDR picture ({hdr}), which {target} cannot store: it would look washed out")
+    told = photo.metadata.profile(grey=photo.mode in GREY_MODES)
+    if photo.metadata.colour.primaries is not None and not photo.metadata.colour.is_srgb and told is None:
+        raise PhotoSkippedError(f"its colour space is one that {target} cannot tell; save it in sRGB or Display P3")
     return target
 
 

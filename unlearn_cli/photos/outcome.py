@@ -16,7 +16,7 @@ HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly p
 NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
 """Doubts that the manifest records about photos that are protected nevertheless."""
 
-LINKED = "it had other names (hard links), which still hold the unprotected photo"
+LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
 
 

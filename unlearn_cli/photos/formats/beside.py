@@ -42,7 +42,7 @@ def damaged(names: Iterable[str]) -> Iterator[str]:
         yield f"its {name} is damaged or too large and was left out"
 
 
-UNREADABLE = "what stands beside its pixels (dates, colour profile and so on) is damaged and was left out"
+UNREADABLE = "its metadata (dates, colour profile and so on) is damaged and was left out"
 GAIN_MAP = "it has a gain map for bright screens (HDR), which a protected copy does not have"
 VIDEO = "it holds a short video (a motion photo), which a protected copy does not have"
 """The sentences about what a copy cannot hold."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import struct
 
 from unlearn_cli.photos.formats.beside import Beside
-from unlearn_cli.photos.formats.colour import Colour
 
 FILE_HEADER, OLD_HEADER, V4, V5 = 14, 40, 108, 124
-CALIBRATED, EMBEDDED = bytes(4), b"DEBM"
+EMBEDDED = b"DEBM"
 """The types of colour space that carry information, as the file writes them."""
 
 FOR_PICTURES = 4
@@ -24,23 +23,7 @@ def read(data: bytes) -> Beside:
         start, length = struct.unpack_from("<II", data, FILE_HEADER + 112)
         profile = data[FILE_HEADER + start : FILE_HEADER + start + length]
         return Beside(profile if len(profile) == length and length else None)
-    if size >= V4 and data[FILE_HEADER + 56 : FILE_HEADER + 60] == CALIBRATED:
-        return Beside(colour=_calibrated(data))
     return Beside()
-
-
-def _calibrated(data: bytes) -> Colour:
-    """Return the colour space given by three primaries (in CIE XYZ; their sum is the white point) and their gammas."""
-    values = [value / (1 << 30) for value in struct.unpack_from("<9i", data, FILE_HEADER + 60)]
-    gammas = [value / 65536 for value in struct.unpack_from("<3I", data, FILE_HEADER + 96)]
-    primaries = [tuple(values[start : start + 3]) for start in (0, 3, 6)]
-    white = tuple(map(sum, zip(*primaries, strict=True)))
-    sums = [sum(colour) for colour in (white, *primaries)]
-    if min(gammas) <= 0 or min(sums) <= 0 or min(colour[1] for colour in primaries) <= 0:
-        return Colour()  # Most writers leave zeros in these fields.
-    x_y = [part / total for colour, total in zip((white, *primaries), sums, strict=True) for part in colour[:2]]
-    wx, wy, rx, ry, gx, gy, bx, by = x_y
-    return Colour(gamma=sum(gammas) / 3, chromaticities=(wx, wy, rx, ry, gx, gy, bx, by))
 
 
 def with_profile(data: bytes, profile: bytes) -> bytes:

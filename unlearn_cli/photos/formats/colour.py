@@ -92,7 +92,10 @@ class Colour:
         white = PRIMARIES.get(known or 1)
         if self.primaries is None and self.chromaticities:
             white = self.chromaticities
-        curve = CURVES.get(self.shown_transfer or 13, SRGB_CURVE)
+        transfer = self.shown_transfer or 13
+        if self.primaries is not None and transfer not in (*CURVES, *BT709_TRANSFERS):
+            return None
+        curve = CURVES.get(transfer, SRGB_CURVE)
         if self.shown_transfer in BT709_TRANSFERS:
             curve = (BT1886,)
         elif self.transfer is None and self.gamma:

@@ -21,6 +21,9 @@ COLOUR_MAP, INK_SET, SAMPLE_FORMAT = 320, 332, 339
 XMP, ICC_PROFILE = 700, 34675
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
+OTHER_LABS = (9, 10)
+EXTRA_SAMPLES, ASSOCIATED, UNASSOCIATED = 338, 1, 2
+READ_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34925, 50000)
 RAW_PHOTOMETRICS = (32803, 34892)
 """The photometric interpretations of camera sensor data (TIFF/EP, DNG)."""
 
@@ -58,10 +61,12 @@ def refusal(block: Block | None) -> str | None:
     planar = block.integers(PLANAR)[:1] == (2,)
     if photometric in RAW_PHOTOMETRICS:
         return "it is a camera's raw picture; export it as JPEG or TIFF and protect that"
-    if photometric == LAB:
+    if photometric == LAB or photometric in OTHER_LABS:
         return "it is in the Lab colour space, which is not supported"
     if photometric not in COLOURS:
         return None
+    if block.integers(COMPRESSION)[:1] not in [(), *((kind,) for kind in READ_COMPRESSIONS)]:
+        return "its compression is one that cannot be read here; save it with LZW or deflate"
     if formats & {FLOAT, 5, 6}:
         return "it holds floating-point values, not pixel levels"
     if formats & {SIGNED}:
@@ -82,10 +87,13 @@ def _odd_layout(photometric: int, depth: int, others: int, planar: bool, block: 
         return "it is 16-bit grey in which zero is white, big-endian, which cannot be read here; save it as PNG"
     if depth < 8 and (others or not (grey or photometric == PALETTE)):
         return f"it has {depth} bits a colour, a depth that is not supported; save it with 8"
-    if others not in (0, 1):
+    extra = block.integers(EXTRA_SAMPLES)[:1]
+    if others not in (0, 1) or (others and (photometric == CMYK or extra not in ((ASSOCIATED,), (UNASSOCIATED,)))):
         return "it has more channels than colours and transparency, which a copy would lose"
     if photometric == MIN_IS_WHITE and others:
         return "it is grey in which zero is white, with transparency, which cannot be read here; save it as PNG"
+    if others and planar and extra == (ASSOCIATED,):
+        return "its colours and its transparency lie apart and are multiplied, which is not supported; save it as PNG"
     if grey and others and planar:
         return "its grey and its transparency lie apart (planar), which is not supported"
     if photometric == CMYK and block.integers(INK_SET)[:1] == (2,):
