@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from unlearn_cli.errors import UnlearnError, UsageError
+from unlearn_cli.errors import UnlearnError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,13 +123,6 @@ def duration(seconds: float) -> str:
 def typed(context: typer.Context) -> set[str]:
     """Return the names of the parameters that are on the command line, not in the configuration or environment."""
     return set(given_of(context, tuple(param.name for param in context.command.params if param.name)))
-
-
-def refuse_given(context: typer.Context, why: str, *, allowed: tuple[str, ...]) -> None:
-    """Raise ``UsageError`` if an option is on the command line that is not among the allowed ones."""
-    names = {param.name: param.opts[0] for param in context.command.params}
-    for name in given_of(context, tuple(name for name in names if name and name not in allowed)):
-        raise UsageError(f"{why}: it takes no {names[name]}.")
 
 
 def given_of(context: typer.Context, names: tuple[str, ...]) -> list[str]:

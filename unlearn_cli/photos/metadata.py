@@ -120,8 +120,8 @@ class Metadata:
 
     def profile(self, *, grey: bool) -> bytes | None:
         """Return the ICC profile for the colours that the file specified; None if that is sRGB."""
-        if self.colour.primaries is not None and self.icc_profile and self.colour.icc_profile(grey=grey):
-            return self.colour.icc_profile(grey=grey)  # Code points take precedence over a profile (PNG, 4.3).
+        if self.colour.primaries is not None:  # Code points take precedence over a profile (PNG, 4.3).
+            return self.colour.icc_profile(grey=grey)
         return self.icc_profile or self.colour.icc_profile(grey=grey)
 
 

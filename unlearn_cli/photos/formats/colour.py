@@ -88,25 +88,26 @@ class Colour:
         """Return the equivalent ICC profile; None for sRGB, and for what no ordinary profile can describe."""
         if self.is_srgb or self.hdr:
             return None
-        known = self.primaries if self.primaries not in (None, UNSPECIFIED) else 1
-        white = PRIMARIES.get(known or 1)
-        if self.primaries is None and self.chromaticities:
-            white = self.chromaticities
-        transfer = self.shown_transfer or 13
-        if self.primaries is not None and transfer not in (*CURVES, *BT709_TRANSFERS):
-            return None
-        curve = CURVES.get(transfer, SRGB_CURVE)
-        if self.shown_transfer in BT709_TRANSFERS:
-            curve = (BT1886,)
-        elif self.transfer is None and self.gamma:
-            curve = (self.gamma,)
-        if white is None or not all(map(math.isfinite, (*white, *curve))):
+        white, curve = self._white(), self._curve()
+        if white is None or curve is None or not all(map(math.isfinite, (*white, *curve))):
             return None
         try:
             return _profile(white, curve, grey=grey)
         except (ZeroDivisionError, ValueError, np.linalg.LinAlgError, struct.error):
             # The coordinates describe no colours.
             return None
+
+    def _white(self) -> Chromaticities | None:
+        """Return the coordinates of white and the primaries; None for code points that have none."""
+        if self.primaries is None:
+            return self.chromaticities or PRIMARIES[1]
+        return PRIMARIES.get(1 if self.primaries == UNSPECIFIED else self.primaries)
+
+    def _curve(self) -> tuple[float, ...] | None:
+        """Return the ICC parametric curve from values to light; None for code points that have none."""
+        if self.transfer is None:
+            return (self.gamma,) if self.gamma else SRGB_CURVE
+        return (BT1886,) if self.shown_transfer in BT709_TRANSFERS else CURVES.get(self.shown_transfer or 0)
 
 
 def _profile(white: Chromaticities, curve: tuple[float, ...], *, grey: bool) -> bytes:

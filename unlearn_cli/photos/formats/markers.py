@@ -21,11 +21,12 @@ JFIF_HEAD, ADOBE_HEAD = b"JFIF\0", b"Adobe"
 SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
 """The lengths in bytes below which libjpeg ignores such a segment. Both segments decide how colours are stored."""
 
-PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
 MOST_COMPONENTS, MOST_SCANS = 4, 500
-"""The colours of a picture and its scans, beyond which a file is hostile."""
+"""The numbers of colour components and of scans above which a file is hostile."""
 
+PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
 BOX = re.compile(rb"\0[\0-\xff]{3}(?:ftyp|mdat|moov|free|skip|wide|mpvd)", re.DOTALL)
+"""The beginnings of data that cameras append to a picture: text, and the boxes of a video."""
 
 
 class Segment(NamedTuple):
@@ -182,10 +183,10 @@ def _ended_here(data: bytes, frame: Segment, start: int, end: int) -> bytes | No
     mode = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(frame.body[5])
     if mode is None or not _is_whole(data[:end], mode):
         return None
-    high, step = end, 1
-    if not data[start:end].endswith(b"\0") or _is_whole(data[: len(data[:end].rstrip(b"\0"))], mode):
-        high = max(start, len(data[:end].rstrip(b"\0")))
-    # Mostly nothing or little follows the last pixel, so that it is looked for from the end, in growing steps.
+    without_zeros = max(start, len(data[:end].rstrip(b"\0")))
+    high = without_zeros if without_zeros == end or _is_whole(data[:without_zeros], mode) else end
+    # Usually little follows the last pixel, so the search goes from the end in growing steps.
+    step = 1
     while high - step > start and _is_whole(data[: high - step], mode):
         high, step = high - step, 2 * step
     low = max(start, high - step)

@@ -23,7 +23,10 @@ XMP, ICC_PROFILE = 700, 34675
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 OTHER_LABS = (9, 10)
 EXTRA_SAMPLES, ASSOCIATED, UNASSOCIATED = 338, 1, 2
+
 READ_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34925, 50000)
+"""The compressions that can be read: none, fax, LZW, JPEG, deflate, PackBits, LZMA and Zstandard."""
+
 RAW_PHOTOMETRICS = (32803, 34892)
 """The photometric interpretations of camera sensor data (TIFF/EP, DNG)."""
 
@@ -61,7 +64,7 @@ def refusal(block: Block | None) -> str | None:
     planar = block.integers(PLANAR)[:1] == (2,)
     if photometric in RAW_PHOTOMETRICS:
         return "it is a camera's raw picture; export it as JPEG or TIFF and protect that"
-    if photometric == LAB or photometric in OTHER_LABS:
+    if photometric in (LAB, *OTHER_LABS):
         return "it is in the Lab colour space, which is not supported"
     if photometric not in COLOURS:
         return None
