@@ -24,7 +24,7 @@ WITH_FACES = (
     "and no more."
 )
 LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
-"""What a bank's noise is not expected to do, by its frame."""
+"""The known limits of a bank's noise, by its frame."""
 
 
 def card_path(bank: Path) -> Path:

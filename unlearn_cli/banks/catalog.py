@@ -1,4 +1,4 @@
-"""Which banks there are, and which pattern a class name means."""
+"""The banks that exist, and the pattern that belongs to a class name."""
 
 from __future__ import annotations
 

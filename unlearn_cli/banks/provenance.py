@@ -25,7 +25,7 @@ STRENGTHS = ("low", "medium", "high")
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a bank's noise is and how it was made. Nothing here changes after it is made."""
+    """The provenance of a bank: what its noise is, and how it was made. It never changes after that."""
 
     classes: tuple[str, ...]
     """The names of the classes, in the order of the noise's first axis."""

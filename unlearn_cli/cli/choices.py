@@ -19,7 +19,7 @@ class Form(StrEnum):
 
 
 class Faces(StrEnum):
-    """Which faces of a photo get the noise, where a bank's noise goes on faces."""
+    """The choice of the faces in a photo that get the noise, for banks whose noise goes on faces."""
 
     largest = "largest"
     all = "all"
@@ -34,7 +34,7 @@ class Strength(StrEnum):
 
 
 class Existing(StrEnum):
-    """What to do where a file already has the path of a copy."""
+    """The action if a file already exists at the path of a copy."""
 
     update = "update"
     skip = "skip"
@@ -60,7 +60,7 @@ class Format(StrEnum):
 
 
 class KeepMetadata(StrEnum):
-    """Which metadata the copies keep."""
+    """The choice of the metadata that the copies keep."""
 
     safe = "safe"
     all = "all"
@@ -69,7 +69,7 @@ class KeepMetadata(StrEnum):
 
 @dataclass(frozen=True)
 class Rare:
-    """What is rarely set, by ``--set NAME=VALUE``."""
+    """The settings of ``protect`` that are rarely changed, each by ``--set NAME=VALUE``."""
 
     again: bool = False
     """Also protect what is a protected copy already: noise on noise."""

@@ -29,7 +29,7 @@ Plan = tuple[list[Planned], About]
 
 @dataclass(frozen=True, kw_only=True)
 class Victims:
-    """Which victims are trained, and how, independent of the images."""
+    """The victims to train and their training settings, whatever the images are."""
 
     scale: Scale
     model: str | None
@@ -146,7 +146,7 @@ def plan_copies(
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Which people of a folder are protected, and with which bank and keys."""
+    """The people of a folder who are protected, with the bank and the keys for it."""
 
     root: Path
     patterns: str

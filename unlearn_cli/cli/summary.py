@@ -31,7 +31,7 @@ NAMED = 10
 
 @dataclass(frozen=True)
 class Talk:
-    """How much is printed, and in which form."""
+    """The settings of the output: how much is printed, and in which form."""
 
     json: bool
     quiet: bool

@@ -35,7 +35,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePlan:
-    """Where the noise of a run comes from: a bank, noise made for the evaluation, or a mixture of such noises."""
+    """The source of a run's noise: a bank, noise made for the evaluation, or a mixture of such noises."""
 
     bank: str | None = None
     """The name of a shipped bank, or the path of a bank file."""

@@ -81,7 +81,7 @@ def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a bank's provenance and card tell besides its settings."""
+    """The parts of a bank's provenance and card that are not settings of its noise."""
 
     command: str
     """The command that makes it."""
@@ -102,7 +102,7 @@ class BankWritten:
     made: dict[str, Any]
     """The bank's ``sha256``, and how it was made, as its card has it."""
     warnings: list[str]
-    """What a user of this noise should know, in whole sentences."""
+    """Warnings for the users of this noise, in whole sentences."""
 
 
 def make_bank(

@@ -35,7 +35,7 @@ class Batch:
 
 
 class NoiseForm(Protocol):
-    """What both forms of noise provide; the noise is float32 in pixel levels."""
+    """The interface of both forms of noise; the noise is float32 in pixel levels."""
 
     noise: Tensor
 

@@ -33,7 +33,7 @@ SMALL_FILE = LARGE // PIXELS_A_BYTE
 
 
 class Run:
-    """What the workers of one run share."""
+    """The state that all workers of one run share."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ DEFAULT_MEGAPIXELS = 400
 SUSPICIOUS_PIXELS = 100_000_000
 PIXELS_A_BYTE = 200
 """A picture that has more than this many pixels in total, and more than this many for each byte of its file, is taken
-for a decompression bomb. An all-white JPEG has 85 pixels per byte, photos have 1 to 20."""
+for a decompression bomb. Photos have 1 to 5 pixels per byte, all-white JPEGs 85 to 170 in colour and 255 in grey."""
 
 TURNED_BY_EXIF = ("JPEG", "MPO", "PNG", "WEBP")
 """The formats in which viewers obey an EXIF orientation that Pillow does not apply. Pillow applies a TIFF's by itself,
@@ -170,7 +170,7 @@ def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None
 
 
 def _beside(image: Image.Image, data: bytes) -> Beside:
-    """What stands beside the pixels; nothing, and a note, where reading it fails in a way that nobody thought of."""
+    """Return what the file holds besides its pixels; nothing but a note if reading it fails unexpectedly."""
     try:
         return formats.read(image, data)
     except Exception:  # No tag is worth a photo.

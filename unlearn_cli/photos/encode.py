@@ -1,4 +1,4 @@
-"""Writing protected pixels in the format of the original, as far as that format can hold them."""
+"""Writes protected pixels in the format of the original, as far as that format can hold them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ AVIF_SPEED = 8
 
 @dataclass(frozen=True)
 class Writing:
-    """How copies are written."""
+    """The settings with which copies are written."""
 
     format: FormatChoice = "keep"
     quality: int | None = None

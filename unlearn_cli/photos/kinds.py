@@ -1,4 +1,4 @@
-"""Which files are photos that can be protected, and the messages about pictures that cannot be."""
+"""Tells which files are photos that can be protected, and why other pictures cannot be."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ FIRST_LINE = 1 << 16
 """How many bytes are read to see whether a file is a manifest."""
 
 Status = Literal["protected", "skipped", "failed", "begun", "restored"]
-"""What became of a photo. ``begun`` is written before a copy takes its original's place, ``restored`` when the original
+"""The states of a photo. ``begun`` is written before a copy takes its original's place, ``restored`` when the original
 is back."""
 
 WRITTEN = ("protected", "begun")
@@ -42,7 +42,7 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What became of one photo. Paths are relative to the manifest's folder, with forward slashes."""
+    """The record of what became of one photo. Paths are relative to the manifest's folder, with forward slashes."""
 
     input: str
     status: Status
@@ -67,7 +67,7 @@ class Record:
     faces: int | None = None
     """How many faces carry the pattern, if it goes with faces; at 0 it covers the whole photo instead."""
     measured: dict[str, float | None] | None = None
-    """With ``--measure``, the quality of the written file: the fields of ``metrics.Quality``."""
+    """The quality of the written file, if it was measured: the fields of ``metrics.Quality``."""
     settings: str | None = None
     """A digest of everything that decides the output besides the input."""
     input_stat: tuple[int, int] | None = None

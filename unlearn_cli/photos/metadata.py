@@ -1,4 +1,4 @@
-"""What a protected photo keeps of its metadata: what is listed here, and nothing else.
+"""The metadata that a protected photo keeps: what is listed here, and nothing else.
 
 These are allow-lists, because anything not known to be harmless may be the location, a serial number, or a thumbnail of
 the unprotected picture (maker notes, previews, XMP, Photoshop resources).
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 Keep = Literal["safe", "all", "none"]
-"""What to keep: ``none`` keeps the colour space alone; ``safe`` also dates, camera, exposure and copyright; ``all``
-also the location, serial numbers, descriptions and XMP. Nothing that can hold the unprotected picture is ever kept."""
+"""The choices of what to keep: ``none`` keeps the colour space alone; ``safe`` also dates, camera, exposure and
+copyright; ``all`` also the location, serial numbers, descriptions and XMP. Nothing that can hold the unprotected
+picture is ever kept."""
 
 COLOUR_MAIN = (Base.WhitePoint, Base.PrimaryChromaticities, Base.TransferFunction)
 COLOUR_DETAIL = (Base.ColorSpace, Base.Gamma)
@@ -105,7 +106,7 @@ TEXT_DATE = re.compile(r"(?=.*\d)[\w ,:+./()-]{4,64}", re.ASCII)
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is written back besides the pixels."""
+    """The metadata that is written into a copy besides its pixels."""
 
     icc_profile: bytes | None = None
     colour: Colour = field(default_factory=Colour)

@@ -110,7 +110,7 @@ class Places:
 
 
 class Names:
-    """Which place belongs to which photo."""
+    """A table of the places of files that says for which photo each is reserved."""
 
     def __init__(self, sources: Iterable[Path] = ()) -> None:
         self._place = Places()

@@ -43,7 +43,7 @@ OPTIONS = Options()
 
 @dataclass(frozen=True, eq=False)
 class PhotoDone:
-    """What became of one photo."""
+    """The result for one photo."""
 
     source: Path
     target: Path | None

@@ -1,4 +1,4 @@
-"""What a class's photos are protected with: one pattern for all of them, or noise made for each."""
+"""The protection of a class's photos: one pattern for all of them, or noise made for each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PerPhoto:
 
 @dataclass(frozen=True, eq=False)
 class Protection:
-    """What a class of photos is protected with."""
+    """The pattern or noise with which a class of photos is protected, and its bound."""
 
     pattern: Pattern
     class_name: str
@@ -58,7 +58,7 @@ class Protection:
     span: float | None = None
     """If the pattern goes with faces, the side of its square as a multiple of the side of a face's box."""
     faces: Faces = "largest"
-    """Which faces carry it, if a photo has several."""
+    """The choice of the faces that carry it, if a photo has several."""
     key_fingerprint: str | None = None
     """The fingerprint of the key that decided the pattern."""
 

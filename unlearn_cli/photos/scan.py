@@ -1,4 +1,4 @@
-"""Which files to protect, and where the protected copy of each one goes."""
+"""Finds the files to protect, and the place of the protected copy of each one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Which photos of the given paths to protect, and where their copies go."""
+    """The user's choice of photos among the given paths, and of the place of their copies."""
 
     output: Path | None = None
     recursive: bool = True

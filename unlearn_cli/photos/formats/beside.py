@@ -1,4 +1,4 @@
-"""What a photo's file holds besides its pixels, before any of it is selected for the copy."""
+"""The contents of a photo's file besides its pixels, before any of them is selected for the copy."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"
 
 @dataclass(frozen=True)
 class Properties:
-    """What a file says about its main picture."""
+    """The properties that a file gives for its main picture."""
 
     listed: tuple[tuple[bytes, bytes], ...] = ()
     """The type and content of each property, in the order in which they apply."""

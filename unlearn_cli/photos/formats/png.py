@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unlearn_cli.photos.formats import exif
 from unlearn_cli.photos.formats.beside import Beside, Text, damaged
-from unlearn_cli.photos.formats.colour import UNSPECIFIED, Chromaticities, Colour
+from unlearn_cli.photos.formats.colour import UNSPECIFIED, Colour
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AFTER_HEADER = len(SIGNATURE) + 25
@@ -93,20 +93,14 @@ def read(data: bytes) -> Beside:
     block = found.exif or next((raw for text in found.texts if (raw := _raw_exif(text)) is not None), None)
     xmp = next((text.value.encode() for text in found.texts if text.key == XMP_KEY), None)
     texts = tuple(text for text in found.texts if text.key != XMP_KEY and text.key not in RAW_EXIF)
-    colour = Colour(found.primaries, found.transfer, found.full_range, found.gamma, found.chromaticities, found.intent)
-    return Beside(found.icc_profile, colour, block, xmp, None, texts, tuple(damaged(found.damaged)))
+    return Beside(found.icc_profile, found.colour, block, xmp, None, texts, tuple(damaged(found.damaged)))
 
 
 @dataclass
 class _Found:
     icc_profile: bytes | None = None
     exif: exif.Block | None = None
-    primaries: int | None = None
-    transfer: int | None = None
-    full_range: bool = True
-    gamma: float | None = None
-    chromaticities: Chromaticities | None = None
-    intent: int | None = None
+    colour: Colour = field(default_factory=Colour)
     texts: list[Text] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     late: bool = False
@@ -125,7 +119,7 @@ def _gamma(found: _Found, body: bytes) -> None:
     (value,) = struct.unpack(">I", body)
     if value == 0:
         raise ValueError("a gamma of zero")
-    found.gamma = 100_000 / value
+    found.colour = replace(found.colour, gamma=100_000 / value)
 
 
 def _chromaticities(found: _Found, body: bytes) -> None:
@@ -133,11 +127,13 @@ def _chromaticities(found: _Found, body: bytes) -> None:
     if min(white_y, *others[1::2]) == 0:
         raise ValueError("a colour without light")
     red_x, red_y, green_x, green_y, blue_x, blue_y = others
-    found.chromaticities = white_x, white_y, red_x, red_y, green_x, green_y, blue_x, blue_y
+    chromaticities = white_x, white_y, red_x, red_y, green_x, green_y, blue_x, blue_y
+    found.colour = replace(found.colour, chromaticities=chromaticities)
 
 
 def _intent(found: _Found, body: bytes) -> None:
-    (found.intent,) = struct.unpack(">B", body)
+    (intent,) = struct.unpack(">B", body)
+    found.colour = replace(found.colour, intent=intent)
 
 
 def _code_points(found: _Found, body: bytes) -> None:
@@ -146,7 +142,7 @@ def _code_points(found: _Found, body: bytes) -> None:
         raise ValueError("a PNG holds red, green and blue")
     if UNSPECIFIED in (primaries, transfer):
         return  # It says nothing, and viewers treat it so.
-    found.primaries, found.transfer, found.full_range = primaries, transfer, bool(full)
+    found.colour = replace(found.colour, primaries=primaries, transfer=transfer, full_range=bool(full))
 
 
 def _profile(found: _Found, body: bytes) -> None:
