@@ -69,6 +69,7 @@ PNGS = {
     "cICP over iCCP": as_png(
         cicp(12, 13), png.profile_chunk(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     ),
+    "cICP of sRGB over iCCP": as_png(cicp(1, 13), png.profile_chunk(P3_PROFILE)),
     "iCCP": as_png(png.profile_chunk(P3_PROFILE)),
     "a palette": as_png(gama(1.0), image=picture().quantize(16)),
     "grey": as_png(gama(1.0), image=picture().convert("L")),
