@@ -31,12 +31,12 @@ from PIL import Image
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.evaluation.people import person_key, protect_folders
 from unlearn_cli.faces import find_faces
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.protection import Protection, anchored
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
-from unlearn_cli.victims.train import TrainingSettings, train_victim
-from unlearn_cli.victims.trip import TRIPS
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.training.train import TrainingSettings, train_victim
+from unlearn_cli.training.trip import TRIPS
 
 SIZE = 40
 Pixels = NDArray[np.uint8]

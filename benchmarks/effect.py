@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 
 from unlearn_cli.banks.bank import load_bank
-from unlearn_cli.evaluation.protection import Form, protect_set
-from unlearn_cli.victims.datasets import DatasetSpec, load_dataset
-from unlearn_cli.victims.train import TrainingSettings, train_victim
+from unlearn_cli.banks.provenance import Form
+from unlearn_cli.evaluation.protect_set import protect_set
+from unlearn_cli.training.datasets import DatasetSpec, load_dataset
+from unlearn_cli.training.train import TrainingSettings, train_victim
 
 DATA = Path("data")
 OUT = Path("build/effect")

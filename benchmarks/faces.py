@@ -18,7 +18,7 @@ from PIL import Image
 
 from unlearn_cli.faces import find_faces
 from unlearn_cli.photos.anchored import Anchored
-from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.one import protect_bytes
 from unlearn_cli.photos.resample import Workspace
 

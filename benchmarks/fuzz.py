@@ -36,12 +36,12 @@ from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import LOSSLESS_FORMATS
 from unlearn_cli.photos.formats import exif, markers, png
-from unlearn_cli.photos.metrics import largest_change
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, as_mode, protect_bytes
+from unlearn_cli.photos.quality import largest_change
 
 LARGEST_SEED = 200_000
 """The largest size of a seed in bytes. Damage to small files hits their headers more often than their pixels."""

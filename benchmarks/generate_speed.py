@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
-from unlearn_cli.victims.devices import describe_hardware, library_versions, wait_for
-from unlearn_cli.victims.models import build_model
-from unlearn_cli.victims.train import in_batches
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.training.devices import describe_hardware, library_versions, wait_for
+from unlearn_cli.training.models import build_model
+from unlearn_cli.training.train import in_batches
 
 
 class Reference:

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.catalog import choose
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.fit import Patterns
 from unlearn_cli.photos.formats import jpeg
-from unlearn_cli.photos.metrics import compare
-from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.quality import compare
 
 Levels = NDArray[np.int16]
 

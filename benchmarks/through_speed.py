@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unlearn_cli.noise.transforms import Through
-from unlearn_cli.victims.devices import wait_for
+from unlearn_cli.training.devices import wait_for
 
 
 def theirs() -> dict[str, Callable[[Tensor], Tensor]]:

@@ -20,12 +20,12 @@ from PIL import Image
 
 from unlearn_cli.banks.catalog import open_bank, shipped_banks
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import Photo, decode
 from unlearn_cli.photos.encode import to_image
 from unlearn_cli.photos.fit import Fit, Patterns
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import as_mode, protect_bytes
-from unlearn_cli.photos.verify import ALTERED_RESIDUAL, PROTECTED_CORRELATION
+from unlearn_cli.photos.verdicts import ALTERED_RESIDUAL, PROTECTED_CORRELATION
 
 CHOSEN = {"cifar10": 5}
 """A pattern of each shipped bank whose noise covers whole photos."""

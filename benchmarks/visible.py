@@ -23,9 +23,9 @@ from unlearn_cli.banks.catalog import choose
 from unlearn_cli.evaluation.people import person_key
 from unlearn_cli.faces import find_faces
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.metrics import Quality, compare
 from unlearn_cli.photos.one import protect_bytes
 from unlearn_cli.photos.protection import Protection
+from unlearn_cli.photos.quality import Quality, compare
 
 MARGIN = 1.2
 """The side of the compared crop in sides of the detector's box, the same as in the trip 'face'."""

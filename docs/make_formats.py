@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.photos.boxes import irot, with_properties
 from tests.photos.test_colour import P3_PROFILE, gif_with_profile, jp2_with_profile
 from unlearn_cli.errors import PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.formats import bmp, exif, heif, png, read
 from unlearn_cli.photos.formats.beside import Beside
 from unlearn_cli.photos.formats.exif import Block, Entry
 from unlearn_cli.photos.formats.others import JP2_EXIF, JP2_XMP
 from unlearn_cli.photos.metadata import Keep
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import Protected, protect_bytes
 
 PAGE = Path(__file__).parent / "reference" / "photo-formats.md"

@@ -15,7 +15,7 @@ from hypothesis import settings
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
-from unlearn_cli.photos.noise import Pattern
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.protection import Protection
 
 # Two shared cores say nothing about a test by taking long.

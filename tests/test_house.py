@@ -20,14 +20,15 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "faces": set(),
+    "pixels": set(),
     "banks": {"errors", "files"},
-    "photos": {"errors", "files", "faces", "banks"},
-    "victims": {"errors", "files", "faces"},
-    "noise": {"errors", "files", "banks", "victims"},
-    "evaluation": {"errors", "files", "banks", "photos", "noise", "victims"},
-    "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "victims"},
+    "photos": {"errors", "files", "faces", "pixels", "banks"},
+    "training": {"errors", "files", "faces"},
+    "noise": {"errors", "files", "pixels", "banks", "training"},
+    "evaluation": {"errors", "files", "pixels", "banks", "photos", "noise", "training"},
+    "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "training"},
 }
-NO_TORCH = ("errors", "files", "faces", "banks", "photos")
+NO_TORCH = ("errors", "files", "faces", "pixels", "banks", "photos")
 TERMINAL = ("typer", "rich")
 
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from unlearn_cli.banks import keys
-from unlearn_cli.banks.identity import identity_pattern
-from unlearn_cli.banks.keys import Key
+from unlearn_cli.banks.keys import Key, identity_pattern
 from unlearn_cli.errors import UsageError, WorkError
 
 

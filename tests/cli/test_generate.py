@@ -186,7 +186,7 @@ def test_banks_that_cannot_be_mixed(arguments: list[str], code: int, says: str, 
 def test_settings_are_listed_with_their_defaults(run: Run) -> None:
     """Each is told, and each default that is a number is the one that a search has."""
     from unlearn_cli.cli.hyperparameters import OF_PROVENANCE, Hyperparameters
-    from unlearn_cli.cli.settings import listing
+    from unlearn_cli.cli.set_option import listing
     from unlearn_cli.noise.settings import NoiseSettings
 
     done = run("generate", "--list-settings")

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.defences.defence import Filter
-from unlearn_cli.evaluation.defences.orthogonal_projection import _directions
-from unlearn_cli.evaluation.defences.registry import parse_defence
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.models import build_model
+from unlearn_cli.evaluation.defences.filters import _directions
+from unlearn_cli.evaluation.defences.table import parse_defence
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, per
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.scenario import build, choose_protected
 from unlearn_cli.photos.protection import Protection
-from unlearn_cli.victims.datasets import DatasetSpec, load_dataset
-from unlearn_cli.victims.trip import TRIPS
+from unlearn_cli.training.datasets import DatasetSpec, load_dataset
+from unlearn_cli.training.trip import TRIPS
 
 
 @pytest.fixture

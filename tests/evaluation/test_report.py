@@ -13,7 +13,7 @@ from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About, make_report, recorded, worst
-from unlearn_cli.victims.datasets import DatasetSpec
+from unlearn_cli.training.datasets import DatasetSpec
 
 ABOUT = About("A <title>", "table 0", "What it is about.", "tiny", "unlearn evaluate --recipe x")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

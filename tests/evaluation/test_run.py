@@ -21,8 +21,8 @@ from unlearn_cli.evaluation.run import CellEnded, Event, Runner
 from unlearn_cli.evaluation.spread import spread
 from unlearn_cli.files import lock
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec
-from unlearn_cli.victims.train import EpochEnded, TrainingSettings, predict
+from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.train import EpochEnded, TrainingSettings, predict
 
 CPU = torch.device("cpu")
 TINY = TrainingSettings(model="resnet10-w16", epochs=2, batch_size=16, learning_rate=0.05)

@@ -17,10 +17,10 @@ from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
-from unlearn_cli.evaluation.protection import protect_set
+from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.evaluation.scenario import Scenario, build, check, choose_protected, join
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet
-from unlearn_cli.victims.train import TrainingSettings
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet
+from unlearn_cli.training.train import TrainingSettings
 
 CPU = torch.device("cpu")
 CLASSES = ("cat", "cow", "dog")

@@ -13,7 +13,7 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.events import Estimated, Finished, Iterated
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
 SETTINGS = NoiseSettings(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)

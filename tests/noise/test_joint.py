@@ -14,7 +14,7 @@ from unlearn_cli.noise.events import Finished, Iterated
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.visibility import LARGEST, POWER, _hunt_lab, visibility
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
 SETTINGS = NoiseSettings(

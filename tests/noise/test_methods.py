@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import BankError, UsageError
-from unlearn_cli.evaluation.protection import protect_set
+from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.noise.baselines import AR_MARGIN, _run, ar_coefficients
 from unlearn_cli.noise.events import Finished, Iterated, SurrogateEpoch
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.mixture import mix
-from unlearn_cli.noise.settings import Form, Method, NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.noise.settings import Method, NoiseSettings
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
 
@@ -141,7 +142,7 @@ def test_a_mixture_lays_one_of_its_banks_patterns_on_each_image(tmp_path: Path) 
     assert 15 < chosen.count(1) < 45
     assert bank.provenance.schema == 2
     with pytest.raises(BankError, match="mixture"):
-        bank.check_layable()
+        bank.check_applicable()
 
 
 def test_uniform_noise_is_added_within_the_bound(tmp_path: Path) -> None:
@@ -173,13 +174,13 @@ def test_a_patch_lies_somewhere_on_each_image(tmp_path: Path) -> None:
         places.add((rows[0], columns[0]))
     assert len(places) > 20
     with pytest.raises(BankError, match="frame 'patch'"):
-        bank.check_layable()
+        bank.check_applicable()
     with pytest.raises(BankError, match="larger than its images"):
         save_bank(tmp_path / "large.safetensors", noise, replace(provenance, scale=7))
 
 
 def test_a_sample_wise_bank_lies_on_its_own_images_only(tmp_path: Path, images: ImageSet) -> None:
-    from unlearn_cli.victims.datasets import digest
+    from unlearn_cli.training.datasets import digest
 
     few = images.first(30)
     noise = np.random.default_rng(0).integers(-8, 9, (30, 3, 32, 32)).astype(np.int8)
@@ -192,4 +193,4 @@ def test_a_sample_wise_bank_lies_on_its_own_images_only(tmp_path: Path, images: 
     with pytest.raises(UsageError, match="train-size=30"):
         protect_set(images.first(40), bank)
     with pytest.raises(BankError, match="holds the noise of 30 images"):
-        bank.check_layable()
+        bank.check_applicable()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import PRESETS, NoiseSettings
 from unlearn_cli.noise.solvers import SOLVERS, margin
-from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.training.datasets import ImageSet
 
 CPU = torch.device("cpu")
 PLAIN: dict[str, Any] = {**PRESETS["paper-cifar10"], "surrogate": "resnet10-w16", "batch_size": 16}

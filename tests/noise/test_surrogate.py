@@ -22,12 +22,12 @@ from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.cli.app import app
 from unlearn_cli.errors import BankError
-from unlearn_cli.evaluation.protection import protect_set
+from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.noise.events import Finished
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.surrogate import PhotoNoise, load_surrogate, save_surrogate
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, load_dataset
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
 

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.diffjpeg import jpeg
 from unlearn_cli.noise.forms import place
-from unlearn_cli.noise.jpeg import jpeg
 from unlearn_cli.noise.transforms import PRESETS, Through
-from unlearn_cli.victims.augment import flip_and_shift_by
+from unlearn_cli.training.augmentations import flip_and_shift_by
 
 EVERY = ["flip", "shift", "crop", "scale", "blur", "gray", "color", "jpeg:50-95", "resize:50-100"]
 

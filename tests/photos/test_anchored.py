@@ -11,8 +11,8 @@ from PIL import Image
 from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.faces import Box
 from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.apply import SUPPORTED_MODES, Pattern
 from unlearn_cli.photos.encode import to_image
-from unlearn_cli.photos.noise import SUPPORTED_MODES, Pattern
 
 
 def pattern(seed: int, size: int = 16, epsilon: int = 8) -> Pattern:

@@ -18,8 +18,8 @@ from tests.photos.test_folder import make_photo, run
 from tests.photos.test_in_place import in_place
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
 from unlearn_cli.photos.manifest import read_records
+from unlearn_cli.photos.originals import restore
 from unlearn_cli.photos.outcome import LINKED
-from unlearn_cli.photos.undo import undo
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "setxattr"), reason="only Linux's attributes can be set from Python")
 
@@ -43,7 +43,7 @@ def after_protecting(album: Path) -> Iterator[Path]:
     assert {photo.status for photo in in_place(album).values()} == {"protected"}
     yield from (album / "in" / "a.png", album / "in" / "b.gif.png")
     yield from (album / "kept" / "a.png", album / "kept" / "b.gif")
-    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl")} == {"restored"}
     yield from (album / "in" / "a.png", album / "in" / "b.gif")
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tests.conftest import protection_of
 from tests.photos.judges import Browser, seen_by_vips
 from unlearn_cli.errors import PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import encode
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
 PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8)

@@ -13,10 +13,10 @@ from PIL import ExifTags, Image, ImageOps
 
 from tests.conftest import protection_of
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.apply import DEEP, Pattern
 from unlearn_cli.photos.decode import Photo, decode
 from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.noise import DEEP, Pattern
 from unlearn_cli.photos.one import as_mode
 from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.protection import Protection

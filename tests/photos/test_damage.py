@@ -17,10 +17,10 @@ from PIL import Image
 from tests.conftest import RunUnlearn
 from tests.photos.judges import seen_by_vips
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import FormatChoice, Writing
 from unlearn_cli.photos.formats import exif, png
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
 PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8)

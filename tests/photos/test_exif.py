@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.formats import exif, png
 from unlearn_cli.photos.formats.exif import Block, Entry
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
 PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8)

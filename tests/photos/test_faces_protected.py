@@ -18,7 +18,7 @@ from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.outcome import NO_FACE, Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
-from unlearn_cli.photos.verify import verify
+from unlearn_cli.photos.verdicts import verify
 
 PNG = Options(writing=Writing(format="png"))
 
@@ -93,7 +93,7 @@ def test_verify_finds_the_pattern_in_the_face(album: Path, bank: Path, tmp_path:
 def test_a_bank_says_how_far_it_goes_around_a_face(bank: Path, tmp_path: Path) -> None:
     of = load_bank(bank)
     assert of.provenance.span == 1.6
-    of.check_layable()
+    of.check_applicable()
     for frame, span in (("face", None), ("image", 1.6), ("face", 0.0), ("face", 11)):
         wrong = Provenance(classes=("a",), epsilon=8, scale=24, frame=frame, span=span)
         with pytest.raises(BankError, match="span"):

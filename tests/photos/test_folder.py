@@ -17,11 +17,11 @@ from PIL import Image, ImageCms
 from tests.conftest import protection_of
 from unlearn_cli.errors import UsageError
 from unlearn_cli.files import TEMPORARY_PREFIX, write_atomically
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.lists import parse_list, parse_shard
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.scan import WHERE, Where, plan
 

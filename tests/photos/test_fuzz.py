@@ -15,9 +15,9 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.formats import markers
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
 PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 16, 16)).astype(np.int8), 8)

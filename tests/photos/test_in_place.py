@@ -18,9 +18,9 @@ from unlearn_cli.photos.copying import One
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
+from unlearn_cli.photos.originals import restore
 from unlearn_cli.photos.outcome import DONE, ITSELF_PROTECTED, Options, PhotoDone
 from unlearn_cli.photos.scan import Where, plan
-from unlearn_cli.photos.undo import undo
 
 
 def contents(folder: Path) -> dict[str, tuple[str, int]]:
@@ -50,10 +50,10 @@ def test_originals_are_kept_and_come_back(album: Path) -> None:
     after = contents(album / "in")
     assert set(after) == {"a.png", "sub/b.jpg", "sub/c.gif.png"}
     assert not {digest for digest, _ in after.values()} & {digest for digest, _ in before.values()}
-    restored = list(undo(album / "in.jsonl"))
+    restored = list(restore(album / "in.jsonl"))
     assert {photo.status for photo in restored} == {"restored"}
     assert contents(album / "in") == before
-    assert list(undo(album / "in.jsonl")) == []
+    assert list(restore(album / "in.jsonl")) == []
 
 
 def test_a_second_run_protects_nothing_twice(album: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_second_run_protects_nothing_twice(album: Path) -> None:
     again = in_place(album)
     assert {photo.status for photo in again.values()} == {"skipped"}
     assert contents(album / "in") == after
-    list(undo(album / "in.jsonl"))
+    list(restore(album / "in.jsonl"))
     in_place(album)
     assert contents(album / "in") == after
 
@@ -81,7 +81,7 @@ def test_killed_between_any_two_steps_the_next_run_ends_as_if_it_had_not_been(
     writing = Writing(wanted)
     in_place(album, writing=writing)
     expected = contents(album / "in")
-    list(undo(album / "in.jsonl"))
+    list(restore(album / "in.jsonl"))
     (album / "in.jsonl").unlink()
     for name in before:
         (album / "kept" / name).unlink()
@@ -112,11 +112,11 @@ def test_a_photo_that_was_edited_since_is_not_put_back_unasked(album: Path) -> N
     before = contents(album / "in")
     in_place(album)
     (album / "in" / "a.png").write_bytes(b"edited")
-    results = {photo.source.name: photo for photo in undo(album / "in.jsonl")}
+    results = {photo.source.name: photo for photo in restore(album / "in.jsonl")}
     assert results["a.png"].status == "failed"
     assert "another photo in its place now" in results["a.png"].reason
     assert (album / "in" / "a.png").read_bytes() == b"edited"
-    assert [photo.status for photo in undo(album / "in.jsonl", overwrite=True)] == ["restored"]
+    assert [photo.status for photo in restore(album / "in.jsonl", overwrite=True)] == ["restored"]
     assert contents(album / "in") == before
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_backup_is_not_put_back(album: Path) -> None:
     in_place(album)
     protected = (album / "in" / "a.png").read_bytes()
     (album / "kept" / "a.png").write_bytes(b"damaged")
-    results = {photo.source.name: photo for photo in undo(album / "in.jsonl", overwrite=True)}
+    results = {photo.source.name: photo for photo in restore(album / "in.jsonl", overwrite=True)}
     assert "not the original" in results["a.png"].reason
     assert (album / "in" / "a.png").read_bytes() == protected
 
@@ -153,10 +153,10 @@ def test_what_an_earlier_run_has_kept_is_never_replaced(album: Path) -> None:
 
 def test_what_cannot_be_undone_says_so(album: Path) -> None:
     with pytest.raises(UsageError, match="There is no manifest"):
-        list(undo(album / "in.jsonl"))
+        list(restore(album / "in.jsonl"))
     run(album / "in")
     with pytest.raises(UsageError, match="replaced no photos"):
-        list(undo(album / "in-protected.jsonl"))
+        list(restore(album / "in-protected.jsonl"))
     with pytest.raises(UsageError, match=r"is or holds the input"):
         run(album / "in", Where(backup=album))
 
@@ -204,7 +204,7 @@ def test_undo_does_not_replace_another_photo(album: Path) -> None:
     in_place(album, writing=Writing("png"))
     make_photo(album / "in" / "sub" / "b.jpg", 60)
     new = (album / "in" / "sub" / "b.jpg").read_bytes()
-    results = {photo.source.name: photo for photo in undo(album / "in.jsonl")}
+    results = {photo.source.name: photo for photo in restore(album / "in.jsonl")}
     assert "another photo in its place" in results["b.jpg"].reason
     assert (album / "in" / "sub" / "b.jpg").read_bytes() == new
 
@@ -214,10 +214,10 @@ def test_undo_sees_past_later_records_and_can_be_repeated(album: Path) -> None:
     in_place(album)
     in_place(album, writing=Writing(quality=80))  # leaves all alone, and records so
     records = (album / "in.jsonl").read_bytes()
-    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl")} == {"restored"}
     assert contents(album / "in") == before
     (album / "in.jsonl").write_bytes(records)  # as if it had been killed before it could record anything
-    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl")} == {"restored"}
     assert contents(album / "in") == before
 
 
@@ -234,7 +234,7 @@ def test_undo_after_a_kill_finds_what_was_begun(album: Path, monkeypatch: pytest
         in_place(album)
     monkeypatch.undo()
     assert contents(album / "in") != before
-    list(undo(album / "in.jsonl"))
+    list(restore(album / "in.jsonl"))
     assert contents(album / "in") == before
 
 
@@ -266,14 +266,14 @@ def test_undo_goes_through_several_layers_to_the_original(album: Path) -> None:
     in_place(album)
     run(album / "in", Where(backup=album / "kept2", again=True), again=True)
     run(album / "in", Where(manifest=album / "in.jsonl", output=album / "out", again=True), again=True)
-    assert {photo.status for photo in undo(album / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl")} == {"restored"}
     assert contents(album / "in") == before
 
 
 def test_a_dry_undo_puts_nothing_back(album: Path) -> None:
     in_place(album)
     after, records = contents(album / "in"), (album / "in.jsonl").read_bytes()
-    assert {photo.status for photo in undo(album / "in.jsonl", dry_run=True)} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl", dry_run=True)} == {"restored"}
     assert (contents(album / "in"), (album / "in.jsonl").read_bytes()) == (after, records)
 
 
@@ -321,7 +321,7 @@ def test_all_photos_of_one_name_are_replaced_and_come_back(tmp_path: Path, names
         }
         assert contents(tmp_path / "kept") == before
         assert {photo.reason for photo in in_place(tmp_path, jobs=jobs).values()} <= {DONE, ITSELF_PROTECTED}
-        assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+        assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
         assert contents(tmp_path / "in") == before
 
 
@@ -333,7 +333,7 @@ def test_a_pair_may_come_in_several_runs_and_in_any_order(tmp_path: Path, order:
     for name in order:
         where = Where(backup=tmp_path / "kept", manifest=tmp_path / "in.jsonl")
         assert run(tmp_path / "in" / name, where)[name].status == "protected"
-    assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
     assert contents(tmp_path / "in") == before
 
 
@@ -369,5 +369,5 @@ def test_the_pairs_that_failed_for_ever(shared: Path, tmp_path: Path, case: str)
     assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"protected"}
     assert contents(tmp_path / "kept") == before
     assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"skipped"}
-    assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
     assert contents(tmp_path / "in") == before

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.metadata import Keep
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.one import protect_bytes
 
 PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8)

@@ -15,10 +15,10 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.names import Task
+from unlearn_cli.photos.originals import restore
 from unlearn_cli.photos.outcome import DONE, Options
 from unlearn_cli.photos.scan import Where, plan
-from unlearn_cli.photos.undo import undo
-from unlearn_cli.photos.verify import pair_up
+from unlearn_cli.photos.verdicts import pair_up
 
 
 def touch(root: Path, *names: str) -> None:
@@ -175,7 +175,7 @@ def test_in_place_each_of_a_clash_is_replaced_and_comes_back(tmp_path: Path, job
     assert contents(tmp_path / "kept") == before
     assert {photo.status for photo in in_place(tmp_path, jobs=jobs).values()} == {"skipped"}
     assert contents(tmp_path / "in") == after
-    assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
     assert contents(tmp_path / "in") == before
 
 
@@ -188,7 +188,7 @@ def test_single_files_of_one_name_are_replaced_and_come_back(tmp_path: Path) -> 
     assert [(tmp_path / "kept" / name).read_bytes() for name in ("x.png", "x-2.png")] == before
     again = list(protect_photos(plan(photos[1:], where), {"": PROTECTION}))
     assert again[0].status == "skipped"
-    assert {photo.status for photo in undo(tmp_path / "photos-protected.jsonl")} == {"restored"}
+    assert {photo.status for photo in restore(tmp_path / "photos-protected.jsonl")} == {"restored"}
     assert [photo.read_bytes() for photo in photos] == before
 
 
@@ -264,7 +264,7 @@ def test_a_killed_run_in_place_goes_on_with_the_names_that_it_gave(tmp_path: Pat
             "skipped",
         }
         assert set(contents(tmp_path / "in")) == {"z.gif.png", "z.png", "y.png", "y.gif.png"}
-        assert {photo.status for photo in undo(tmp_path / "in.jsonl")} == {"restored"}
+        assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
         assert contents(tmp_path / "in") == before
 
 

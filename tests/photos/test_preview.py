@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.conftest import protection_of
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.photos.apply import Pattern
+from unlearn_cli.photos.before_after import PHOTOS, Preview
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.noise import Pattern
-from unlearn_cli.photos.preview import PHOTOS, Preview
 
 GREENER = protection_of(Pattern(np.stack([np.full((4, 4), level, np.int8) for level in (0, 8, 0)]), 8))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -12,13 +12,13 @@ from PIL import Image
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank, shipped_banks
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.noise import Pattern
 from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
-from unlearn_cli.photos.verify import Pair, verify
+from unlearn_cli.photos.verdicts import Pair, verify
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ MAX_BYTES = 1 << 30
 memory."""
 
 
-LAYABLE = ("image", "face")
+APPLICABLE = ("image", "face")
 """The frames that ``protect`` supports."""
 
 
@@ -44,7 +44,7 @@ class Bank:
         """Return the names of the classes, in the order of the patterns."""
         return self.provenance.classes
 
-    def check_layable(self) -> None:
+    def check_applicable(self) -> None:
         """Raise ``BankError`` if this version cannot apply the bank's noise to photos in the way that it requires."""
         of = self.provenance
         if of.form == "sample-wise":
@@ -52,7 +52,7 @@ class Bank:
                 f"The noise bank {self.path} holds the noise of {len(self.noise)} images of {of.dataset.get('name')}, "
                 "and of no other photos. Only 'unlearn evaluate' applies it; use another bank."
             )
-        if not of.is_plain or of.frame not in LAYABLE:
+        if not of.is_plain or of.frame not in APPLICABLE:
             how = "a mixture" if of.variants > 1 or of.uniform else f"applied by frame '{of.frame}'"
             raise BankError(
                 f"The noise bank {self.path} is {how}, and this version applies only one pattern over a whole photo. "

@@ -135,7 +135,7 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
     """
     if bank_name is not None:
         bank = open_bank(bank_name)
-        bank.check_layable()
+        bank.check_applicable()
         family = bank.provenance.family
         index = _find(class_name, bank.classes, family)
         if index is None:
@@ -157,7 +157,7 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
         raise UsageError(f"The bank '{found[0][0].name}' has one strength: leave out --strength.")
     entry, index = (fitting or found)[0]
     bank = load_bank(entry.path, entry.sha256)
-    bank.check_layable()
+    bank.check_applicable()
     return Choice(bank, index, _is_keyed(class_name, bank))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from unlearn_cli.errors import BankError
 
@@ -19,8 +19,11 @@ EDGE = 0.08
 """The share of the square over which such a pattern fades in from each side, so that no edge is visible."""
 MOST_SPAN = 10
 FRAMES = ("image", "face", "texture", "patch")
-FORMS = ("class-wise", "sample-wise")
-STRENGTHS = ("low", "medium", "high")
+
+Form = Literal["class-wise", "sample-wise"]
+"""The two forms of noise: one pattern for each class, or noise for each image (Huang et al., 2021, section 3.1)."""
+Strength = Literal["low", "medium", "high"]
+"""How visible the noise of a bank is, among banks of the same classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Provenance:
     """The L-infinity bound of the noise, in pixel levels (1 to 127)."""
     scale: int
     """The model resolution that the noise was made for, in pixels."""
-    form: str = "class-wise"
+    form: Form = "class-wise"
     frame: str = "image"
     """How the noise is applied: over the whole photo, over each face, tiled, or as a patch at a random place."""
     span: float | None = None
@@ -43,8 +46,8 @@ class Provenance:
     """The number of patterns of each class, one of which is chosen at random for each image; they are consecutive."""
     uniform: int = 0
     """The largest level of the uniform random noise that is added for each image; the sum stays within epsilon."""
-    strength: str | None = None
-    """How visible the noise is, among banks of the same classes: one of ``STRENGTHS``; None if there is only one
+    strength: Strength | None = None
+    """How visible the noise is, among banks of the same classes: None if there is only one
     bank."""
     family: str | None = None
     """Set if all patterns are interchangeable ones of a single category, such as ``person``."""
@@ -121,10 +124,10 @@ class Provenance:
         is_span = isinstance(self.span, int | float) and 0 < self.span <= MOST_SPAN
         if is_span != (self.frame == "face") or not (is_span or self.span is None):
             raise BankError(f"its span is {self.span!r}: only frame 'face' has one, up to {MOST_SPAN}")
-        if self.form not in FORMS:
-            raise BankError(f"its form is {self.form!r}, not one of {', '.join(FORMS)}")
-        if self.strength not in (None, *STRENGTHS):
-            raise BankError(f"its strength is {self.strength!r}, not one of {', '.join(STRENGTHS)}")
+        if self.form not in get_args(Form):
+            raise BankError(f"its form is {self.form!r}, not one of {', '.join(get_args(Form))}")
+        if self.strength not in (None, *get_args(Strength)):
+            raise BankError(f"its strength is {self.strength!r}, not one of {', '.join(get_args(Strength))}")
         for name in ("dataset", "hyperparameters", "versions"):
             if not isinstance(getattr(self, name), dict):
                 raise BankError(f"its {name} is no JSON object")

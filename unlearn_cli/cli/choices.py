@@ -11,26 +11,11 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.encode import FormatChoice
 
 
-class Form(StrEnum):
-    """The form of the noise."""
-
-    class_wise = "class-wise"
-    sample_wise = "sample-wise"
-
-
 class Faces(StrEnum):
     """The choice of the faces in a photo that get the noise, for banks whose noise goes on faces."""
 
     largest = "largest"
     all = "all"
-
-
-class Strength(StrEnum):
-    """The strength of the noise, which is how visible it may be."""
-
-    low = "low"
-    medium = "medium"
-    high = "high"
 
 
 class Existing(StrEnum):

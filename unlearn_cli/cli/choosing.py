@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.cli.choices import Faces, Form
+from unlearn_cli.cli.choices import Faces
 from unlearn_cli.cli.console import plain
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
     from unlearn_cli.banks.keys import Key
+    from unlearn_cli.banks.provenance import Form
     from unlearn_cli.noise.surrogate import PhotoNoise
     from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan
@@ -80,11 +81,11 @@ class Choosing:
             if self.strength_typed or self.strength is None:
                 raise
             choice = choose(class_name, self.bank, None)
-        if self.form is not Form.class_wise and choice.bank.provenance.frame == "face":
+        if self.form != "class-wise" and choice.bank.provenance.frame == "face":
             raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
         key = self.keys.key() if choice.keyed else None
         protection = replace(Protection.of(choice, class_name, self.epsilon, key), faces=self.faces.value)
-        if self.form is Form.class_wise:
+        if self.form == "class-wise":
             return protection
         maker = self._maker(choice.bank, protection.pattern.epsilon)
         make = partial(maker.of, label=choice.index)
@@ -124,7 +125,7 @@ class Choosing:
 
     def _maker(self, bank: Bank, epsilon: int) -> PhotoNoise:
         from unlearn_cli.noise.surrogate import PhotoNoise
-        from unlearn_cli.victims.devices import pick_device
+        from unlearn_cli.training.devices import pick_device
 
         if bank.path not in self.makers:
             self.makers[bank.path] = PhotoNoise(bank, epsilon, pick_device())

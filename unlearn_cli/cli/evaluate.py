@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli.console import exits, out
-from unlearn_cli.cli.dataset import KNOWN, DataDir, Download
-from unlearn_cli.cli.settings import read_settings
-from unlearn_cli.cli.training import OnImages, OnPeople, Optimised, Training
+from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
+from unlearn_cli.cli.evaluate_settings import OnImages, OnPeople, Optimised, Training
+from unlearn_cli.cli.set_option import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unlearn_cli.cli.planning import Plan, Victims
     from unlearn_cli.evaluation.cell import Cell
-    from unlearn_cli.victims.datasets import DatasetSpec
-    from unlearn_cli.victims.trip import Trip
+    from unlearn_cli.training.datasets import DatasetSpec
+    from unlearn_cli.training.trip import Trip
 
 app = typer.Typer(
     help="Measure a protection: train networks on clean and on protected images, and test them on clean ones.",
@@ -85,7 +86,7 @@ def bank(
     data_dir: DataDir = None,
     download: Download = False,
     form: Annotated[
-        Literal["class-wise", "sample-wise"] | None,
+        Form | None,
         typer.Option(help="sample-wise: make noise for each image with the bank's surrogate, as protect does."),
     ] = None,
     model: Model = None,
@@ -288,7 +289,7 @@ class _Run:
         views: int | None = None,
     ) -> DatasetSpec:
         """The dataset that the options and settings name. Raises ``UsageError`` for a trip without files."""
-        from unlearn_cli.cli.dataset import dataset_spec, patterns
+        from unlearn_cli.cli.dataset_options import dataset_spec, patterns
         from unlearn_cli.errors import UsageError
 
         def of(field: str) -> Any:
@@ -312,7 +313,7 @@ class _Run:
         return replace(spec, trip=journey, views=views or of("views") or 1)
 
     def _trip(self, name: str | None) -> Trip | None:
-        from unlearn_cli.victims.trip import parse_trip
+        from unlearn_cli.training.trip import parse_trip
 
         return parse_trip(name) if name is not None else None
 
@@ -374,7 +375,7 @@ def _evaluate(
     from unlearn_cli.cli import evaluation
     from unlearn_cli.errors import UsageError
     from unlearn_cli.evaluation.recipe import SCALES, chosen_cells
-    from unlearn_cli.victims.workers import join_workers, leave_workers
+    from unlearn_cli.training.workers import join_workers, leave_workers
 
     engine = rare.engine or "local"
     workers, where = join_workers(rare.device)

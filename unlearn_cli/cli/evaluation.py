@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unlearn_cli.evaluation.recipe import Planned
     from unlearn_cli.evaluation.report import About
     from unlearn_cli.evaluation.run import Result
-    from unlearn_cli.victims.workers import Workers
+    from unlearn_cli.training.workers import Workers
 
 Report = dict[str, Any]
 
@@ -87,7 +87,7 @@ def _watch(
     from unlearn_cli.evaluation.noise_store import NoiseMaking
     from unlearn_cli.evaluation.run import CellBegan, CellEnded, Runner
     from unlearn_cli.noise.events import Iterated
-    from unlearn_cli.victims.train import EpochEnded
+    from unlearn_cli.training.train import EpochEnded
 
     runner = Runner(output, device, library, command=command, workers=workers)
     with progress_bar(hidden=workers.rank > 0) as bar:

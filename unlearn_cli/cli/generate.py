@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli import bank_file
-from unlearn_cli.cli import dataset as options
+from unlearn_cli.cli import dataset_options as options
 from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
 from unlearn_cli.cli.hyperparameters import Hyperparameters
-from unlearn_cli.cli.settings import listing, read_settings
+from unlearn_cli.cli.set_option import listing, read_settings
 
 if TYPE_CHECKING:
     from unlearn_cli.noise.bank_file import BankWritten
     from unlearn_cli.noise.events import Event
     from unlearn_cli.noise.settings import NoiseSettings
-    from unlearn_cli.victims.datasets import DatasetSpec, ImageSet
-    from unlearn_cli.victims.workers import Workers
+    from unlearn_cli.training.datasets import DatasetSpec, ImageSet
+    from unlearn_cli.training.workers import Workers
 
 PATCH_SIZES = (8, 16, 24, 32)
 
@@ -46,7 +47,7 @@ def generate(
         typer.Option(help="How noise is made; all but error-min are there to compare with.  [default: error-min]"),
     ] = None,
     form: Annotated[
-        Literal["class-wise", "sample-wise"] | None,
+        Form | None,
         typer.Option(help="A pattern for each class, or for each training image.  [default: class-wise]"),
     ] = None,
     preset: Annotated[
@@ -129,7 +130,7 @@ def generate(
     )
     from unlearn_cli.noise.bank_file import Origin, make_bank
     from unlearn_cli.noise.settings import settings_for
-    from unlearn_cli.victims.workers import join_workers, leave_workers
+    from unlearn_cli.training.workers import join_workers, leave_workers
 
     workers, where = join_workers(device)
     said: dict[str, Any] = {"method": method, "form": form, "surrogate": surrogate, "through": through}
@@ -155,7 +156,7 @@ def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers:
     """Return the images to make noise on, which the first of several workers fetches if they are to be fetched."""
     from unlearn_cli.banks.provenance import SPAN
     from unlearn_cli.noise.transforms import Through
-    from unlearn_cli.victims.datasets import face_squares, load_dataset
+    from unlearn_cli.training.datasets import face_squares, load_dataset
 
     if settings.frame == "face":
         spec = face_squares(spec, SPAN)

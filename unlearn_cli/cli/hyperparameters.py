@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from unlearn_cli.cli.settings import setting
+from unlearn_cli.cli.set_option import setting
 
 
 @dataclass(frozen=True)

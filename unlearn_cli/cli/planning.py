@@ -17,10 +17,10 @@ from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, p
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.photos.protection import Protection
-from unlearn_cli.victims.datasets import DatasetSpec
-from unlearn_cli.victims.folders import list_classes
-from unlearn_cli.victims.train import TrainingSettings
-from unlearn_cli.victims.workers import Workers
+from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.folders import list_classes
+from unlearn_cli.training.train import TrainingSettings
+from unlearn_cli.training.workers import Workers
 
 ABOUT = "Victims trained on protected images and tested on clean ones, beside the same trained on clean images."
 

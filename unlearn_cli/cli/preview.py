@@ -23,8 +23,8 @@ def preview(
     Nothing is protected for it: the manifest, or else the names, tell which copy is whose.
     """
     from unlearn_cli.errors import WorkError
-    from unlearn_cli.photos.preview import Preview
-    from unlearn_cli.photos.verify import pair_up
+    from unlearn_cli.photos.before_after import Preview
+    from unlearn_cli.photos.verdicts import pair_up
 
     set_limits()
     show = Preview.prepare(output)

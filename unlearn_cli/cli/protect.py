@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.cli.banks import measured_and_limits
-from unlearn_cli.cli.choices import RARE, Existing, Faces, Form, Format, KeepMetadata, Rare, Strength
+from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.choosing import Choosing, Keyring
 from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits, typed
-from unlearn_cli.cli.settings import read_settings
+from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end, tell_plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.outcome import Options, PhotoDone
-    from unlearn_cli.photos.preview import Preview
     from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Plan, Where
 
@@ -68,7 +69,7 @@ def protect(
             help="One pattern for a class, or one made for each photo by a network (needs PyTorch).",
             rich_help_panel=WHAT,
         ),
-    ] = Form.class_wise,
+    ] = "class-wise",
     strength: Annotated[
         Strength | None,
         typer.Option(
@@ -190,7 +191,7 @@ def protect(
     """
     import os
 
-    from unlearn_cli.photos.preview import Preview
+    from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.scan import plan
 
     rare = read_settings(Rare, settings or ())
@@ -221,7 +222,7 @@ def protect(
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
-    choosing = Choosing(bank, strength and strength.value, epsilon, form, faces, keys, "strength" in said)
+    choosing = Choosing(bank, strength, epsilon, form, faces, keys, "strength" in said)
     chosen = None if class_name is None else choosing.choose(class_name)
     listed = _listed(files_from)
     todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)

@@ -29,10 +29,10 @@ def restore(
 
     A photo that was changed after it was protected is left alone. The backup stays where it is.
     """
-    from unlearn_cli.photos.undo import undo
+    from unlearn_cli.photos.originals import restore
 
     totals = Totals()
-    for photo in undo(manifest, overwrite=overwrite, dry_run=dry_run):
+    for photo in restore(manifest, overwrite=overwrite, dry_run=dry_run):
         totals.add(photo)
         if photo.status == "failed" or verbose:
             err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")

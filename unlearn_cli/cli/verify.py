@@ -13,7 +13,7 @@ from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.fit import Fit
-    from unlearn_cli.photos.verify import Pair
+    from unlearn_cli.photos.verdicts import Pair
 
 
 @exits()
@@ -42,8 +42,8 @@ def verify(
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
-    from unlearn_cli.photos.verify import GOOD, pair_up
-    from unlearn_cli.photos.verify import verify as check
+    from unlearn_cli.photos.verdicts import GOOD, pair_up
+    from unlearn_cli.photos.verdicts import verify as check
 
     set_limits()
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]

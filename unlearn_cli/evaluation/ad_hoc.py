@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from unlearn_cli.evaluation.cell import Cell
-from unlearn_cli.evaluation.defences.registry import parse_defence
+from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.recipe import Planned
 
 RANDOM = "random noise"

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from unlearn_cli.banks.catalog import open_bank, surrogate_path
 from unlearn_cli.errors import UsageError
-from unlearn_cli.evaluation.verification import pairs_digest
+from unlearn_cli.evaluation.face_pairs import pairs_digest
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec, ImageSet, digest, listing, load_counterpart, load_dataset
-from unlearn_cli.victims.folders import Split
-from unlearn_cli.victims.train import TrainingSettings
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, digest, listing, load_counterpart, load_dataset
+from unlearn_cli.training.folders import Split
+from unlearn_cli.training.train import TrainingSettings
 
 CELL_SCHEMA = 1
 HASH_LETTERS = 16

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from unlearn_cli.evaluation.cell import Cell, Library
-from unlearn_cli.evaluation.defences import adversarial, ueraser
-from unlearn_cli.victims.train import train_victim
+from unlearn_cli.evaluation.defences.hardening import CHOICES, STEPS
+from unlearn_cli.training.train import train_victim
 
 BATCHES = 3
 
@@ -35,4 +35,4 @@ def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.devi
 def _passes(defence: str) -> float:
     """Return how many ordinary training passes over an image a training step with this defence costs."""
     name = defence.partition(":")[0]
-    return {"adversarial": 1.0 + adversarial.STEPS, "ueraser-like": 1.0 + ueraser.CHOICES / 3}.get(name, 1.0)
+    return {"adversarial": 1.0 + STEPS, "ueraser-like": 1.0 + CHOICES / 3}.get(name, 1.0)

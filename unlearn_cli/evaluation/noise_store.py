@@ -17,7 +17,7 @@ from unlearn_cli.files import lock
 from unlearn_cli.noise.bank_file import BankWritten, Origin, make_bank
 from unlearn_cli.noise.events import Event
 from unlearn_cli.noise.mixture import mix
-from unlearn_cli.victims.workers import Workers
+from unlearn_cli.training.workers import Workers
 
 SECONDS_BETWEEN_LOOKS = 1.0
 

@@ -20,7 +20,7 @@ from unlearn_cli.photos.folder import protect_photos
 from unlearn_cli.photos.outcome import DONE, Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where, plan
-from unlearn_cli.victims.folders import list_classes
+from unlearn_cli.training.folders import list_classes
 
 HASH_LETTERS = 16
 

@@ -13,8 +13,8 @@ from typing import Any
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import DatasetSpec
-from unlearn_cli.victims.train import TrainingSettings
+from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.train import TrainingSettings
 
 FOLDER = Path(__file__).parent / "recipes"
 

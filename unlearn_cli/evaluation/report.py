@@ -14,7 +14,7 @@ from unlearn_cli.evaluation.cell import hash_of
 from unlearn_cli.evaluation.metrics import Figure, figure
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.run import Result
-from unlearn_cli.victims.trip import SUBSAMPLING_NAME
+from unlearn_cli.training.trip import SUBSAMPLING_NAME
 
 REPORT_SCHEMA = 2
 LABELS_NOT_SHOWN = ("form", "method")

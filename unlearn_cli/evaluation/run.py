@@ -16,18 +16,18 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
-from unlearn_cli.evaluation.defences.registry import parse_defence
+from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.examples import example_sheet
+from unlearn_cli.evaluation.face_pairs import verify_people
 from unlearn_cli.evaluation.metrics import confusion
 from unlearn_cli.evaluation.noise_store import NoiseMaking, NoiseStore
-from unlearn_cli.evaluation.protection import assign, protect_set
+from unlearn_cli.evaluation.protect_set import assign, protect_set
 from unlearn_cli.evaluation.scenario import Scenario, build, library_test
-from unlearn_cli.evaluation.verification import verify_people
 from unlearn_cli.files import lock, write_atomically
-from unlearn_cli.victims.datasets import digest
-from unlearn_cli.victims.devices import describe_hardware, library_versions
-from unlearn_cli.victims.train import EpochEnded, predict, train_victim
-from unlearn_cli.victims.workers import ALONE, Workers
+from unlearn_cli.training.datasets import digest
+from unlearn_cli.training.devices import describe_hardware, library_versions
+from unlearn_cli.training.train import EpochEnded, predict, train_victim
+from unlearn_cli.training.workers import ALONE, Workers
 
 Result = dict[str, Any]
 

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.defences.defence import Filter
-from unlearn_cli.evaluation.defences.registry import parse_defence
-from unlearn_cli.evaluation.protection import Form, check_bank, protect_set
-from unlearn_cli.evaluation.verification import last_layer
-from unlearn_cli.victims.augmentations import augmentation
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.models import build_model
+from unlearn_cli.evaluation.defences.table import parse_defence
+from unlearn_cli.evaluation.face_pairs import last_layer
+from unlearn_cli.evaluation.protect_set import check_bank, protect_set
+from unlearn_cli.training.augmentations import augmentation
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model
 
 BankOf = Callable[[NoisePlan, Images], Bank]
 """A function that returns the bank of a noise plan, for a run with these training images."""

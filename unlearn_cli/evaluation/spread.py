@@ -16,7 +16,7 @@ import torch
 from unlearn_cli.errors import UnlearnError, UsageError, WorkError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.run import Runner
-from unlearn_cli.victims.workers import usable_cores
+from unlearn_cli.training.workers import usable_cores
 
 
 def spread(

@@ -21,9 +21,9 @@ from unlearn_cli.noise.joint import noisy_classes
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import SEARCHED, NoiseSettings
 from unlearn_cli.noise.surrogate import save_surrogate
-from unlearn_cli.victims.datasets import ImageSet, digest
-from unlearn_cli.victims.devices import describe_hardware, library_versions
-from unlearn_cli.victims.workers import ALONE, Workers
+from unlearn_cli.training.datasets import ImageSet, digest
+from unlearn_cli.training.devices import describe_hardware, library_versions
+from unlearn_cli.training.workers import ALONE, Workers
 
 METHODS = {
     "joint": "error-min (after Huang et al., ICLR 2021; noise and surrogate descend together)",

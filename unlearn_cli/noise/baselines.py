@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import ImageSet
+from unlearn_cli.training.datasets import ImageSet
 
 Levels = NDArray[np.int8]
 

@@ -17,8 +17,8 @@ from unlearn_cli.files import write_atomically
 from unlearn_cli.noise.events import Resumed
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
-from unlearn_cli.victims.datasets import ImageSet, digest
-from unlearn_cli.victims.workers import Workers
+from unlearn_cli.training.datasets import ImageSet, digest
+from unlearn_cli.training.workers import Workers
 
 SECONDS_BETWEEN = 10.0
 """The least number of seconds between two checkpoints; the end of a search is always saved."""

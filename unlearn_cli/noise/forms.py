@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn_cli.victims.workers import Workers
+from unlearn_cli.training.workers import Workers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A function of logits and labels that returns the mean loss over the images."""
@@ -115,7 +115,7 @@ class SampleWise:
 
     def apply(self, images: Tensor, noise: Tensor) -> Tensor:
         """Return the noisy images, with the gradient at the clamped image, as in equation 3 of Huang et al. (2021)."""
-        return lay_through(images, noise)
+        return apply_through(images, noise)
 
     def put(self, part: Tensor, batch: Batch) -> None:
         """Store the patterns of the batch's images."""
@@ -130,7 +130,7 @@ class SampleWise:
         return gradient
 
 
-def lay_through(images: Tensor, noise: Tensor) -> Tensor:
+def apply_through(images: Tensor, noise: Tensor) -> Tensor:
     """Return noisy images, clamped to 0..255, whose gradient passes to the noise as if they were not clamped.
 
     The clamp's own gradient is zero outside 0..255, so noise that was cut off at a white or black pixel could never

@@ -27,9 +27,9 @@ from unlearn_cli.noise.forms import Batch
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.visibility import visibility
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.models import build_model, split_names
-from unlearn_cli.victims.train import as_input, make_optimizer
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model, split_names
+from unlearn_cli.training.train import as_input, make_optimizer
 
 NOISE_RATE = 0.04
 """Adam's learning rate for theta, the noise before tanh."""

@@ -18,9 +18,9 @@ from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop,
 from unlearn_cli.noise.joint import JointSearch
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import PENALTY_SOLVERS, SEARCHED, NoiseSettings
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.devices import wait_for
-from unlearn_cli.victims.workers import ALONE, Workers
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.devices import wait_for
+from unlearn_cli.training.workers import ALONE, Workers
 
 IMAGES_OF_A_WORKER = 8
 """The least mean number of images of a batch on each worker: chance varies it, and batch norm needs at least two."""

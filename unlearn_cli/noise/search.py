@@ -23,10 +23,10 @@ from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, Sa
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
 from unlearn_cli.noise.transforms import Through
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.models import build_model, split_names
-from unlearn_cli.victims.train import TrainingSettings, as_input, in_batches, make_optimizer
-from unlearn_cli.victims.workers import ALONE, Workers
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model, split_names
+from unlearn_cli.training.train import TrainingSettings, as_input, in_batches, make_optimizer
+from unlearn_cli.training.workers import ALONE, Workers
 
 LEAST_FOR_BATCH_NORM = 2
 """The least number of images in a batch that batch norm can be trained on."""

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.errors import UsageError
 
 Method = Literal["error-min", "error-max", "random", "lsp", "ar"]
-Form = Literal["class-wise", "sample-wise"]
 Solver = Literal["pgd", "fgsm", "adam", "lbfgs", "cw"]
 
 SEARCHED = ("error-min", "error-max")
@@ -68,7 +68,7 @@ class NoiseSettings:
     """joint: the number of fresh surrogates, one after another."""
     clean_classes: float = 0.0
     """joint: the share of the classes, the last ones, that carry no noise."""
-    strength: Literal["low", "medium", "high"] | None = None
+    strength: Strength | None = None
     """joint: the bank's name among others of the same classes, by how visible its noise is."""
     visibility: float | None = None
     """joint: how visible each pattern may be, as ``noise.visibility`` measures it; None means that only epsilon limits
@@ -78,7 +78,7 @@ class NoiseSettings:
     through: str = "augment"
     """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""
     surrogate: str = "resnet18"
-    """A network of ``victims.models``, or several, separated by commas, which form an ensemble."""
+    """A network of ``training.models``, or several, separated by commas, which form an ensemble."""
     batch_size: int = 128
     learning_rate: float = 0.1
     momentum: float = 0.9

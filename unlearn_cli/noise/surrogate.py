@@ -25,10 +25,10 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.errors import BankError, PhotoError, UsageError
 from unlearn_cli.files import sha256_of, write_atomically
-from unlearn_cli.noise.forms import lay_through
+from unlearn_cli.noise.forms import apply_through
 from unlearn_cli.noise.transforms import Through
-from unlearn_cli.victims.models import build_model
-from unlearn_cli.victims.train import as_input
+from unlearn_cli.training.models import build_model
+from unlearn_cli.training.train import as_input
 
 METADATA_KEY = "unlearn-surrogate"
 SCHEMA = 1
@@ -151,7 +151,7 @@ class PhotoNoise:
         noise = torch.zeros_like(levels)
         for draws in self.draws:
             noise.requires_grad_()
-            seen = lay_through(levels, noise).repeat_interleave(VIEWS, 0)
+            seen = apply_through(levels, noise).repeat_interleave(VIEWS, 0)
             seen = as_input(self.through.apply(seen, draws.repeat(1, len(levels))))
             losses = [F.cross_entropy(network(seen), labels) for network in self.networks.values()]
             (gradient,) = torch.autograd.grad(torch.stack(losses).sum(), noise)

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from unlearn_cli.banks.provenance import SPAN
 from unlearn_cli.errors import UsageError
-from unlearn_cli.noise.jpeg import constant, jpeg
-from unlearn_cli.victims.augment import flip_and_shift_by
+from unlearn_cli.noise.diffjpeg import constant, jpeg
+from unlearn_cli.pixels import LUMA
+from unlearn_cli.training.augmentations import flip_and_shift_by
 
 PRESETS = {
     "none": "",
@@ -36,7 +37,6 @@ PRESETS = {
 """Named chains. ``augment`` is exactly the victim's standard augmentation. ``photo`` is a first guess at what happens
 to a photo between its owner and a victim (platform, detector, resizing, augmentation)."""
 
-LUMA = (0.299, 0.587, 0.114)
 CROSS = ((0, -1, 1), (1, 0, -1), (-1, 1, 0))
 """The matrix of the cross product with (1, 1, 1)."""
 SHIFT = 1 / 8
@@ -45,7 +45,7 @@ SCALE_MOST = 1.25
 FACE_SIDE = 1.2 / SPAN
 FACE_ZOOM = (0.85, 1.2)
 FACE_JITTER = 0.1
-"""The crop of ``victims.trip``'s trip ``face``: its side is 1.2 times that of the detector's box, times the zoom."""
+"""The crop of ``training.trip``'s trip ``face``: its side is 1.2 times that of the detector's box, times the zoom."""
 BLUR_MOST = 1 / 32
 GRAY_PROBABILITY = 0.2
 COLOR_STRENGTH = 0.4

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unlearn_cli.noise.jpeg import constant
+from unlearn_cli.noise.diffjpeg import constant
 
 TO_XYZ = (
     (0.4124564 / 0.95047, 0.3575761 / 0.95047, 0.1804375 / 0.95047),

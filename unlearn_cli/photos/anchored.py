@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.provenance import EDGE
-from unlearn_cli.photos.noise import Pattern, apply_strips
+from unlearn_cli.photos.apply import Pattern, apply_strips
 from unlearn_cli.photos.resample import StripCache
 
 if TYPE_CHECKING:

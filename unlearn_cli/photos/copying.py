@@ -15,14 +15,14 @@ from pathlib import Path
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
-from unlearn_cli.photos.backup import is_perhaps_a_copy, keep_original
+from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.decode import PIXELS_A_BYTE, Photo, claimed_pixels, decode, read_file
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.kinds import why_not_taken
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
 from unlearn_cli.photos.names import Choices, Task, choices, expected
-from unlearn_cli.photos.noise import Noise
 from unlearn_cli.photos.one import Protected, protect_photo
+from unlearn_cli.photos.originals import is_perhaps_a_copy, keep_original
 from unlearn_cli.photos.outcome import DONE, HARDLY_PROTECTED, ITSELF_PROTECTED, LINKED, NO_FACE, Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace

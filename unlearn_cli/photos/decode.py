@@ -13,11 +13,11 @@ from PIL import Image, UnidentifiedImageError
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos import formats
+from unlearn_cli.photos.apply import DEEP, SUPPORTED_MODES
 from unlearn_cli.photos.depth import has_deep_colour
 from unlearn_cli.photos.formats import exif, heif, jpeg, markers, tiff
 from unlearn_cli.photos.formats.beside import UNREADABLE, Beside
 from unlearn_cli.photos.metadata import Keep, Metadata, choose
-from unlearn_cli.photos.noise import DEEP, SUPPORTED_MODES
 from unlearn_cli.photos.resample import Workspace
 
 UNSUPPORTED = {

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError
+from unlearn_cli.photos.apply import DEEP, GREY_MODES
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.formats import bmp, exif, heif, jpeg, png, tiff
 from unlearn_cli.photos.kinds import PHOTO_SUFFIXES
 from unlearn_cli.photos.metadata import Keep, Metadata
-from unlearn_cli.photos.noise import DEEP, GREY_MODES
 
 JPEG_QUALITY = 95
 JPEG_SUBSAMPLING = "444"

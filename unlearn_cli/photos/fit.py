@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unlearn_cli.banks.bank import LAYABLE, Bank
-from unlearn_cli.banks.identity import identity_pattern
-from unlearn_cli.banks.keys import Key
+from unlearn_cli.banks.bank import APPLICABLE, Bank
+from unlearn_cli.banks.keys import Key, identity_pattern
+from unlearn_cli.photos.apply import GREY_MODES, Noise, Pattern
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.metrics import visible
-from unlearn_cli.photos.noise import GREY_MODES, Noise, Pattern
 from unlearn_cli.photos.protection import anchored, face_squares
+from unlearn_cli.photos.quality import visible
 
 CLOSER = 3
 """How many of the best fitting patterns are examined more closely."""
@@ -46,7 +45,7 @@ class Patterns:
 
     def __init__(self, banks: Sequence[Bank], key: Key | None = None) -> None:
         """Collect the class-wise patterns of the banks; with a ``key``, also those of its owner."""
-        laid = [bank for bank in banks if bank.provenance.frame in LAYABLE]
+        laid = [bank for bank in banks if bank.provenance.frame in APPLICABLE]
         self._banks = [_with_own(bank, key) for bank in laid if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from unlearn_cli.errors import PhotoError, PhotoSkippedError
 from unlearn_cli.photos import formats
+from unlearn_cli.photos.apply import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Noise
 from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
-from unlearn_cli.photos.metrics import Quality, compare
-from unlearn_cli.photos.noise import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Noise
 from unlearn_cli.photos.protection import Protection
+from unlearn_cli.photos.quality import Quality, compare
 from unlearn_cli.photos.resample import Workspace
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unlearn_cli.photos.encode import WRITING, Writing
 from unlearn_cli.photos.manifest import Status
-from unlearn_cli.photos.metrics import Quality
+from unlearn_cli.photos.quality import Quality
 
 DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set again=yes applies noise on noise)"

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.banks.catalog import Choice
-from unlearn_cli.banks.identity import identity_pattern
-from unlearn_cli.banks.keys import Key
+from unlearn_cli.banks.keys import Key, identity_pattern
 from unlearn_cli.errors import UsageError
 from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.apply import DEEP, UNIT, Noise, Pattern
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import to_image
-from unlearn_cli.photos.noise import DEEP, UNIT, Noise, Pattern
 
 if TYPE_CHECKING:
     from unlearn_cli.faces import Box

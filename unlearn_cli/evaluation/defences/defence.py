@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearn_cli.victims.datasets import ImageSet
-from unlearn_cli.victims.train import Harden
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.train import Harden
 
 Filter = Callable[[Tensor], Tensor]
 """A function from images ``[N, 3, H, W]`` with pixel values 0 to 255, uint8 or float32, to images of that shape."""

@@ -1,0 +1,77 @@
+"""A training that is interrupted ends as one that is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model
+from unlearn_cli.training.train import EpochEnded, TrainingSettings, train_victim
+
+CPU = torch.device("cpu")
+SETTINGS = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageSet:
+    """Two classes that differ in colour, under noise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(160) % 2
+    images = torch.randint(0, 160, (160, 3, 16, 16), generator=generator)
+    images[labels == 1, 0] += 60
+    return ImageSet(images.to(torch.uint8), labels, ("blue", "red"), "colours", "none")
+
+
+def curve(epochs: list[EpochEnded]) -> list[tuple[int, float, float]]:
+    return [(e.epoch, e.train_accuracy, e.clean_accuracy) for e in epochs]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(data: ImageSet, tmp_path: Path) -> None:
+    whole = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "whole.pt"))
+    assert whole[-1].clean_accuracy > 0.9
+    broken = train_victim(data, data, SETTINGS, CPU, tmp_path / "broken.pt")
+    first = [next(broken), next(broken)]
+    broken.close()
+    rest = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "broken.pt"))
+    assert curve(rest) == curve(whole)
+    assert rest[:2] == first
+    one, other = (torch.load(tmp_path / f"{name}.pt", weights_only=True)["model"] for name in ("whole", "broken"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_training_is_not_done_again(data: ImageSet, tmp_path: Path) -> None:
+    first = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "a.pt"))
+    before = (tmp_path / "a.pt").stat().st_mtime_ns
+    assert list(train_victim(data, data, SETTINGS, CPU, tmp_path / "a.pt")) == first
+    assert (tmp_path / "a.pt").stat().st_mtime_ns == before
+
+
+def test_another_seed_is_another_training(data: ImageSet) -> None:
+    one = next(train_victim(data, data, SETTINGS, CPU))
+    other = next(train_victim(data, data, replace(SETTINGS, seed=1), CPU))
+    assert one.train_accuracy != other.train_accuracy
+
+
+def test_a_checkpoint_of_other_settings_or_damaged_is_refused(data: ImageSet, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    next(train_victim(data, data, SETTINGS, CPU, path))
+    with pytest.raises(WorkError, match="other settings"):
+        next(train_victim(data, data, replace(SETTINGS, seed=1), CPU, path))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(WorkError, match="damaged"):
+        next(train_victim(data, data, SETTINGS, CPU, path))
+
+
+def test_timms_networks_are_victims_too() -> None:
+    pytest.importorskip("timm", reason="timm is not installed: pip install 'unlearn[timm]'")
+    model = build_model("timm:inception_resnet_v2", 5, 80, 0)
+    assert model.eval()(torch.zeros(2, 3, 80, 80)).shape == (2, 5)
+    with pytest.raises(UsageError, match="timm has no model 'walls'"):
+        build_model("timm:walls", 5, 80, 0)
+    with pytest.raises(UsageError, match="does not take images of 32 pixels"):
+        build_model("timm:inception_resnet_v2", 5, 32, 0)

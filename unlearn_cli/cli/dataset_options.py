@@ -1,0 +1,70 @@
+"""The options that name a dataset, which ``generate`` and ``evaluate`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unlearn_cli.training.datasets import DatasetSpec
+
+KNOWN = "cifar10, cifar100, svhn, imagenet, or folder:PATH for a tree with one folder of images for each class."
+Dataset = Annotated[str, typer.Option(help=KNOWN)]
+OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where a dataset with a name lies or goes.  [default: unlearn's folder in the user's cache]"),
+]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")]
+ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this many pixels square.")]
+Crop = Annotated[
+    int | None, typer.Option(min=8, help="Cut out the middle square of this many pixels first.  [default: largest]")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.")
+]
+FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first so many classes.")]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--map", help='TOML file with lines "class" = "new name"; several may share one, others are left out.'
+    ),
+]
+TrainSize = Annotated[
+    int | None, typer.Option(min=1, help="Use this many training images.  [default: all; on a CPU 10000]")
+]
+Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu.  [default: the best there is]")]
+
+CPU_IMAGES = 10_000
+"""The number of images on which a small network takes only seconds per epoch on two cores."""
+
+
+def dataset_spec(source: str, map_file: Path | None, **fields: Any) -> DatasetSpec:
+    """Return the dataset of a source and the ``fields`` of ``DatasetSpec``, its classes renamed as a file tells.
+
+    Raises ``UsageError`` for a map that cannot be read.
+    """
+    from unlearn_cli.training.datasets import DatasetSpec
+
+    return DatasetSpec(source=source, class_map=_read_map(map_file) if map_file is not None else (), **fields)
+
+
+def patterns(text: str | None) -> tuple[str, ...]:
+    """Return the parts of a list by commas; none for no list."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _read_map(path: Path) -> tuple[tuple[str, str], ...]:
+    import tomllib
+
+    from unlearn_cli.errors import UsageError
+
+    try:
+        names = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The map {path} cannot be read: {error}.") from error
+    if not names or not all(isinstance(name, str) and name for name in names.values()):
+        raise UsageError(f'The map {path} needs lines such as "English springer" = "dog".')
+    return tuple(names.items())

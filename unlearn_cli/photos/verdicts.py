@@ -1,0 +1,236 @@
+"""Comparing a folder of originals with one of copies: is every copy there, protected, and within its bound?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.keys import Key
+from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
+from unlearn_cli.files import sha256_of
+from unlearn_cli.photos.decode import Photo, decode, read_file
+from unlearn_cli.photos.encode import SUFFIXES, is_lossless
+from unlearn_cli.photos.fit import Fit, Patterns
+from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
+from unlearn_cli.photos.names import resolved
+from unlearn_cli.photos.one import as_mode
+from unlearn_cli.photos.quality import Quality, compare
+from unlearn_cli.photos.scan import COPY, is_copy, photos_below
+
+Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "extra", "skipped", "failed"]
+
+GOOD = ("protected", "skipped")
+"""The verdicts that do not cause an exit code of 1."""
+
+PROTECTED_CORRELATION = 0.5
+"""The correlation with a pattern from which on a difference counts as its noise.
+
+On the project's photos, copies at the full bound have a correlation of at least 0.72, and unprotected ones, re-encoded
+or halved, of at most 0.37, except for a picture of 127 x 64 pixels (0.48): ``benchmarks/verify_fit.py``.
+"""
+
+ALTERED_RESIDUAL = 4.0
+"""The largest residual of the reduced difference, in pixel levels, that still counts as noise alone; encoders cause at
+most 2."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The result for one photo and its copy."""
+
+    original: Path | None
+    protected: Path | None
+    verdict: Verdict
+    reason: str = ""
+    lossless: bool = False
+    """Whether the copy's format is lossless, so that its bound holds in the file."""
+    quality: Quality | None = None
+    fit: Fit | None = None
+    made_for_it: bool = False
+    """Whether the manifest says that the noise was made for this photo, so that it fits no bank's pattern."""
+
+
+def verify(
+    originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1, key: Key | None = None
+) -> Generator[Pair, None, None]:
+    """Pair the photos of two folders (or two files), and yield the result for each pair, in order.
+
+    If there is a manifest beside ``protected``, it is used: it knows which copy belongs to which photo, what was
+    skipped and why, and whether a copy is still the file that was written. A person's own pattern is found with their
+    ``key``. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
+    """
+    paired = pair_up(originals, protected)
+    check = _Check(Patterns(banks, key), _known(protected))
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[Pair]] = deque()
+        try:
+            for original, copy in paired:
+                waiting.append(pool.submit(check.pair, original, copy))
+                if len(waiting) >= 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
+    """Return the photos below two folders paired with their copies, with None for a missing counterpart.
+
+    Raises the same errors as ``verify``.
+    """
+    for path in (originals, protected):
+        if not path.exists():
+            raise UsageError(f"There is no file or folder {path}.")
+    if originals.is_dir() != protected.is_dir():
+        raise UsageError("Name two folders, or two files: the originals first.")
+    if is_copy(originals) and resolved(protected) == resolved(originals).with_name(originals.name.removesuffix(COPY)):
+        raise UsageError(f"The two are swapped: {originals} is the protected copy. Name the originals first.")
+    if originals.is_file():
+        return [(originals, protected)]
+    copies = dict.fromkeys(photos_below(protected, apart=originals))
+    photos = list(photos_below(originals, apart=protected))
+    if not photos:
+        raise WorkError(f"No photo found in {originals}.")
+    found = _recorded_pairs(photos, copies, protected)
+    for copy in found.values():
+        del copies[copy]
+    own = {protected / photo.relative_to(originals) for photo in photos if photo not in found}
+    for photo in photos:
+        name = protected / photo.relative_to(originals)
+        names = () if photo in found else _names(name)
+        there = [path for path in names if path in copies and (path == name or path not in own)]
+        for copy in there[:1]:
+            found[photo] = copy
+            del copies[copy]
+    return [*((photo, found.get(photo)) for photo in photos), *((None, copy) for copy in copies)]
+
+
+def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, Path]:
+    """Return the copies that manifests record for photos, or for the backups of photos that were replaced."""
+    there = {resolved(copy): copy for copy in copies}
+    outputs: dict[Path, Path] = {}
+    for folder, record in _records(protected):
+        output = resolved(folder / record.output) if record.output is not None else None
+        if output in there and record.status in WRITTEN:
+            for source in filter(None, (record.input, record.backup)):
+                outputs[resolved(folder / source)] = output
+    found: dict[Path, Path] = {}
+    for photo in photos if outputs else ():
+        output = outputs.get(resolved(photo))
+        if output in there:
+            found[photo] = there.pop(output)
+    return found
+
+
+def _names(target: Path) -> Iterator[Path]:
+    """Yield the names that a copy may have: its original's, or one with another suffix after or instead of its own."""
+    yield target
+    suffixes = [suffix for names in SUFFIXES.values() for suffix in names]
+    for suffix in suffixes:
+        yield target.with_name(target.name + suffix)
+    for suffix in suffixes:
+        yield target.with_suffix(suffix)
+
+
+def _known(protected: Path) -> dict[Path, Record]:
+    """Return the records beside a folder or file, by the path of the original, and of the copy if it is protected."""
+    known: dict[Path, Record] = {}
+    for folder, record in _records(protected):
+        known.setdefault(resolved(folder / record.input), record)
+        if record.status != "protected":
+            known[resolved(folder / record.input)] = record
+        elif record.output is not None:
+            known[resolved(folder / record.output)] = record
+    return known
+
+
+def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
+    """Yield the records of the manifests beside a folder or file, each with the folder of its relative paths."""
+    folder = resolved(protected).parent
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if is_manifest(path):
+            for record in read_records(path):
+                yield folder, record
+
+
+class _Check:
+    def __init__(self, patterns: Patterns, known: dict[Path, Record]) -> None:
+        self.patterns, self.known = patterns, known
+
+    def pair(self, original: Path | None, copy: Path | None) -> Pair:
+        """Return the result of comparing a photo with its copy."""
+        record = self._record(original, copy)
+        if original is None:
+            if record is not None and record.status == "skipped":  # An in-place run has skipped it: it is the original.
+                return Pair(None, copy, "skipped", record.reason)
+            return Pair(None, copy, "extra", "it has no original")
+        if copy is None:
+            if record is not None and record.status == "skipped":
+                return Pair(original, None, "skipped", record.reason)
+            return Pair(original, None, "missing", "it has no protected copy")
+        if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
+            return Pair(original, copy, "skipped", record.reason)  # An in-place run has skipped it: it is the original.
+        try:
+            return self._compared(original, copy, record)
+        except (PhotoError, PhotoSkippedError) as error:
+            return Pair(original, copy, "failed", str(error))
+        except MemoryError:
+            return Pair(original, copy, "failed", "there is not enough memory to compare it")
+
+    def _record(self, original: Path | None, copy: Path | None) -> Record | None:
+        for path in (copy, original):
+            if path is not None and (record := self.known.get(resolved(path))) is not None:
+                return record
+        return None
+
+    def _compared(self, original: Path, copy: Path, record: Record | None) -> Pair:
+        data = read_file(copy)
+        before, after = decode(read_file(original), "none"), decode(data, "none")
+        lossless = is_lossless(after, after.format)
+        after = as_mode(after, before.mode)
+        recorded = record is not None and record.status == "protected" and record.output_sha256 is not None
+        same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
+        if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
+            reason = f"it is {_size(after)} where its original is {_size(before)}"
+            return Pair(original, copy, "altered", reason, lossless)
+        made_for_it = recorded and record is not None and record.form == "sample-wise"
+        quality = compare(before, after)
+        fit = None if made_for_it else self.patterns.best(before, after)
+        verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
+        bound = record.epsilon if recorded and record is not None else None
+        if verdict == "protected" and lossless:
+            bound = bound or (fit.bank_epsilon if fit is not None else None)
+            if bound is not None and quality.linf > bound:
+                verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels, and the bound is {bound}"
+        return Pair(original, copy, verdict, reason, lossless, quality, fit, made_for_it)
+
+
+def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
+    if same_file:
+        return "protected", ""
+    if quality.linf == 0:
+        return "not protected", "it is the original's very picture"
+    if fit is None and record is not None and record.form == "sample-wise":
+        reason = "the file is not the one that was written; noise that was made for it cannot be found in it"
+        return "altered", reason
+    known = fit is not None and fit.correlation >= PROTECTED_CORRELATION
+    if record is not None:
+        found = "the noise is still in it" if known else "no noise can be found in it"
+        return "altered", f"the file is not the one that was written; {found}"
+    if not known:
+        reason = "how it differs fits no pattern (noise made for each photo can only be told by its manifest)"
+        return "not protected", reason
+    if fit is not None and fit.residual > ALTERED_RESIDUAL:
+        return "altered", "it differs by more than noise; the noise is still in it"
+    return "protected", ""
+
+
+def _size(photo: Photo) -> str:
+    return f"{photo.pixels.shape[1]} x {photo.pixels.shape[0]} {photo.mode}"

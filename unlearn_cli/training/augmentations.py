@@ -1,0 +1,180 @@
+"""The augmentations that victims train with, by name, as functions of a batch.
+
+Each takes float or uint8 images ``[B, 3, H, W]`` (0..255), their labels ``[B]``, the number of classes K and a CPU
+generator. It returns images and targets, which are the labels, or each class's share ``[B, K]`` where images are mixed.
+All except ``none`` begin with the standard flips and shifts, as in the paper (section 4.4).
+
+A random shift with zero padding and a random horizontal flip are together one gather, and so is their adjoint. Written
+out as such, the backward pass avoids autograd's scatter-add, which makes it cheap on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearn_cli.errors import UsageError
+
+Augment = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
+"""A function of images, labels, the number of classes and a generator; it returns images and targets."""
+
+GREY = 127.5
+"""The pixel value that the networks of ``models`` normalise to zero."""
+POLICY_GROUP = 8
+"""How many images of a batch share one random AutoAugment policy."""
+
+
+def none(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Return images and labels unchanged."""
+    return images, labels
+
+
+def standard(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Flip images at random and shift them by up to an eighth of their size."""
+    return flip_and_shift(images, generator), labels
+
+
+def cutout(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Put a grey square of half the size around a random pixel of each image (DeVries and Taylor, 2017: 16 of 32)."""
+    images = flip_and_shift(images, generator).float()
+    size = images.shape[-1]
+    centre = torch.randint(0, size, (2, len(images), 1), generator=generator).to(images.device)
+    near = ((torch.arange(size, device=images.device) - centre + 0.5).abs() <= size / 4).float()
+    hole = near[0][:, None, :, None] * near[1][:, None, None, :]
+    return images * (1 - hole) + GREY * hole, labels
+
+
+def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mix each image with another, by one share for the whole batch from Beta(1, 1) (Zhang et al., 2018)."""
+    images = flip_and_shift(images, generator).float()
+    share, order = _share_and_order(len(images), generator)
+    order = order.to(images.device)
+    return images * share + images[order] * (1 - share), _mixed(labels, labels[order], share, classes)
+
+
+def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Paste a box of another image into each; its area is a share from Beta(1, 1) (Yun et al., 2019).
+
+    Place and area are the same for the whole batch.
+    """
+    images = flip_and_shift(images, generator).float()
+    share, order = _share_and_order(len(images), generator)
+    order, size = order.to(images.device), images.shape[-1]
+    half = int(size * (1 - share) ** 0.5) // 2
+    y, x = torch.randint(0, size, (2,), generator=generator).tolist()
+    top, bottom, left, right = max(0, y - half), min(size, y + half), max(0, x - half), min(size, x + half)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
+    kept = 1 - (bottom - top) * (right - left) / size**2
+    return mixed, _mixed(labels, labels[order], kept, classes)
+
+
+def autoaugment(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Apply flips, shifts and torchvision's AutoAugment, with the policies for CIFAR-10 (Cubuk et al., 2019).
+
+    It stands in for Fast AutoAugment (Lim et al., 2019), whose policies torchvision does not have. One policy is drawn
+    for every few images instead of for each, so that a batch takes few calls.
+    """
+    images = flip_and_shift(images, generator)
+    if images.is_floating_point():
+        images = images.round().clamp(0, 255)  # A defence's filter may leave values outside this range.
+    policy, mixed = _policy(), images.to(torch.uint8).contiguous()
+    groups = torch.randperm(len(images), generator=generator).split(POLICY_GROUP)
+    for group in groups:
+        chosen = group.to(images.device)
+        mixed[chosen] = policy(mixed[chosen])
+    return mixed, labels
+
+
+AUGMENTATIONS: dict[str, Augment] = {
+    "none": none,
+    "standard": standard,
+    "cutout": cutout,
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "autoaugment": autoaugment,
+}
+
+
+def augmentation(name: str) -> Augment:
+    """Return the augmentation of this name. Raises ``UsageError`` if there is none."""
+    if name not in AUGMENTATIONS:
+        raise UsageError(f"There is no augmentation '{name}'. Use one of {', '.join(AUGMENTATIONS)}.")
+    return AUGMENTATIONS[name]
+
+
+def _share_and_order(count: int, generator: torch.Generator) -> tuple[float, Tensor]:
+    # Beta(1, 1), which both papers use for CIFAR-10, is the uniform distribution.
+    return torch.rand((), generator=generator).item(), torch.randperm(count, generator=generator)
+
+
+def _mixed(labels: Tensor, others: Tensor, share: float, classes: int) -> Tensor:
+    one, other = (F.one_hot(of, classes).float() for of in (labels, others))
+    return share * one + (1 - share) * other
+
+
+@cache
+def _policy() -> Any:
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # Importing it takes seconds.
+
+    return AutoAugment(AutoAugmentPolicy.CIFAR10)
+
+
+SHIFT_SHARE = 8
+"""Images are shifted by up to ``size // SHIFT_SHARE`` pixels: 4 at 32 pixels, as in the paper."""
+
+
+def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip each image with probability 1/2 and shift it by up to an eighth of its size.
+
+    This is the standard CIFAR augmentation (Huang et al., 2021, section 4: random flip, random
+    crop after padding by 4). ``images`` is ``[B, 3, H, W]`` of any dtype; pixels that are shifted in
+    are zero. Gradients flow to ``images`` if it has a floating dtype. The generator is on the CPU, so
+    that a seed gives the same draws on every device.
+    """
+    # All three draws go to the device at once, because a copy to a GPU costs more than drawing the numbers.
+    return flip_and_shift_by(images, torch.rand((3, len(images)), generator=generator).to(images.device))
+
+
+def flip_and_shift_by(images: Tensor, draws: Tensor) -> Tensor:
+    """Do what ``flip_and_shift`` does, by given draws ``[3, B]`` in [0, 1): for the rows, the columns and the flip."""
+    height, width = images.shape[-2:]
+    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
+    shift_y = (draws[0] * (2 * pad_y + 1)).long()
+    shift_x = (draws[1] * (2 * pad_x + 1)).long()
+    result: Tensor = _FlipAndShift.apply(images, shift_y, shift_x, draws[2] < 0.5)
+    return result
+
+
+class _FlipAndShift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, shift_y: Tensor, shift_x: Tensor, flipped: Tensor) -> Tensor:
+        ctx.save_for_backward(shift_y, shift_x, flipped)
+        return _gather(images, shift_y, shift_x, flipped)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        shift_y, shift_x, flipped = ctx.saved_tensors
+        height, width = gradient.shape[-2:]
+        # The adjoint of a shift is the shift back; a shift combined with a flip is its own adjoint.
+        back_y = 2 * (height // SHIFT_SHARE) - shift_y
+        back_x = torch.where(flipped, shift_x, 2 * (width // SHIFT_SHARE) - shift_x)
+        return _gather(gradient, back_y, back_x, flipped), None, None, None
+
+
+def _gather(images: Tensor, shift_y: Tensor, shift_x: Tensor, flipped: Tensor) -> Tensor:
+    count, _, height, width = images.shape
+    pad_y, pad_x = height // SHIFT_SHARE, width // SHIFT_SHARE
+    padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y))
+    device = images.device
+    columns = torch.arange(width, device=device).expand(count, width)
+    columns = torch.where(flipped[:, None], width - 1 - columns, columns) + shift_x[:, None]
+    rows = torch.arange(height, device=device) + shift_y[:, None]
+    index = torch.arange(count, device=device)[:, None, None]
+    # Advanced indices around a slice put the channels last in memory, which is the layout that training uses.
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,238 @@
+"""The training of a victim, which can be interrupted and continued after every epoch."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn_cli.errors import WorkError
+from unlearn_cli.files import write_atomically
+from unlearn_cli.training.augmentations import augmentation
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.models import build_model
+from unlearn_cli.training.workers import ALONE, Workers
+
+Harden = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+"""A defence in the training step: a function of the network, the augmented images, their targets and a generator that
+returns the images to train on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """The settings of a victim's training; the defaults are those of Huang et al. (2021), section 4.1."""
+
+    model: str = "resnet18"
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    """The initial learning rate, which follows a cosine to zero over all steps."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = "standard"
+    """A key of ``augmentations.AUGMENTATIONS``."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """The results of one finished epoch of a training."""
+
+    epoch: int
+    """The number of the epoch, counted from 1."""
+    epochs: int
+    train_accuracy: float
+    """The mean accuracy during the epoch on the training images, as they were augmented."""
+    clean_accuracy: float
+    """The accuracy on the clean test set."""
+    by_class: tuple[float | None, ...]
+    """The clean accuracy on each class; None for a class without test images."""
+    seconds: float
+
+
+def train_victim(
+    train: ImageSet,
+    test: ImageSet,
+    settings: TrainingSettings,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    *,
+    harden: Harden | None = None,
+    workers: Workers = ALONE,
+) -> Generator[EpochEnded, None, nn.Module]:
+    """Train a fresh network, yield its results on clean test images after every epoch, and return the network.
+
+    With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
+    same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
+    continued training gives the same result as an uninterrupted one. With several workers, each trains on its part of
+    every batch, with batch norm over that part only. Raises ``WorkError`` if the checkpoint is damaged or belongs to
+    other settings.
+    """
+    model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
+    train, test = train.to(device), test.to(device)
+    optimizer = make_optimizer(model, settings)
+    steps = settings.epochs * len(_batches(torch.arange(len(train)), settings, workers))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    history = _restore(checkpoint, settings, state, device)
+    training = _Training(model, train, settings, optimizer, schedule, harden, workers)
+    yield from history
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        start = time.perf_counter()
+        train_accuracy = training.epoch(epoch)
+        right, count = right_by_class(model, test, workers)
+        done = EpochEnded(
+            epoch,
+            settings.epochs,
+            train_accuracy,
+            sum(right) / sum(count),
+            tuple(of / among if among else None for of, among in zip(right, count, strict=True)),
+            time.perf_counter() - start,
+        )
+        history.append(done)
+        if checkpoint is not None and workers.rank == 0:
+            _keep(checkpoint, settings, state, history)
+        yield done
+    return model
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    """Return SGD with momentum, which the paper uses for every network."""
+    return torch.optim.SGD(
+        model.parameters(),
+        settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+class _Training:
+    """The training of one victim, epoch by epoch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: ImageSet,
+        settings: TrainingSettings,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        harden: Harden | None,
+        workers: Workers,
+    ) -> None:
+        self.model, self.train, self.settings, self.workers = model, train, settings, workers
+        self.optimizer, self.schedule, self.harden = optimizer, schedule, harden
+        self.augment = augmentation(settings.augment)
+        self.device = train.images.device
+        self.run: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if settings.compile else model
+        if workers.count > 1:
+            self.run = nn.parallel.DistributedDataParallel(model)
+
+    def epoch(self, epoch: int) -> float:
+        """Train one epoch; return the accuracy on its augmented images, counted while training.
+
+        With several workers, a last batch that is too small for them is left out.
+        """
+        seed = self.settings.seed * 1_000_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # Dropout and AutoAugment draw from PyTorch's global generator.
+        order = torch.randperm(len(self.train), generator=generator).to(self.device)
+        if self.workers.count > 1:
+            generator.manual_seed(seed * self.workers.count + self.workers.rank)
+        self.model.train()
+        right = torch.zeros((), device=self.device)
+        for batch in _batches(order, self.settings, self.workers):
+            right += self._step(batch[self.workers.rank :: self.workers.count], generator)
+        return self.workers.sum(right).item() / len(self.train)
+
+    def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Take one step of SGD; return how many images were classified correctly, as a tensor."""
+        labels = self.train.labels[batch]
+        images, targets = self.augment(self.train.images[batch], labels, len(self.train.classes), generator)
+        images = as_input(images)
+        if self.harden is not None:
+            images = self.harden(self.model, images, targets, generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            logits = self.run(images)
+        loss = F.cross_entropy(logits.float(), targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return (logits.detach().argmax(1) == labels).sum()
+
+
+def _batches(order: Tensor, settings: TrainingSettings, workers: Workers) -> list[Tensor]:
+    """Return the batches of an epoch, without those that are too small to give each of several workers two images.
+
+    Batch norm needs two images.
+    """
+    batches = in_batches(order, settings.batch_size)
+    return [batch for batch in batches if len(batch) >= 2 * workers.count] if workers.count > 1 else batches
+
+
+def in_batches(order: Tensor, size: int) -> list[Tensor]:
+    """Split indices into batches; a single one left over joins the last batch, because batch norm needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def as_input(levels: Tensor) -> Tensor:
+    """Return pixel values of any dtype as the networks take them: float32, channels last, still 0..255."""
+    return levels.to(dtype=torch.float32, memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """Return the class that the network predicts for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
+    model.eval()
+    return torch.cat([model(as_input(part)).argmax(1) for part in images.split(batch_size)])
+
+
+def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -> tuple[list[int], list[int]]:
+    """Return how many images of each class the network classifies correctly, and how many there are.
+
+    Both are counted over all workers.
+    """
+    mine = data.at(slice(workers.rank, None, workers.count))
+    right = predict(model, mine.images) == mine.labels
+    counts = [torch.bincount(labels, minlength=len(data.classes)) for labels in (mine.labels[right], mine.labels)]
+    of, among = (workers.sum(count).tolist() for count in counts)
+    return of, among
+
+
+def _keep(path: Path, settings: TrainingSettings, state: dict[str, Any], history: list[EpochEnded]) -> None:
+    buffer = io.BytesIO()
+    parts = {name: part.state_dict() for name, part in state.items()}
+    content = {"settings": asdict(settings), "history": [asdict(epoch) for epoch in history], **parts}
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _restore(
+    path: Path | None, settings: TrainingSettings, state: dict[str, Any], device: torch.device
+) -> list[EpochEnded]:
+    if path is None or not path.exists():
+        return []
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        found = content["settings"]
+        history = [EpochEnded(**{**epoch, "by_class": tuple(epoch["by_class"])}) for epoch in content["history"]]
+        if found == asdict(settings):
+            for name, part in state.items():
+                part.load_state_dict(content[name])
+    except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
+        raise WorkError(f"The checkpoint {path} is damaged. Delete it to begin this training again.") from error
+    if found != asdict(settings):
+        raise WorkError(f"{path} is from a training with other settings. Name another --output, or delete it.")
+    return history

@@ -1,0 +1,124 @@
+"""The trip: what happens to a photo between its owner's disk and a victim's training set.
+
+A platform may shrink the photo and encode it again. A scraper then crops it, with the jitter of its detector, and
+resizes the crop to the size that a network takes. A trip starts from the file on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from unlearn_cli.errors import UsageError
+
+SUBSAMPLING = 2
+"""Pillow's number for 4:2:0 chroma subsampling, which platforms use."""
+
+SUBSAMPLING_NAME = "4:2:0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trip:
+    """The parameters of a trip; a key of the photo seeds its jitter, so that a protected copy gets the same jitter."""
+
+    name: str
+    quality: int | None = None
+    """The quality of the platform's JPEG; None if the platform does not encode the photo again."""
+    long_side: int | None = None
+    """The length in pixels to which the platform reduces the longer side of a larger photo; None for no limit."""
+    crop: Literal["centre", "face"] = "centre"
+    """The largest central square, or a square around the largest face in the photo (if one is found) after the
+    platform."""
+    margin: float = 1.2
+    """The side of a face's square, in sides of the detector's box."""
+    jitter: float = 0.0
+    """The crop's centre moves by up to this share of its side, in each direction."""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """The crop's side is multiplied by a random factor between these two."""
+    seed: int = 0
+    """The seed of the jitter and the zoom, together with the photo's key."""
+
+
+TRIPS = {
+    trip.name: trip
+    for trip in (
+        Trip(name="none"),
+        Trip(name="social", quality=80, long_side=1080),
+        Trip(name="thumbnail", quality=70, long_side=320),
+        Trip(name="face", quality=75, long_side=2048, crop="face", jitter=0.1, zoom=(0.85, 1.2)),
+        Trip(name="hard", quality=50, long_side=1080, crop="face", jitter=0.15, zoom=(0.75, 1.3)),
+    )
+}
+"""The trips by name. ``hard`` stands for a platform with low quality and an inaccurate detector."""
+
+
+def parse_trip(text: str) -> Trip:
+    """Return a trip by its name, optionally with another JPEG quality: ``face``, ``face:50``.
+
+    Raises ``UsageError`` for an unknown name and for a quality outside 1..95.
+    """
+    name, _, quality = text.partition(":")
+    if name not in TRIPS:
+        raise UsageError(f"There is no trip '{name}'. There are: {', '.join(TRIPS)}; face:50 has another JPEG quality.")
+    if not quality:
+        return TRIPS[name]
+    if not quality.isdecimal() or not 1 <= int(quality) <= 95:
+        raise UsageError(f"The trip {text}: a JPEG quality is 1 to 95.")
+    return replace(TRIPS[name], name=text, quality=int(quality))
+
+
+def arrive(path: Path, trip: Trip, size: int, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """Return what a victim receives of a photo, one view for each key: uint8 ``[size, size, 3]``.
+
+    A key decides a view's jitter and zoom; callers give a photo and its protected copy the same keys. Raises whatever
+    Pillow raises for a file that it cannot read.
+    """
+    with Image.open(path) as opened:
+        photo = ImageOps.exif_transpose(opened).convert("RGB")
+    photo = _platform(photo, trip)
+    square = _square(photo, trip)
+    return [_view(photo, square, trip, size, key) for key in keys]
+
+
+def _view(photo: Image.Image, square: tuple[float, float, float], trip: Trip, size: int, key: str) -> NDArray[np.uint8]:
+    draw = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{trip.seed} {key}".encode()).digest()[:8], "big"))
+    x, y, side = square
+    side *= draw.uniform(*trip.zoom)
+    x += side * draw.uniform(-trip.jitter, trip.jitter)
+    y += side * draw.uniform(-trip.jitter, trip.jitter)
+    side = min(side, *photo.size)
+    left, top = (min(max(0.0, at - side / 2), whole - side) for at, whole in zip((x, y), photo.size, strict=True))
+    box = (left, top, left + side, top + side)
+    return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def _platform(photo: Image.Image, trip: Trip) -> Image.Image:
+    if trip.long_side is not None and max(photo.size) > trip.long_side:
+        share = trip.long_side / max(photo.size)
+        width, height = (max(1, round(side * share)) for side in photo.size)
+        photo = photo.resize((width, height), Image.Resampling.LANCZOS)
+    if trip.quality is None:
+        return photo
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=trip.quality, subsampling=SUBSAMPLING)
+    with Image.open(file) as again:
+        again.load()
+        return again
+
+
+def _square(photo: Image.Image, trip: Trip) -> tuple[float, float, float]:
+    """Return the square that the scraper crops, before jitter: its centre's column and row, and its side."""
+    if trip.crop == "face":
+        from unlearn_cli.training.found_faces import found_faces  # It imports OpenCV, which takes a moment.
+
+        if faces := found_faces(np.asarray(photo)):
+            return (*faces[0].centre, faces[0].side * trip.margin)
+    return photo.width / 2, photo.height / 2, float(min(photo.size))
