@@ -31,3 +31,7 @@ class PhotoError(WorkError):
 
 class PhotoSkippedError(UnlearnError):
     """One photo is skipped on purpose; the message is the reason."""
+
+
+class AlreadyProtectedError(PhotoSkippedError):
+    """One photo is skipped because a manifest knows it as a protected copy."""

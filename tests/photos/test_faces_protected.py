@@ -67,7 +67,7 @@ def test_the_noise_is_strongest_where_the_face_is_and_the_manifest_counts_faces(
     assert records["wall"]["reason"] == NO_FACE
     assert records["one"]["faces"] == 1
     assert "reason" not in records["one"] or not records["one"]["reason"]
-    assert protect(album, bank, tmp_path / "out")["one"].status == "skipped"
+    assert protect(album, bank, tmp_path / "out")["one"].status == "unchanged"
     again = protect(album, bank, tmp_path / "all", faces="all")
     assert again["two"].faces == 2
     one, every = (np.asarray(Image.open(tmp_path / name / "two.png")).astype(int) for name in ("out", "all"))

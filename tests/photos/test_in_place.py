@@ -14,12 +14,12 @@ from PIL import Image
 
 from tests.photos.test_folder import PROTECTION, make_photo, run
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.copying import One
+from unlearn_cli.photos.copying import Copying
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest
 from unlearn_cli.photos.originals import restore
-from unlearn_cli.photos.outcome import DONE, ITSELF_PROTECTED, Options, PhotoDone
+from unlearn_cli.photos.outcome import ITSELF_PROTECTED, Options, PhotoDone
 from unlearn_cli.photos.scan import Where, plan
 
 
@@ -60,7 +60,7 @@ def test_a_second_run_protects_nothing_twice(album: Path) -> None:
     in_place(album)
     after = contents(album / "in")
     again = in_place(album)
-    assert {photo.status for photo in again.values()} == {"skipped"}
+    assert {photo.status for photo in again.values()} == {"unchanged", "skipped"}
     assert contents(album / "in") == after
     list(restore(album / "in.jsonl"))
     in_place(album)
@@ -86,7 +86,7 @@ def test_killed_between_any_two_steps_the_next_run_ends_as_if_it_had_not_been(
     for name in before:
         (album / "kept" / name).unlink()
 
-    of, attribute = (Manifest, "add") if step == "record" else (One, step)
+    of, attribute = (Manifest, "add") if step == "record" else (Copying, step)
     whole = getattr(of, attribute)
     for calls in range(6):
         remaining = [calls]
@@ -105,7 +105,7 @@ def test_killed_between_any_two_steps_the_next_run_ends_as_if_it_had_not_been(
     in_place(album, writing=writing)
     assert contents(album / "in") == expected
     assert contents(album / "kept") == before
-    assert {photo.reason for photo in in_place(album, writing=writing).values()} <= {DONE, ITSELF_PROTECTED}
+    assert {photo.reason for photo in in_place(album, writing=writing).values()} <= {"", ITSELF_PROTECTED}
 
 
 def test_a_photo_that_was_edited_since_is_not_put_back_unasked(album: Path) -> None:
@@ -223,13 +223,13 @@ def test_undo_sees_past_later_records_and_can_be_repeated(album: Path) -> None:
 
 def test_undo_after_a_kill_finds_what_was_begun(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(album / "in")
-    whole = One._write
+    whole = Copying._write
 
-    def killed(self: One, data: bytes) -> None:
+    def killed(self: Copying, data: bytes) -> None:
         whole(self, data)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(One, "_write", killed)
+    monkeypatch.setattr(Copying, "_write", killed)
     with pytest.raises(KeyboardInterrupt):
         in_place(album)
     monkeypatch.undo()
@@ -320,7 +320,7 @@ def test_all_photos_of_one_name_are_replaced_and_come_back(tmp_path: Path, names
             digest for digest, _ in before.values()
         }
         assert contents(tmp_path / "kept") == before
-        assert {photo.reason for photo in in_place(tmp_path, jobs=jobs).values()} <= {DONE, ITSELF_PROTECTED}
+        assert {photo.reason for photo in in_place(tmp_path, jobs=jobs).values()} <= {"", ITSELF_PROTECTED}
         assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
         assert contents(tmp_path / "in") == before
 
@@ -368,6 +368,6 @@ def test_the_pairs_that_failed_for_ever(shared: Path, tmp_path: Path, case: str)
     before = contents(tmp_path / "in")
     assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"protected"}
     assert contents(tmp_path / "kept") == before
-    assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"skipped"}
+    assert {photo.status for photo in in_place(tmp_path, jobs=2).values()} == {"unchanged", "skipped"}
     assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
     assert contents(tmp_path / "in") == before

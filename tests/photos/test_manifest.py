@@ -19,7 +19,6 @@ from unlearn_cli.photos import manifest as module
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.manifest import Manifest, Record
-from unlearn_cli.photos.outcome import DONE
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where
 
@@ -66,7 +65,7 @@ def test_a_second_run_does_nothing(tmp_path: Path) -> None:
     run(tmp_path / "in")
     before = (tmp_path / "in-protected.jsonl").read_bytes()
     again = run(tmp_path / "in")
-    assert (again["a.png"].status, again["a.png"].reason) == ("skipped", DONE)
+    assert again["a.png"].status == "unchanged"
     assert again["b.png"].status == "failed"
     assert (tmp_path / "in-protected.jsonl").read_bytes() == before
 
@@ -77,10 +76,10 @@ def test_what_changed_is_made_again(tmp_path: Path) -> None:
     run(tmp_path / "in")
     make_photo(tmp_path / "in" / "a.png", 50)
     done = run(tmp_path / "in")
-    assert (done["a.png"].status, done["b.png"].reason) == ("protected", DONE)
+    assert (done["a.png"].status, done["b.png"].status) == ("protected", "unchanged")
     (tmp_path / "in-protected" / "b.png").unlink()
     done = run(tmp_path / "in")
-    assert (done["a.png"].reason, done["b.png"].status) == (DONE, "protected")
+    assert (done["a.png"].status, done["b.png"].status) == ("unchanged", "protected")
     assert run(tmp_path / "in", writing=Writing(metadata="none"))["a.png"].status == "protected"
 
 
@@ -88,7 +87,7 @@ def test_a_photo_that_was_only_touched_is_not_made_again(tmp_path: Path) -> None
     source = make_photo(tmp_path / "in" / "a.png")
     run(tmp_path / "in")
     os.utime(source)
-    assert run(tmp_path / "in")["a.png"].reason == DONE
+    assert run(tmp_path / "in")["a.png"].status == "unchanged"
 
 
 def test_what_the_user_did_to_a_copy_is_never_lost(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_a_copy_that_a_killed_run_did_not_record_is_recognised(tmp_path: Path) -
     (tmp_path / "in-protected.jsonl").write_bytes(b'{"input": "in/a.p')
     assert run(tmp_path / "in")["a.png"].status == "protected"
     assert (target.read_bytes(), target.stat().st_ino) == before
-    assert run(tmp_path / "in")["a.png"].reason == DONE
+    assert run(tmp_path / "in")["a.png"].status == "unchanged"
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
@@ -195,7 +194,7 @@ def test_a_manifest_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypa
         run(tmp_path / "in")
     monkeypatch.undo()
     assert run(tmp_path / "in")["a.png"].status == "protected"
-    assert run(tmp_path / "in")["a.png"].reason == DONE
+    assert run(tmp_path / "in")["a.png"].status == "unchanged"
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1).filter(lambda name: name.strip("."))
@@ -222,7 +221,7 @@ def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     (done,) = protect_folder(tmp_path / "in", PROTECTION)
     assert done.status == "protected"
     assert os.listdir(os.fsencode(tmp_path / "in-protected")) == [b"caf\xe9.png"]
-    assert run(tmp_path / "in")[source.name].reason == DONE
+    assert run(tmp_path / "in")[source.name].status == "unchanged"
 
 
 def test_a_manifest_does_not_stand_for_another_output(tmp_path: Path) -> None:
@@ -271,7 +270,7 @@ def test_a_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
     manifest.write_bytes(manifest.read_bytes().rstrip())
     make_photo(tmp_path / "in" / "b.png")
     done = run(tmp_path / "in")
-    assert (done["a.png"].reason, done["b.png"].status) == (DONE, "protected")
+    assert (done["a.png"].status, done["b.png"].status) == ("unchanged", "protected")
     assert len(lines(manifest)) == 2
 
 

@@ -16,7 +16,7 @@ from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.originals import restore
-from unlearn_cli.photos.outcome import DONE, Options
+from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.photos.verdicts import pair_up
 
@@ -109,13 +109,13 @@ def test_each_of_a_clash_has_its_copy_and_keeps_it(tmp_path: Path, jobs: int) ->
         "a.png": "a.png.jpg",
     }
     assert all(photo.status == "protected" for photo in done.values())
-    assert {photo.reason for photo in run(tmp_path / "in", **options).values()} == {DONE}
+    assert {photo.status for photo in run(tmp_path / "in", **options).values()} == {"unchanged"}
     # The name that is free now goes to nobody who has one.
     (tmp_path / "in" / "a.bmp").unlink()
-    assert {photo.reason for photo in run(tmp_path / "in", **options).values()} == {DONE}
+    assert {photo.status for photo in run(tmp_path / "in", **options).values()} == {"unchanged"}
     make_photo(tmp_path / "in" / "a.gif", 50)
     done = run(tmp_path / "in", **options)
-    assert (done["a.gif"].target, done["a.png"].reason) == (tmp_path / "in-protected" / "a.gif.jpg", DONE)
+    assert (done["a.gif"].target, done["a.png"].status) == (tmp_path / "in-protected" / "a.gif.jpg", "unchanged")
     make_photo(tmp_path / "in" / "a.bmp", 50)
     assert run(tmp_path / "in", **options)["a.bmp"].target == tmp_path / "in-protected" / "a.jpg"
 
@@ -126,7 +126,7 @@ def test_a_new_photo_that_comes_first_takes_no_name_that_another_has(tmp_path: P
     make_photo(tmp_path / "in" / "a.gif")
     assert copies(tmp_path, format="jpeg") == {"a.gif": "a.gif.jpg", "a.png": "a.jpg"}
     done = run(tmp_path / "in", writing=Writing("jpeg"))
-    assert (done["a.gif"].status, done["a.png"].reason) == ("protected", DONE)
+    assert (done["a.gif"].status, done["a.png"].status) == ("protected", "unchanged")
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -173,7 +173,7 @@ def test_in_place_each_of_a_clash_is_replaced_and_comes_back(tmp_path: Path, job
     after = contents(tmp_path / "in")
     assert set(after) == {"y.gif-2.png", "y.gif.png", "z.gif.png", "z.png"}
     assert contents(tmp_path / "kept") == before
-    assert {photo.status for photo in in_place(tmp_path, jobs=jobs).values()} == {"skipped"}
+    assert {photo.status for photo in in_place(tmp_path, jobs=jobs).values()} == {"unchanged", "skipped"}
     assert contents(tmp_path / "in") == after
     assert {photo.status for photo in restore(tmp_path / "in.jsonl")} == {"restored"}
     assert contents(tmp_path / "in") == before
@@ -203,9 +203,9 @@ def test_a_photo_of_another_format_than_its_name_says_gets_a_free_name_and_keeps
         "b.bmp.png": "b.bmp.png",
         "c.heic": "c.heic",
     }
-    assert {photo.reason for photo in run(tmp_path / "in", jobs=jobs).values()} == {DONE}
+    assert {photo.status for photo in run(tmp_path / "in", jobs=jobs).values()} == {"unchanged"}
     (tmp_path / "in" / "b.bmp.png").unlink()
-    assert run(tmp_path / "in")["b.bmp"].reason == DONE
+    assert run(tmp_path / "in")["b.bmp"].status == "unchanged"
     make_photo(tmp_path / "in" / "b.bmp", 50)  # which is what its name says now
     assert run(tmp_path / "in")["b.bmp"].target == tmp_path / "in-protected" / "b.bmp"
 
@@ -221,7 +221,7 @@ def test_a_new_photo_that_keeps_its_name_gets_it_from_one_that_had_it(tmp_path: 
     }
     with Image.open(tmp_path / "in-protected" / "a.gif.png") as copy:
         assert copy.size == (50, 50)
-    assert {photo.reason for photo in run(tmp_path / "in").values()} == {DONE}
+    assert {photo.status for photo in run(tmp_path / "in").values()} == {"unchanged"}
 
 
 def test_what_is_left_of_a_photo_that_is_gone_is_never_written_over(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_what_is_left_of_a_photo_that_is_gone_is_never_written_over(tmp_path: Pa
 
 def test_a_killed_run_in_place_goes_on_with_the_names_that_it_gave(tmp_path: Path, monkeypatch: Any) -> None:
     """Killed when the copy is beside its original, where it looks like a photo of its own."""
-    from unlearn_cli.photos.copying import One
+    from unlearn_cli.photos.copying import Copying
 
     for name in ("z.gif", "z.png", "y.gif", "y.gif.png"):
         make_photo(tmp_path / "in" / name)
@@ -245,22 +245,23 @@ def test_a_killed_run_in_place_goes_on_with_the_names_that_it_gave(tmp_path: Pat
     class Killed(BaseException):
         pass
 
-    whole = One.remove_replaced
+    whole = Copying.remove_replaced
     for calls in range(4):
         remaining = [calls]
 
-        def killed(self: One, target: Path, remaining: list[int] = remaining) -> None:
+        def killed(self: Copying, target: Path, remaining: list[int] = remaining) -> None:
             remaining[0] -= 1
             if remaining[0] < 0:
                 raise Killed
             whole(self, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(One, "remove_replaced", killed)
+            patch.setattr(Copying, "remove_replaced", killed)
             with pytest.raises(Killed):
                 in_place(tmp_path, writing=Writing("png"))
         assert {photo.status for photo in in_place(tmp_path, writing=Writing("png")).values()} <= {
             "protected",
+            "unchanged",
             "skipped",
         }
         assert set(contents(tmp_path / "in")) == {"z.gif.png", "z.png", "y.png", "y.gif.png"}

@@ -13,7 +13,6 @@ from unlearn_cli.errors import WorkError
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.kinds import JXL, LIVE_PHOTO, RAW, RAW_SUFFIXES
-from unlearn_cli.photos.outcome import DONE
 from unlearn_cli.photos.scan import Where, photos_below, plan
 from unlearn_cli.photos.verdicts import pair_up
 
@@ -36,7 +35,7 @@ def test_a_jpeg_is_known_by_its_first_bytes_and_keeps_its_name(tmp_path: Path) -
     done = run(tmp_path / "in")
     assert {name: photo.status for name, photo in done.items()} == dict.fromkeys(UNNAMED, "protected")
     assert {path.name for path in (tmp_path / "in-protected").iterdir()} == set(UNNAMED)
-    assert {photo.reason for photo in run(tmp_path / "in").values()} == {DONE}
+    assert {photo.status for photo in run(tmp_path / "in").values()} == {"unchanged"}
     pairs = pair_up(tmp_path / "in", tmp_path / "in-protected")
     assert {one and one.name: other and other.name for one, other in pairs} == {name: name for name in UNNAMED}
     written = run(tmp_path / "in", Where(output=tmp_path / "png"), writing=Writing("png"))

@@ -374,16 +374,9 @@ def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | N
             if show is not None and photo.status == "protected":
                 show.add(photo)
             bar.update(row, advance=1, detail=plain(photo.source.name))
-            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not _is_dull(photo, talk)):
+            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
                 text = photo.reason or here(photo.target or photo.source)
                 bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
             for note in photo.notes if talk.verbose else ():
                 bar.console.print(f"note: {plain(str(photo.source))}: {plain(note)}")
     return totals
-
-
-def _is_dull(photo: PhotoDone, talk: Talk) -> bool:
-    """Return whether a skipped photo is not named: in a repeated run most photos of a folder are protected already."""
-    from unlearn_cli.photos.outcome import DONE
-
-    return talk.quiet or photo.reason == DONE

@@ -52,7 +52,7 @@ class Totals:
     def add(self, photo: PhotoDone) -> None:
         """Add one photo to the totals."""
         self.counts[photo.status] += 1
-        if photo.reason:
+        if photo.status in self.reasons:
             self.reasons[photo.status][photo.reason] += 1
         self.notes.update(photo.notes)
         self.linf = max(self.linf, photo.linf)
@@ -67,13 +67,11 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         """Return the totals for ``--json``."""
-        from unlearn_cli.photos.outcome import DONE
-
         return {
             "protected": self.counts["protected"],
             "skipped": self.counts["skipped"],
             "failed": self.counts["failed"],
-            "already_protected": self.reasons["skipped"][DONE],
+            "already_protected": self.counts["unchanged"],
             "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
             "notes": dict(self.notes.most_common()),
             "linf": self.linf,
@@ -84,7 +82,9 @@ class Totals:
         }
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """Yield rows with the counts of skipped photos, failed photos and notes, each by its reason or text."""
+        """Yield rows with the counts of all photos but the protected ones, by their reasons, and of notes."""
+        if unchanged := self.counts["unchanged"]:
+            yield "up to date", f"{unchanged}: an earlier run protected them, and nothing has changed since"
         for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
             for reason, count in self.reasons[status].most_common():
                 yield meaning, f"{count}: {reason}"

@@ -17,7 +17,7 @@ from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.photos.folder import protect_photos
-from unlearn_cli.photos.outcome import DONE, Options
+from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.training.folders import list_classes
@@ -67,7 +67,7 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
     for name, protection in protections.items():
         todo = plan([root / name], Where(output=tree / name))
         for photo in protect_photos(todo, {"": protection}, Options(jobs=os.cpu_count() or 1)):
-            if photo.status == "failed" or (photo.status == "skipped" and photo.reason != DONE):
+            if photo.status in ("failed", "skipped"):
                 raise WorkError(f"{photo.source} was not protected: {photo.reason}. Take it out of the folder.")
     return tree
 

@@ -1,4 +1,4 @@
-"""Writing one photo's copy to the disk, or recognising that it exists already."""
+"""Carrying out a run over photos: each photo's copy is made and recorded, unless an earlier run has done so."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
-from unlearn_cli.errors import PhotoError, PhotoSkippedError
+from unlearn_cli.errors import AlreadyProtectedError, PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
@@ -20,20 +21,30 @@ from unlearn_cli.photos.decode import PIXELS_A_BYTE, Photo, claimed_pixels, deco
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.kinds import why_not_taken
 from unlearn_cli.photos.manifest import Manifest, Record, Status, kept_originals, protected_hashes
-from unlearn_cli.photos.names import Choices, Task, choices, expected
+from unlearn_cli.photos.names import Choices, Task
 from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.originals import is_perhaps_a_copy, keep_original
-from unlearn_cli.photos.outcome import DONE, HARDLY_PROTECTED, ITSELF_PROTECTED, LINKED, NO_FACE, Options, PhotoDone
+from unlearn_cli.photos.outcome import (
+    DOUBTS,
+    HARDLY_PROTECTED,
+    ITSELF_PROTECTED,
+    LINKED,
+    NO_FACE,
+    Options,
+    Outcome,
+    PhotoDone,
+)
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
 from unlearn_cli.photos.scan import Plan
+from unlearn_cli.photos.state import SharedNames, State, stat_of
 
 SMALL_FILE = LARGE // PIXELS_A_BYTE
 """A file size in bytes. A smaller file that claims a large photo is refused, so its header need not be read twice."""
 
 
 class Run:
-    """The state that all workers of one run share."""
+    """One run over photos, and all that its workers share."""
 
     def __init__(
         self,
@@ -47,7 +58,7 @@ class Run:
         self.protections, self.options, self.manifests = protections, options, manifests
         self.workspace = Workspace()
         self.lock = threading.Lock()
-        self.names = todo.names
+        self.names = SharedNames(todo.names, options.writing.format)
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
         self.kept: dict[Path, set[Path]] = {}
@@ -62,27 +73,36 @@ class Run:
         for folder, of in {(place.parent, task.manifest) for task in todo.tasks for place in task.places}:
             remove_temporary(folder, manifests[of].tag)
 
+    def protection(self, task: Task) -> Protection:
+        """Return the protection of a photo's class."""
+        return self.protections.get("") or self.protections[task.folder]
+
+    def state(self, task: Task) -> State:
+        """Return what earlier runs have done with a photo."""
+        settings = _digest(self.protection(task), self.options.writing)
+        return State(task, self.manifests[task.manifest], self.names, self.options, settings)
+
     def protect(self, task: Task) -> PhotoDone:
         """Protect one photo, whatever happens, and record the result."""
         start = time.perf_counter()
-        photo = One(self, task)
+        copying = Copying(self, task)
         record: Record | None
         try:
-            with photo.stack:
-                done, record = photo.protect()
+            with copying.stack:
+                done, record = copying.protect()
         except PhotoSkippedError as reason:
-            done, record = photo.ended("skipped", str(reason))
-            if str(reason) == ITSELF_PROTECTED:
-                record = None  # It is recorded as protected where that was found out.
+            done, record = copying.ended("skipped", str(reason))
+            if isinstance(reason, AlreadyProtectedError):
+                record = None  # It is recorded as protected where it was protected.
         except PhotoError as error:
-            done, record = photo.ended("failed", str(error))
+            done, record = copying.ended("failed", str(error))
         except MemoryError:
-            done, record = photo.ended("failed", "there is not enough memory to protect it")
+            done, record = copying.ended("failed", "there is not enough memory to protect it")
         seconds = time.perf_counter() - start
         if record is not None:
             self.record(task, replace(record, seconds=round(seconds, 4)))
         if done.target is not None:
-            photo.remove_replaced(done.target)
+            copying.remove_replaced(done.target)
         return replace(done, seconds=seconds)
 
     def record(self, task: Task, record: Record) -> None:
@@ -95,59 +115,36 @@ class Run:
             if task.backup is not None and record.output is not None:
                 self.kept.setdefault(task.backup, set()).add(manifest.absolute(record.output))
 
-    def claim(self, task: Task, names: Choices) -> Path:
-        """Claim and return the place of a photo's copy.
-
-        It is the planned one, or another free one if that is taken or the format does not fit its name.
-        """
+    def is_protected_copy(self, sha256: str) -> bool:
+        """Return whether a manifest knows a file of this content as a protected copy."""
         with self.lock:
-            if task.copy is not None and task.copy.name in names and self.names.is_free(task.copy, task.source):
-                return task.copy
-            return self.names.take_free(task.target.parent, names, task.source)
-
-    def may_have(self, task: Task, place: Path) -> bool:
-        """Return whether a photo's copy may be at a place where an earlier run put it."""
-        names = choices(task.target.name, self.options.writing.format)
-        if place.parent != task.target.parent or not any(place.name in some for some in names):
-            return False
-        with self.lock:
-            return self.names.is_free(place, task.source)
-
-    def moves_away(self, source: Path, place: Path) -> bool:
-        """Return whether the photo whose copy is at a place belongs to this run and gets its copy elsewhere now."""
-        with self.lock:
-            return self.names.is_source(source) and not self.names.is_free(place, source)
+            return sha256 in self.protected
 
 
-class One:
-    """One photo while it is being protected."""
+class Copying:
+    """The making of one photo's copy."""
 
     def __init__(self, run: Run, task: Task) -> None:
         self.run, self.task, self.options = run, task, run.options
-        self.manifest = run.manifests[task.manifest]
-        self.protection = run.protections.get("") or run.protections[task.folder]
-        self.target = task.copy or task.target.with_name(expected(task, self.options.writing.format).alone)
-        self.last = self.manifest.last(task.source)
-        self.settings = _digest(self.protection, self.options.writing)
+        self.manifest, self.protection, self.state = run.manifests[task.manifest], run.protection(task), run.state(task)
+        self.target = self.state.expected
         self.noise: Noise = self.protection.pattern
         self.stack = contextlib.ExitStack()
         """The contexts that stay open until the photo is done."""
-        self.sha256: str | None = None
+        self.sha256 = ""
         self.stat: os.stat_result | None = None
 
     def protect(self) -> tuple[PhotoDone, Record | None]:
-        """Protect the photo; None stands for its record if the last one is still valid."""
-        if self.is_done():
-            return self._left_alone()
+        """Protect the photo, and return the result and its record; None where the last record is still valid."""
+        if self.state.is_done():
+            return self._unchanged()
         data = self._read()
-        if self._is_done_by_content():
-            return self._left_alone()
-        if self._is_begun():
+        if self.state.is_done_by_content(self.sha256):
+            return self._unchanged()
+        if self.state.is_begun(self.sha256):
             return self._finished()
-        with self.run.lock:
-            itself_protected = self.sha256 in self.run.protected
-        if itself_protected and not self.options.again:
-            raise PhotoSkippedError(ITSELF_PROTECTED)
+        if self.run.is_protected_copy(self.sha256) and not self.options.again:
+            raise AlreadyProtectedError(ITSELF_PROTECTED)
         if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
             raise PhotoSkippedError("something is at its copy's place already (--existing skip)")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
@@ -156,8 +153,8 @@ class One:
             data = b""  # A large photo's file need not be in memory beside its pixels.
         made = self._made(photo)
         digest = hashlib.sha256(made.data).hexdigest()
-        done, record = self._ended(made, digest, size)
-        if self._is_free(digest):
+        done, record = self._protected(made, digest, size)
+        if self.state.is_to_be_written(self.target, self.sha256, digest):
             if self.task.backup is not None:
                 self._keep_original(self.task.backup, data)
             if self.task.backup is not None or self.protection.per_photo is not None:
@@ -165,7 +162,7 @@ class One:
                 # copy; and after a swap only a record tells the copy from the original.
                 self.run.record(self.task, replace(record, status="begun"))
             self._write(made.data)
-        return done, replace(record, output_stat=_stat(self.target))
+        return done, replace(record, output_stat=stat_of(self.target))
 
     def _read(self) -> bytes:
         if (why := why_not_taken(self.task.source)) is not None:
@@ -188,91 +185,18 @@ class One:
         kept = of.writing.format == "keep"
         changes = made.format != made.source_format or not kept
         names = Choices(self.task.target.name, made.format if changes else None, instead=not kept)
-        self.target = self.run.claim(self.task, names)
+        self.target = self.run.names.claim(self.task, names)
         return made
-
-    def is_done(self) -> bool:
-        """Return whether the last record is still valid.
-
-        Only sizes and times are compared, which is fast for large folders.
-        """
-        output = self._recorded_output()
-        if output is None or self.last is None or self.last.status != "protected":
-            return False
-        replaced = self.task.backup is not None and output == self.task.source
-        return _stat(output) == self.last.output_stat and (replaced or _stat(self.task.source) == self.last.input_stat)
-
-    def _is_done_by_content(self) -> bool:
-        output = self._recorded_output()
-        if output is None or self.last is None or self.last.status != "protected":
-            return False
-        if self.task.backup is not None and output == self.task.source:
-            return self.sha256 == self.last.output_sha256
-        return self.sha256 == self.last.input_sha256 and sha256_of(output) == self.last.output_sha256
-
-    def _is_begun(self) -> bool:
-        """Return whether a killed run wrote the copy but could not record that it had."""
-        output = self._recorded_output()
-        return (
-            output is not None
-            and self.last is not None
-            and self.last.status == "begun"
-            and sha256_of(output) == self.last.output_sha256
-            and self.sha256 in (self.last.input_sha256, self.last.output_sha256)
-        )
-
-    def _recorded_output(self) -> Path | None:
-        """Return the place of the last record's copy; None if that record is not of what this run would do."""
-        last = self.last
-        if last is None or last.output is None or last.settings != self.settings or self.options.overwrite:
-            return None
-        backup = self.manifest.relative(self.task.backup) if self.task.backup is not None else None
-        if last.backup != backup or (self.options.measure and last.measured is None):
-            return None
-        output = self.manifest.absolute(last.output)
-        return output if output == self.target or self.run.may_have(self.task, output) else None
-
-    def _is_free(self, digest: str) -> bool:
-        """Return whether the copy has to be written.
-
-        Raises ``PhotoSkippedError`` if a file that is not ours is in its place.
-        """
-        if self.target == self.task.source or not os.path.lexists(self.target):
-            return True
-        if self.options.overwrite and self.task.backup is None:
-            return True
-        there = sha256_of(self.target)
-        if there == digest and self.task.backup is None:
-            return False  # A run that was killed before it could record it has written it.
-        last = self.last
-        ours = last is not None and last.output == self.manifest.relative(self.target)
-        if self.task.backup is not None and last is not None:
-            ours = ours and last.input_sha256 == self.sha256  # Otherwise it is another photo's copy by now.
-        if ours and last is not None and there == last.output_sha256:
-            return True
-        if ours and last is not None and last.status == "begun" and there in self.manifest.protected:
-            return True  # The run before the killed one wrote it.
-        if self.task.backup is not None:
-            raise PhotoSkippedError("another file already has the name of its copy: rename one of them and run again")
-        if there in self.manifest.protected and self._is_left_behind():
-            return True
-        what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
-        raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)")
-
-    def _is_left_behind(self) -> bool:
-        """Return whether the file in the copy's place is another photo's copy, which gets another name in this run."""
-        other = self.manifest.maker(self.target)
-        return other is not None and self.run.moves_away(other, self.target)
 
     def _keep_original(self, backup: Path, data: bytes) -> None:
         """Write the original into the backup unless it is already there; no file there is ever overwritten."""
-        if self.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
+        if self.state.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
             raise PhotoError("it may be a protected copy: the backup holds an original of its name in another format")
         keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
 
     def _write(self, data: bytes) -> None:
         replaces = self.target == self.task.source
-        if replaces and (self.stat is None or _stat(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
+        if replaces and (self.stat is None or stat_of(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
             raise PhotoError("it was changed while it was being protected")
         times = self.options.writing.preserve_times
         of = self.task.source if self.task.backup is not None else None
@@ -291,23 +215,21 @@ class One:
             with contextlib.suppress(OSError):
                 self.task.source.unlink()
 
-    def _left_alone(self) -> tuple[PhotoDone, None]:
-        done, _ = self.ended("skipped", DONE)
-        return replace(done, target=self._recorded_output()), None
+    def _unchanged(self) -> tuple[PhotoDone, None]:
+        return replace(self._done("unchanged"), target=self.state.output), None
 
     def _finished(self) -> tuple[PhotoDone, Record]:
         """Return the result and record of a photo that a killed run had finished but not recorded."""
-        assert self.last is not None
-        output = self._recorded_output()
+        last, output = self.state.last, self.state.output
+        assert last is not None
         assert output is not None
-        done, _ = self.ended("protected", "")
-        record = replace(self.last, status="protected", output_stat=_stat(output))
-        told = (part for part in record.reason.split("; ") if part not in ("", HARDLY_PROTECTED, NO_FACE))
-        done = replace(done, target=output, linf=record.linf or 0, grey=record.grey, faces=record.faces)
-        return replace(done, notes=tuple(told)), record
+        record = replace(last, status="protected", output_stat=stat_of(output))
+        notes = tuple(part for part in record.reason.split("; ") if part not in ("", *DOUBTS))
+        done = replace(self._done("protected"), target=output, linf=record.linf or 0, notes=notes)
+        return replace(done, grey=record.grey, faces=record.faces), record
 
-    def _ended(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
-        done, record = self.ended("protected", "")
+    def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
+        done, record = self._done("protected"), self._record("protected")
         notes = (*made.notes, *self._notes())
         return replace(
             done,
@@ -347,39 +269,37 @@ class One:
             if self.stat.st_nlink > max(ours, 1):
                 yield LINKED
 
-    def ended(self, status: Status, reason: str) -> tuple[PhotoDone, Record]:
-        """Return what became of the photo, for the caller and for the manifest."""
-        name, backup = self.protection.class_name, self.task.backup
-        record = Record(
+    def ended(self, how: Literal["skipped", "failed"], reason: str) -> tuple[PhotoDone, Record]:
+        """Return the result and the record of a photo that was not protected."""
+        return self._done(how, reason), self._record(how, reason)
+
+    def _record(self, status: Status, reason: str = "") -> Record:
+        backup = self.task.backup
+        return Record(
             input=self.manifest.relative(self.task.source),
             status=status,
             reason=reason,
-            input_sha256=self.sha256,
+            input_sha256=self.sha256 or None,
             bank=self.protection.bank,
             bank_sha256=self.protection.bank_sha256,
-            class_name=name,
+            class_name=self.protection.class_name,
             epsilon=self.protection.pattern.epsilon,
             form=self.protection.form,
             key_fingerprint=self.protection.key_fingerprint,
-            settings=self.settings,
+            settings=self.state.settings,
             input_stat=(self.stat.st_size, self.stat.st_mtime_ns) if self.stat is not None else None,
             backup=self.manifest.relative(backup) if backup is not None else None,
         )
-        return PhotoDone(self.task.source, None, status, reason, class_name=name, backup=backup), record
+
+    def _done(self, outcome: Outcome, reason: str = "") -> PhotoDone:
+        name, backup = self.protection.class_name, self.task.backup
+        return PhotoDone(self.task.source, None, outcome, reason, class_name=name, backup=backup)
 
 
 def _digest(protection: Protection, writing: Writing) -> str:
     """Return a digest of everything that decides a copy besides its original."""
     text = repr((protection.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _stat(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def _linked(path: Path) -> tuple[int, int] | None:

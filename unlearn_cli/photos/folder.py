@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from unlearn_cli.photos.copying import One, Run
+from unlearn_cli.photos.copying import Run
 from unlearn_cli.photos.manifest import Manifest
 from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.outcome import OPTIONS, Options, PhotoDone
+from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import WHERE, Plan, Where, plan
 
@@ -44,41 +43,15 @@ def protect_photos(
     with contextlib.ExitStack() as stack:
         manifests = {path: stack.enter_context(Manifest(path)) for path in {task.manifest for task in todo.tasks}}
         run = Run(todo, protections, options, manifests)
-        pool = ThreadPoolExecutor(max(options.jobs, 1))
-        waiting: deque[Future[PhotoDone]] = deque()
-        try:
-            yield from _drain(run, todo.tasks, pool, waiting, options)
-        finally:
-            # When interrupted, or no longer iterated, the photos that have begun are finished and the rest never
-            # begins.
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from in_order(run.protect, todo.tasks, options.jobs, _failed if options.fail_fast else None)
 
 
 def pending(todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS) -> list[Task]:
     """Return the tasks that no earlier run has done, judging by sizes and times only; nothing is written."""
     manifests = {path: Manifest(path, write=False) for path in {task.manifest for task in todo.tasks}}
     run = Run(todo, protections, options, manifests, clean=False)
-    return [task for task in todo.tasks if not One(run, task).is_done()]
+    return [task for task in todo.tasks if not run.state(task).is_done()]
 
 
-def _drain(
-    run: Run, tasks: Iterable[Task], pool: ThreadPoolExecutor, waiting: deque[Future[PhotoDone]], options: Options
-) -> Generator[PhotoDone, None, None]:
-    for task in tasks:
-        waiting.append(pool.submit(run.protect, task))
-        if len(waiting) >= 2 * options.jobs:
-            done = waiting.popleft().result()
-            yield done
-            if options.fail_fast and done.status == "failed":
-                for future in waiting:
-                    future.cancel()
-                break
-    while waiting:
-        future = waiting.popleft()
-        if future.cancelled():
-            continue
-        done = future.result()
-        yield done
-        if options.fail_fast and done.status == "failed":
-            for other in waiting:
-                other.cancel()
+def _failed(photo: PhotoDone) -> bool:
+    return photo.status == "failed"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unlearn_cli.photos.encode import WRITING, Writing
-from unlearn_cli.photos.manifest import Status
 from unlearn_cli.photos.quality import Quality
 
-DONE = "it was protected by an earlier run, and nothing has changed since"
 ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set again=yes applies noise on noise)"
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
 NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
 """Doubts that the manifest records about photos that are protected nevertheless."""
 
+DOUBTS = (HARDLY_PROTECTED, NO_FACE)
+
 LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
+
+
+Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored"]
+"""What a run did with a photo. ``unchanged`` means that an earlier run protected it, and nothing changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +52,7 @@ class PhotoDone:
 
     source: Path
     target: Path | None
-    status: Status
+    status: Outcome
     reason: str = ""
     linf: float = 0.0
     """The largest change before encoding, in pixel levels."""

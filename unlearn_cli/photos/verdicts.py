@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +18,7 @@ from unlearn_cli.photos.fit import Fit, Patterns
 from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
+from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.quality import Quality, compare
 from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 
@@ -67,17 +66,7 @@ def verify(
     """
     paired = pair_up(originals, protected)
     check = _Check(Patterns(banks, key), _known(protected))
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: deque[Future[Pair]] = deque()
-        try:
-            for original, copy in paired:
-                waiting.append(pool.submit(check.pair, original, copy))
-                if len(waiting) >= 2 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from in_order(lambda pair: check.pair(*pair), paired, jobs)
 
 
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
