@@ -94,6 +94,28 @@ def make_key() -> Key:
     return key
 
 
+@dataclass
+class Keyring:
+    """The user's key, which is looked for, and made if needed, when a class first needs one."""
+
+    path: Path | None = None
+    """The file of the key, if the user named one."""
+    make: bool = True
+    """Whether a missing key is made and kept in a file; otherwise a key of zeros stands in for it during this run."""
+    made: bool = False
+    """Whether the key was made now."""
+    _key: Key | None = None
+
+    def key(self) -> Key:
+        """Return the key. Raises ``UsageError`` for a file without a key, ``WorkError`` if a new one cannot be kept."""
+        if self._key is None:
+            self._key = known_key(self.path)
+            self.made = self._key is None and self.make
+        if self._key is None:
+            self._key = make_key() if self.make else Key(bytes(BYTES))
+        return self._key
+
+
 def _read(path: Path) -> Key:
     try:
         return Key.parse(path.read_text(encoding="ascii", errors="replace"), str(path))

@@ -11,18 +11,14 @@ import typer
 from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.cli.banks import measured_and_limits
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
-from unlearn_cli.cli.choosing import Choosing, Keyring
-from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits, typed
+from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
+from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
 from unlearn_cli.cli.set_option import read_settings
-from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end, tell_plan
+from unlearn_cli.cli.summary import Talk, tell_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from unlearn_cli.photos.before_after import Preview
-    from unlearn_cli.photos.outcome import Options, PhotoDone
-    from unlearn_cli.photos.protection import Protection
-    from unlearn_cli.photos.scan import Plan, Where
+    from unlearn_cli.photos.outcome import Options
+    from unlearn_cli.photos.scan import Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
     "What is protected, and with what",
@@ -32,6 +28,10 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
     "What is told",
 )
 """The titles of the groups of options in the help."""
+
+NEW_KEY = (
+    "Made your key, {path}. It decides your pattern: keep it, copy it to your other machines, and show it to nobody."
+)
 
 
 @exits()
@@ -191,8 +191,10 @@ def protect(
     """
     import os
 
+    from unlearn_cli.banks.keys import Keyring, key_path
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.scan import plan
+    from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
 
     rare = read_settings(Rare, settings or ())
     talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
@@ -222,50 +224,24 @@ def protect(
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
-    choosing = Choosing(bank, strength, epsilon, form, faces, keys, "strength" in said)
-    chosen = None if class_name is None else choosing.choose(class_name)
+    maker = noise_makers() if form == "sample-wise" else None
+    wanted = Wanted(
+        bank=bank, strength=strength, strength_is_default="strength" not in said, epsilon=epsilon, faces=faces.value,
+        keys=keys, maker=maker,
+    )  # fmt: skip
+    chosen = None if class_name is None else protection_for(class_name, wanted)
     listed = _listed(files_from)
     todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)
-    protections = choosing.by_folder(todo, rare.map) if chosen is None else {"": chosen}
+    protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
     if not any(protection.key_fingerprint for protection in protections.values()):
-        _tell_unused_key(key_file if "key_file" in said else None, talk)
+        tell_unused_key(key_file if "key_file" in said else None, talk)
     limits = measured_and_limits(protections)
     if keys.made and not talk.quiet:
-        err().print(keys.told())
+        err().print(plain(NEW_KEY.format(path=key_path())))
     if dry_run:
         tell_plan(todo, protections, options, talk)
         return
-    if in_place and not talk.quiet:
-        # Say this before any photo is replaced, since the user would later believe that all of them are protected.
-        for name, text in not_protected_rows(todo, verbose=talk.verbose):
-            err().print(f"{name}: {plain(text)}")
-    _protect(todo, protections, options, limits, show, talk)
-
-
-def _protect(
-    todo: Plan,
-    protections: dict[str, Protection],
-    options: Options,
-    limits: list[str],
-    show: Preview | None,
-    talk: Talk,
-) -> None:
-    """Protect the photos of a plan, and tell what became of them. Exits with 1 if any of it failed."""
-    import time
-
-    from unlearn_cli.photos.folder import protect_photos
-
-    start = time.perf_counter()
-    totals = _run(protect_photos(todo, protections, options), todo, show, talk)
-    _tell_left_out(todo, talk)
-    tell_end(totals, todo, protections, time.perf_counter() - start, talk)
-    if totals.counts["protected"] and not (talk.json or talk.quiet):
-        for line in limits:
-            err().print(f"- {plain(line)}")
-    if show is not None:
-        _write_preview(show, talk)
-    if todo.unreadable or totals.counts["failed"]:
-        raise typer.Exit(1)
+    run(todo, protections, options, limits, show, talk)
 
 
 def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
@@ -332,51 +308,3 @@ def _listed(name: str | None) -> list[Path] | None:
         return parse_list(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except OSError as error:
         raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
-
-
-def _tell_left_out(todo: Plan, talk: Talk) -> None:
-    for path in todo.copies if not talk.quiet else ():
-        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
-    for path in todo.unreadable:
-        err().print(f"failed: {plain(str(path))}: the folder cannot be read")
-
-
-def _write_preview(show: Preview, talk: Talk) -> None:
-    written = show.write()
-    if talk.quiet:
-        return
-    place = f"{show.path} (it holds your originals: do not share it)"
-    err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
-
-
-def _tell_unused_key(key_file: Path | None, talk: Talk) -> None:
-    """Raise ``UsageError`` for a named key that is not used; only print a notice if the environment names it.
-
-    The environment's key may be meant for other runs.
-    """
-    import os
-
-    from unlearn_cli.banks.keys import ENVIRONMENT
-    from unlearn_cli.errors import UsageError
-
-    if key_file is not None:
-        raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
-    if os.environ.get(ENVIRONMENT) and not talk.quiet:
-        err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
-
-
-def _run(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
-    totals = Totals()
-    with progress_bar(hidden=talk.quiet) as bar:
-        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
-        for photo in events:
-            totals.add(photo)
-            if show is not None and photo.status == "protected":
-                show.add(photo)
-            bar.update(row, advance=1, detail=plain(photo.source.name))
-            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
-                text = photo.reason or here(photo.target or photo.source)
-                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
-            for note in photo.notes if talk.verbose else ():
-                bar.console.print(f"note: {plain(str(photo.source))}: {plain(note)}")
-    return totals

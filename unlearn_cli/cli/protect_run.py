@@ -1,0 +1,114 @@
+"""The work of ``unlearn protect`` once its options are settled: protect, show progress, tell the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from unlearn_cli.cli.console import err, plain, progress_bar
+from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from unlearn_cli.banks.bank import Bank
+    from unlearn_cli.photos.before_after import Preview
+    from unlearn_cli.photos.outcome import Options, PhotoDone
+    from unlearn_cli.photos.protection import Protection
+    from unlearn_cli.photos.scan import Plan
+    from unlearn_cli.photos.wanted import NoiseMaker
+
+
+def run(
+    todo: Plan,
+    protections: dict[str, Protection],
+    options: Options,
+    limits: list[str],
+    show: Preview | None,
+    talk: Talk,
+) -> None:
+    """Protect the photos of a plan, and tell what became of them. Exits with 1 if any of it failed."""
+    import time
+
+    from unlearn_cli.photos.folder import protect_photos
+
+    if any(task.backup for task in todo.tasks) and not talk.quiet:
+        # Say this before any photo is replaced, since the user would later believe that all of them are protected.
+        for name, text in not_protected_rows(todo, verbose=talk.verbose):
+            err().print(f"{name}: {plain(text)}")
+    start = time.perf_counter()
+    totals = _watch(protect_photos(todo, protections, options), todo, show, talk)
+    _tell_left_out(todo, talk)
+    tell_end(totals, todo, protections, time.perf_counter() - start, talk)
+    if totals.counts["protected"] and not (talk.json or talk.quiet):
+        for line in limits:
+            err().print(f"- {plain(line)}")
+    if show is not None:
+        _write_preview(show, talk)
+    if todo.unreadable or totals.counts["failed"]:
+        raise typer.Exit(1)
+
+
+def noise_makers() -> Callable[[Bank, int], NoiseMaker]:
+    """Return a function that returns the maker of a bank's sample-wise noise; each is made once and holds a network."""
+    made: dict[Path, NoiseMaker] = {}
+
+    def maker(bank: Bank, epsilon: int) -> NoiseMaker:
+        from unlearn_cli.noise.surrogate import PhotoNoise
+        from unlearn_cli.training.devices import pick_device
+
+        if bank.path not in made:
+            made[bank.path] = PhotoNoise(bank, epsilon, pick_device())
+        return made[bank.path]
+
+    return maker
+
+
+def _tell_left_out(todo: Plan, talk: Talk) -> None:
+    for path in todo.copies if not talk.quiet else ():
+        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
+    for path in todo.unreadable:
+        err().print(f"failed: {plain(str(path))}: the folder cannot be read")
+
+
+def _write_preview(show: Preview, talk: Talk) -> None:
+    written = show.write()
+    if talk.quiet:
+        return
+    place = f"{show.path} (it holds your originals: do not share it)"
+    err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
+
+
+def tell_unused_key(key_file: Path | None, talk: Talk) -> None:
+    """Raise ``UsageError`` for a named key that is not used; only print a notice if the environment names it.
+
+    The environment's key may be meant for other runs.
+    """
+    import os
+
+    from unlearn_cli.banks.keys import ENVIRONMENT
+    from unlearn_cli.errors import UsageError
+
+    if key_file is not None:
+        raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
+    if os.environ.get(ENVIRONMENT) and not talk.quiet:
+        err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
+
+
+def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
+    totals = Totals()
+    with progress_bar(hidden=talk.quiet) as bar:
+        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
+        for photo in events:
+            totals.add(photo)
+            if show is not None and photo.status == "protected":
+                show.add(photo)
+            bar.update(row, advance=1, detail=plain(photo.source.name))
+            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
+                text = photo.reason or here(photo.target or photo.source)
+                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
+            for note in photo.notes if talk.verbose else ():
+                bar.console.print(f"note: {plain(str(photo.source))}: {plain(note)}")
+    return totals

@@ -1,0 +1,116 @@
+"""Turns what a user asks for, in words, into the protection of a class's photos."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.catalog import Choice, choose
+from unlearn_cli.banks.keys import Keyring
+from unlearn_cli.banks.provenance import Strength
+from unlearn_cli.errors import UsageError
+from unlearn_cli.photos.names import Task
+from unlearn_cli.photos.protection import Faces, PerPhoto, Protection
+
+MOST_NAMED = 6
+"""How many subfolders that tell no class an error message names."""
+
+
+class NoiseMaker(Protocol):
+    """A maker of noise for single photos, with a network that this package does not have."""
+
+    @property
+    def size(self) -> int:
+        """Return the side in pixels to which it wants photos reduced."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of everything that decides the noise besides the photo and its label."""
+
+    def of(self, pixels: NDArray[np.uint8], label: int) -> NDArray[np.int8]:
+        """Return the noise ``[3, S, S]`` for a photo's reduced pixels ``[S, S, 3]``; several threads may call it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a user wants of a protection, besides naming the class."""
+
+    bank: str | None = None
+    """A shipped bank's name or the path of a bank; None for the bank that has the class."""
+    strength: Strength | None = None
+    strength_is_default: bool = False
+    """Whether the strength is only a default, which is ignored where there are no banks of several strengths."""
+    epsilon: int | None = None
+    """A bound to scale the noise down to, in pixel levels; None for the bank's."""
+    faces: Faces = "largest"
+    keys: Keyring = field(default_factory=Keyring)
+    maker: Callable[[Bank, int], NoiseMaker] | None = None
+    """Returns the maker of sample-wise noise for a bank and a bound; None for class-wise noise."""
+
+
+def protection_for(class_name: str, wanted: Wanted) -> Protection:
+    """Return the protection for photos of a class.
+
+    Raises ``UsageError`` and ``BankError`` as ``catalog.choose`` does, and ``UsageError`` for sample-wise noise of a
+    bank whose noise goes on faces, and for an epsilon that is not from 1 to the bank's.
+    """
+    choice = _choice(class_name, wanted)
+    if wanted.maker is not None and choice.bank.provenance.frame == "face":
+        raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
+    key = wanted.keys.key() if choice.keyed else None
+    protection = replace(Protection.of(choice, class_name, wanted.epsilon, key), faces=wanted.faces)
+    if wanted.maker is None:
+        return protection
+    maker = wanted.maker(choice.bank, protection.pattern.epsilon)
+    make = partial(maker.of, label=choice.index)
+    return replace(protection, per_photo=PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}"))
+
+
+def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None) -> dict[str, Protection]:
+    """Return a protection for each subfolder, by its name, which is the class or which a TOML file maps to one.
+
+    Raises ``UsageError`` for a map that cannot be read, a photo that lies in no subfolder, and subfolders whose names
+    are no classes; the message names up to six of these.
+    """
+    names = _read_map(map_file) if map_file is not None else {}
+    folders = set()
+    for task in tasks:
+        if not task.folder:
+            raise UsageError(f"{task.source} lies in no subfolder that would tell its class.")
+        folders.add(task.folder)
+    found, wrong = {}, []
+    for folder in sorted(folders):
+        try:
+            found[folder] = protection_for(str(names.get(folder, folder)), wanted)
+        except UsageError as error:
+            wrong.append((folder, str(error)))
+    if wrong:
+        folder, why = wrong[0]
+        listed = ", ".join(name for name, _ in wrong[1:MOST_NAMED])
+        others = f" ({len(wrong) - 1} more folders: {listed})" if wrong[1:] else ""
+        raise UsageError(f"The folder '{folder}' tells no class: {why}{others} Name them: --set map=FILE.toml.")
+    return found
+
+
+def _choice(class_name: str, wanted: Wanted) -> Choice:
+    try:
+        return choose(class_name, wanted.bank, wanted.strength)
+    except UsageError:
+        if not wanted.strength_is_default or wanted.strength is None:
+            raise
+        return choose(class_name, wanted.bank)
+
+
+def _read_map(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The map {path} cannot be read: {error}.") from error
