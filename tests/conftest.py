@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.card import Accuracy, Images, Result
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.photos.apply import Pattern
@@ -106,3 +107,21 @@ def protection_of(pattern: Pattern, name: str = "test") -> Protection:
 def cat() -> Protection:
     """A shipped pattern that takes no key and goes over the whole photo."""
     return Protection.of(choose("cat"), "cat")
+
+
+def make_result(
+    final: float, *, clean: float = 0.7, defence: str = "none", seeds: int = 1, command: str = ""
+) -> Result:
+    """A result of two classes, both protected, with the victim's accuracy at the end."""
+    return Result(
+        protected=Accuracy(final=final, peak=final),
+        clean=Accuracy(final=clean, peak=clean),
+        defence=defence,
+        protected_classes=2,
+        together=2,
+        protected_images=100,
+        seeds=seeds,
+        images=Images(name="pets", train_images=100, test_images=40, classes=("cat", "dog"), image_size=32, sha256="0"),
+        training={"model": "resnet10-w16", "epochs": 12},
+        command=command or f"{final} {defence} {seeds}",
+    )

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from tests.conftest import make_bank
+from tests.conftest import make_bank, make_result
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
-from unlearn_cli.banks.card import add_result, card_path, read_card, write_card
+from unlearn_cli.banks.card import Card, add_result, card_path, read_card, write_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import BankError
@@ -113,26 +113,38 @@ def test_a_shipped_bank_must_be_the_one_that_was_shipped(bank: Bank) -> None:
 
 def test_measuring_changes_the_card_and_not_the_bank(bank: Bank) -> None:
     before = bank.path.read_bytes()
-    write_card(bank.path, {"bank_sha256": bank.sha256, "results": []})
-    add_result(bank.path, bank.sha256, {"command": "a", "accuracy": 0.5})
-    add_result(bank.path, bank.sha256, {"command": "b", "accuracy": 0.6})
-    add_result(bank.path, bank.sha256, {"command": "a", "accuracy": 0.7})
-    assert [r["accuracy"] for r in read_card(bank.path)["results"]] == [0.6, 0.7]
-    add_result(bank.path, "of another file", {"command": "c", "accuracy": 0.1})
-    assert [r["accuracy"] for r in read_card(bank.path)["results"]] == [0.1]
+    write_card(bank.path, Card(bank_sha256=bank.sha256))
+    add_result(bank.path, bank.sha256, make_result(0.5, command="a"))
+    add_result(bank.path, bank.sha256, make_result(0.6, command="b"))
+    add_result(bank.path, bank.sha256, make_result(0.7, command="a"))
+    assert [result.protected.final for result in read_card(bank.path).results] == [0.6, 0.7]
+    add_result(bank.path, "of another file", make_result(0.1, command="c"))
+    assert [result.protected.final for result in read_card(bank.path).results] == [0.1]
     assert bank.path.read_bytes() == before
 
 
-@pytest.mark.parametrize("card", [[], {"results": 5}, {"results": ["a"]}, {"limits": [1]}, {"made": "by hand"}])
+@pytest.mark.parametrize("card", [[], {}, {"results": 5}, {"results": ["a"]}, {"made": "by hand"}, {"bank": 1}])
 def test_a_card_of_another_make_is_refused(bank: Bank, card: object) -> None:
-    card_path(bank.path).write_text(json.dumps(card))
+    content = {"bank_sha256": bank.sha256, **card} if isinstance(card, dict) and card else card
+    card_path(bank.path).write_text(json.dumps(content))
     with pytest.raises(BankError, match="Restore or delete"):
         read_card(bank.path)
 
 
 def test_a_card_of_another_file_says_nothing(bank: Bank) -> None:
-    write_card(bank.path, {"bank_sha256": "another", "results": [{"command": "a"}]})
-    assert read_card(bank.path, bank.sha256) == {}
+    write_card(bank.path, Card(bank_sha256="another", results=(make_result(0.5),)))
+    assert read_card(bank.path, bank.sha256) == Card(bank=bank.path.stem, bank_sha256=bank.sha256)
+
+
+def test_a_card_is_read_as_it_was_written_and_sentences_of_older_ones_are_passed_over(bank: Bank) -> None:
+    card = Card(bank="mine", bank_sha256=bank.sha256, results=(make_result(0.5), make_result(0.2, defence="gray")))
+    write_card(bank.path, card)
+    assert read_card(bank.path) == card
+    content = json.loads(card_path(bank.path).read_text())
+    assert "sentence" not in json.dumps(content)
+    content["results"][0]["sentence"] = "Measured: this and that."
+    card_path(bank.path).write_text(json.dumps(content | {"limits": ["It fades."], "schema": 1}))
+    assert read_card(bank.path).results == card.results
 
 
 def test_noise_that_asks_to_be_laid_otherwise_is_refused(tmp_path: Path) -> None:

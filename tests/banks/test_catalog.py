@@ -19,11 +19,10 @@ def test_the_shipped_banks_are_whole_and_have_measured_cards() -> None:
         bank = open_bank(entry.name)
         card = read_card(bank.path)
         assert bank.classes == entry.classes
-        assert card["bank_sha256"] == bank.sha256
-        assert card["made"]["command"].startswith("unlearn generate ")
-        assert card["limits"]
-        assert all(0 <= result["protected"]["final"] <= 1 for result in card["results"])
-        assert card["results"]
+        assert card.bank_sha256 == bank.sha256
+        assert card.made.command.startswith("unlearn generate ")
+        assert all(0 <= result.protected.final <= 1 for result in card.results)
+        assert card.results
         assert bank.provenance.dataset["licence"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import RunUnlearn, make_bank
-from unlearn_cli.banks.card import write_card
+from tests.conftest import RunUnlearn, make_bank, make_result
+from unlearn_cli.banks.card import Card, write_card
 
 
 def make_photo(path: Path) -> Path:
@@ -42,7 +43,7 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
     assert "largest change: 8 of 255 levels before encoding (bound 8)" in run.stdout
     assert "recorded in: selfies-protected.jsonl" in run.stdout
     # Measured figures and limits, not promises.
-    assert "of their clean photos rightly" in run.stderr
+    assert "named the protected ones rightly on" in run.stderr
     assert "face" in run.stderr
     assert "already trained" in run.stderr
     copy = tmp_path / "selfies-protected" / "sub" / "a.png"
@@ -54,24 +55,41 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
 def test_the_best_supported_figure_is_told_and_the_worst_defence(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     bank = make_bank(tmp_path / "mine.safetensors", classes=("cat",))
-    figures = {
-        "better": (0.1, "none", 3), "usual": (0.2, "none", 3), "once": (0.4, "none", 1), "grey": (0.5, "gray", 1),
-        "jpeg": (0.3, "jpeg:30", 1),
-    }  # fmt: skip
-    results = [
-        {"sentence": f"Measured: {name}.", "protected": {"final": final}, "defence": defence, "seeds": seeds}
-        for name, (final, defence, seeds) in figures.items()
-    ]
-    write_card(bank.path, {"bank_sha256": bank.sha256, "results": results})
+    figures = ((0.1, "none", 3), (0.2, "none", 3), (0.4, "none", 1), (0.5, "gray", 1), (0.3, "jpeg:30", 1))
+    results = (make_result(final, defence=defence, seeds=seeds) for final, defence, seeds in figures)
+    write_card(bank.path, Card(bank_sha256=bank.sha256, results=tuple(results)))
     run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors")
-    assert [line for line in run.stderr.splitlines() if "Measured" in line] == [
-        "- Measured: usual.",
-        "- Measured: grey.",
+    lines = [line for line in run.stderr.splitlines() if line.startswith("- ")]
+    right = "on protected photos of 2 classes classified {} of 100 new photos rightly; 70 of 100 without protection"
+    assert lines[:2] == [
+        f"- Measured: a model trained in grey {right.format(50)}: little protection.",
+        f"- Measured: a model trained from scratch {right.format(20)}.",
     ]
+    assert "unlearn banks show mine" in lines[-1]
+    assert len(lines) <= 4
+    table = json.loads(unlearn("banks", "show", "mine.safetensors", "--json").stdout)["card"]["results"]
+    assert len(table) == 5
     shown = unlearn("banks", "show", "mine.safetensors").stdout
-    assert [line for line in shown.splitlines() if "Measured" in line] == [
-        "- Measured: grey.", "- Measured: once.", "- Measured: jpeg.", "- Measured: usual.", "- Measured: better."
-    ]  # fmt: skip
+    assert re.findall(r"\b(\d\d\.0) %, best epoch", shown) == ["50.0", "40.0", "30.0", "20.0", "10.0"]
+
+
+def test_what_protect_says_of_a_shipped_bank_is_for_everybody(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    for strength in ("low", "medium", "high"):
+        run = unlearn("protect", "in", "--class", "person", "--strength", strength, "-o", strength)
+        lines = [line for line in run.stderr.splitlines() if line.startswith("- ")]
+        assert 2 <= len(lines) <= 4
+        assert "no protection" in lines[0], "the worst comes first"
+        said = run.stdout + "\n".join(lines)
+        assert not re.search(r"victim|epoch|seed|surrogate|\btrip\b|resnet", said, re.IGNORECASE), said
+
+
+def test_with_several_banks_it_still_says_little(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    for name in ("me", "cat", "church"):
+        make_photo(tmp_path / "in" / name / "a.png")
+    run = unlearn("protect", "in", "--class-from-folders")
+    assert run.returncode == 0, run.stderr
+    assert len([line for line in run.stderr.splitlines() if line.startswith("- ")]) <= 4
 
 
 def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -200,7 +218,6 @@ def test_generate_and_evaluate_and_protect_with_ones_own_photos(tmp_path: Path, 
     protected = card["results"][0]["protected"]
     assert (protected["final"], protected["peak"]) == (row["final"]["mean"], row["peak"]["mean"])
     assert protected["final_interval"] == [row["final"]["low"], row["final"]["high"]]
-    assert "ends at" in card["results"][0]["sentence"]
     assert card["made"]["stop"] in ("goal reached", "max_iterations reached")
     run = unlearn("protect", "album/day", "--class", "day", "--bank", "album.safetensors")
     assert run.returncode == 0, run.stderr

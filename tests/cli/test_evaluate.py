@@ -50,7 +50,7 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     assert rows[0]["name"] in done.stdout.replace("\n", "")
     assert "2 seeds, chance 33.3 %" in done.stdout
     card = read_card(Path("lsp.safetensors"))
-    assert [result["labels"]["model"] for result in card["results"]] == [row["labels"]["model"] for row in protected]
+    assert [result.labels["model"] for result in card.results] == [row["labels"]["model"] for row in protected]
     assert Path("unlearn-evaluation/report.html").is_file()
     again = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many)
     assert "All 16 trainings are there already" in again.stderr
@@ -71,16 +71,17 @@ def test_a_part_is_protected_and_compared_with_itself(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("lsp")
-def test_random_noise_is_a_control_and_stands_in_the_cards_sentence(run: Run) -> None:
+def test_random_noise_is_a_control_and_is_kept_by_the_card(run: Run) -> None:
     done = run("evaluate", *BANK, *ALBUM, "--random-control", "--record")
     assert done.exit_code == 0, done.stderr
     rows = {row["name"]: row for row in report()["rows"]}
     assert next(iter(rows)) == "lsp"  # never the worst case, however much is learned
     assert set(rows) == {"lsp", "random noise", "clean"}
     assert rows["random noise"]["noise"]["epsilon"] == rows["lsp"]["noise"]["epsilon"] == 8
-    (result,) = read_card(Path("lsp.safetensors"))["results"]
-    assert result["random"]["final"] == rows["random noise"]["final"]["mean"]
-    assert f"{result['random']['final']:.1%} with random noise. One seed" in result["sentence"]
+    (result,) = read_card(Path("lsp.safetensors")).results
+    assert result.random is not None
+    assert result.random.final == rows["random noise"]["final"]["mean"]
+    assert result.seeds == 1
 
 
 def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
@@ -108,8 +109,9 @@ def test_random_noise_is_laid_on_photos_as_protect_laid_the_banks(run: Run) -> N
             change = np.asarray(copy, int) - np.asarray(original, int)
         assert 4 < np.abs(change).max() <= 8, photo
     assert report()["rows"][-1]["name"] == "random noise"
-    (result,) = read_card(Path("lsp.safetensors"))["results"]
-    assert result["random"]["final"] == report()["rows"][-1]["final"]["mean"]
+    (result,) = read_card(Path("lsp.safetensors")).results
+    assert result.random is not None
+    assert result.random.final == report()["rows"][-1]["final"]["mean"]
 
 
 def test_recipes_are_listed(run: Run) -> None:

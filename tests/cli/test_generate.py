@@ -27,8 +27,8 @@ def test_a_bank_its_card_and_its_surrogate_are_made(run: Run) -> None:
     assert len(bank.provenance.dataset["sha256"]) == 64
     assert surrogate_path(bank.path).is_file()
     card = read_card(bank.path, bank.sha256)
-    assert card["made"]["stop"] == "max_iterations reached"
-    assert "did not reach its goal" in card["limits"][0]
+    assert card.made.stop == "max_iterations reached"
+    assert "did not reach its goal" in run("banks", "show", "a.safetensors").stdout
     again = run("generate", *QUICK, "-o", "a.safetensors")
     assert (again.exit_code, "already there" in again.stderr) == (2, True)
     # A bank that needs no surrogate does not keep the one that was there.

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.cell import Cell, NoisePlan
+from unlearn_cli.evaluation.cell import Images as ImagesPlan
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
-from unlearn_cli.evaluation.report import About, make_report, recorded, worst
+from unlearn_cli.evaluation.report import About, for_card
+from unlearn_cli.evaluation.report import make_report as report_of
+from unlearn_cli.evaluation.result import Epoch, FacePairs, Images, NoiseUsed, RunResult
 from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.train import TrainingSettings
 
 ABOUT = About("A <title>", "table 0", "What it is about.", "tiny", "unlearn evaluate --recipe x")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
+def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, RunResult]) -> dict[str, Any]:
+    """The report as its file has it."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(report_of(about, planned, results))))
+    return content
+
+
 def planned(noise: str, reported: float | None = None, **labels: str) -> Planned:
     cell = Cell(
-        images=Images(spec=DatasetSpec(source="cifar10")), noise=None if noise == "clean" else NoisePlan(bank="cifar10")
+        images=ImagesPlan(spec=DatasetSpec(source="cifar10")),
+        noise=None if noise == "clean" else NoisePlan(bank="cifar10"),
     )
     return Planned(cell=cell, labels={"noise": noise, "model": "resnet18", **labels}, reported=reported)
 
@@ -32,35 +45,37 @@ def result(
     images: int = 100,
     defence: str = "none",
     seed: int = 0,
-    **more: Any,
-) -> dict[str, Any]:
-    """A cell of two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
-    epochs = [{"train": 0.9, "clean": round((30 * a + 10 * b) / 40, 4), "by_class": [a, b]} for a, b in curve]
-    training = {"model": "resnet10-w16", "epochs": len(curve), "momentum": 0.9, "weight_decay": 5e-4, "seed": seed}
-    return {
-        "hash": f"{curve}",
-        "cell": {"training": {**training, "epochs": 2, "learning_rate": 0.1}, "defence": defence},
-        "dataset": {
-            "name": "CIFAR-10",
-            "train_images": 100,
-            "test_images": 40,
-            "classes": ["cat", "<dog>"],
-            "test_images_by_class": [30, 10],
-            "image_size": 32,
-            "sha256": "0",
-        },
-        "noise": {"seconds": 5.0, "form": "class-wise"} if protected else None,
-        "protected_images": images if protected else 0,
-        "protected_classes": protected,
-        "epochs": epochs,
-        "confusion": [[20, 10], [5, 5]],
-        "trigger": None,
-        "verification": None,
-        "seconds": 50.0,
-        "hardware": "two cores",
-        "versions": {"torch": "2"},
-        **more,
-    }
+    trigger: tuple[float, ...] | None = None,
+    verification: FacePairs | None = None,
+) -> RunResult:
+    """A run on two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
+    training = TrainingSettings(model="resnet10-w16", epochs=len(curve), seed=seed)
+    used = NoiseUsed(
+        name="mine", sha256="0", method="", form="class-wise", epsilon=8, through="", surrogate="", seconds=5.0
+    )
+    return RunResult(
+        hash=f"{curve}",
+        cell={"training": asdict(training), "defence": defence},
+        dataset=Images(
+            name="CIFAR-10",
+            train_images=100,
+            test_images=40,
+            classes=("cat", "<dog>"),
+            test_images_by_class=(30, 10),
+            image_size=32,
+            sha256="0",
+        ),
+        noise=used if protected else None,
+        protected_images=images if protected else 0,
+        protected_classes=tuple(protected),
+        epochs=tuple(Epoch(train=0.9, clean=round((30 * a + 10 * b) / 40, 4), by_class=(a, b)) for a, b in curve),
+        confusion=((20, 10), (5, 5)),
+        trigger=trigger,
+        verification=verification,
+        seconds=50.0,
+        hardware="two cores",
+        versions={"torch": "2"},
+    )
 
 
 CLEAN = result([[0.5, 0.4], [0.8, 0.6]], [])
@@ -80,7 +95,6 @@ def test_seeds_are_one_row_and_the_worst_stands_first() -> None:
     )
     assert [row["name"] for row in report["rows"]] == ["weak", "strong", "clean"]
     weak, strong, clean = report["rows"]
-    assert worst(report) == weak
     assert (strong["seeds"], strong["final"]["per_seed"], strong["final"]["mean"]) == (2, [0.1, 0.2], 0.15)
     assert (strong["peak"]["mean"], strong["curve"]) == (0.25, [0.25, 0.15])
     assert (strong["reported"], weak["reported"]) == (0.1642, None)
@@ -104,33 +118,28 @@ def test_protected_classes_are_compared_with_the_same_classes_unprotected() -> N
     assert report["missing"] == 1
 
 
-def test_a_card_keeps_the_figures_in_a_sentence() -> None:
+def test_a_card_keeps_the_figures() -> None:
     cells = [planned("clean"), planned("cifar10 (sample-wise)")]
-    report = make_report(ABOUT, cells, {0: CLEAN, 1: result([[0.3, 0.3], [0.1, 0.1]], [0, 1])})
-    (kept,) = recorded(report)
-    assert kept["form"] == "sample-wise"
-    assert {name: kept["protected"][name] for name in ("final", "peak")} == {"final": 0.1, "peak": 0.3}
-    assert kept["clean"]["final"] == kept["clean"]["peak"] == 0.75
-    low, high = kept["protected"]["final_interval"]
+    report = report_of(ABOUT, cells, {0: CLEAN, 1: result([[0.3, 0.3], [0.1, 0.1]], [0, 1])})
+    assert report.worst == report.rows[0]
+    (kept,) = for_card(report)
+    assert (kept.form, kept.defence, kept.seeds) == ("sample-wise", "none", 1)
+    assert (kept.protected.final, kept.protected.peak) == (0.1, 0.3)
+    assert kept.clean.final == kept.clean.peak == 0.75
+    assert kept.protected.final_interval is not None
+    low, high = kept.protected.final_interval
     assert 0 < low < 0.1 < high < 0.3
-    ends = f"ends at 10.0% ({100 * low:.1f} to {100 * high:.1f}) clean accuracy (peak 30.0%); on the same images "
-    assert f"{ends}unprotected at 75.0%" in kept["sentence"]
-    assert "One seed, 2 classes" in kept["sentence"]
+    assert (kept.protected_classes, kept.together, kept.all_classes) == (2, 2, True)
 
 
 def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
-    verification = {
-        "pairs": 4,
-        "auc": 0.9,
-        "false_positive_rate": [0.0, 0.5, 1.0],
-        "true_positive_rate": [0.0, 1.0, 1.0],
-    }
+    verification = FacePairs(pairs=4, auc=0.9, false_positive_rate=(0.0, 0.5, 1.0), true_positive_rate=(0.0, 1.0, 1.0))
     cells = [planned("clean"), planned("noise", protect_classes="<dog>")]
     results = {
-        0: {**CLEAN, "verification": verification},
-        1: result([[0.5, 0.3], [0.8, 0.0]], [1], 50, trigger=[0.9, 0.8], verification=verification),
+        0: replace(CLEAN, verification=verification),
+        1: result([[0.5, 0.3], [0.8, 0.0]], [1], 50, trigger=(0.9, 0.8), verification=verification),
     }
-    path = write_report(make_report(ABOUT, cells, results), tmp_path)
+    path = write_report(report_of(ABOUT, cells, results), tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["schema"] == 2
     pictures = {file.name for file in tmp_path.glob("*.png")}
     assert pictures == {"learning-curves.png", "roc.png", "confusion-1.png", "confusion-2.png"}
@@ -174,12 +183,12 @@ def test_turns_are_pooled_image_by_image() -> None:
     assert row["others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40, (0.6 * 10 + 0.7 * 30) / 40]
     assert row["protected"]["peak"]["per_seed"] == [(0.4 * 30 + 0.8 * 10) / 40] * 2
     assert row["unprotected"]["final"]["per_seed"] == [(0.8 * 30 + 0.6 * 10) / 40]
-    (card,) = recorded(report)
+    (card,) = for_card(report_of(ABOUT, cells, results))
     assert row["unprotected_others"]["final"]["per_seed"] == [(0.6 * 10 + 0.8 * 30) / 40]
-    assert card["protected"]["final"] == row["protected"]["final"]["mean"]
-    sentence = card["sentence"]
-    assert "2 people, 1 at a time protected among 2 classes, names 27.5% (" in sentence
-    assert ") of their clean photos rightly (peak 50.0%)" in sentence
-    assert card["others"]["final"] == row["others"]["final"]["mean"]
-    assert card["clean_others"]["final"] == row["unprotected_others"]["final"]["mean"]
-    assert "and 75.0% where nobody is protected; of the others' 71.2%, and 75.0%. 2 seeds." in sentence
+    assert card.protected.final == row["protected"]["final"]["mean"]
+    assert (card.protected_classes, card.together, card.seeds) == (2, 1, 2)
+    assert card.protected.final == 0.275
+    assert card.others is not None
+    assert card.others.final == row["others"]["final"]["mean"]
+    assert card.clean_others is not None
+    assert card.clean_others.final == row["unprotected_others"]["final"]["mean"]

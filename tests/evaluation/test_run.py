@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def cells_of(folder: Path) -> list[Cell]:
 
 
 def finish(runner: Runner, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    return [event.result for event in runner.run(cells) if isinstance(event, CellEnded)]
+    return [asdict(event.result) for event in runner.run(cells) if isinstance(event, CellEnded)]
 
 
 def what_was_measured(result: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_two_halves_are_one_whole(folder: Path, tmp_path: Path) -> None:
     again = list(Runner(tmp_path / "parts", CPU).run(cells))
     ended = [event for event in again if isinstance(event, CellEnded)]
     assert [event.kept for event in ended] == [True, False, False]
-    assert [what_was_measured(event.result) for event in ended] == [what_was_measured(result) for result in whole]
+    assert [what_was_measured(asdict(one.result)) for one in ended] == [what_was_measured(result) for result in whole]
     # The interrupted training goes on with its second epoch; nothing is left of it when it is over.
     names = {path.suffix for path in (tmp_path / "parts" / "cells").iterdir()}
     assert names == {".json", ".png"}
@@ -142,7 +142,7 @@ def test_cells_are_spread_over_processes(folder: Path, tmp_path: Path) -> None:
     events = list(Runner(tmp_path / "spread", CPU).run(cells))
     assert all(isinstance(event, CellEnded) and event.kept for event in events)
     assert len(events) == 3
-    assert {event.result["command"] for event in events if isinstance(event, CellEnded)} == {"the command"}
+    assert {event.result.command for event in events if isinstance(event, CellEnded)} == {"the command"}
 
 
 def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "cells" / f"{hash_of(identity(cell, Library()))}.json"
     damaged.parent.mkdir()
     damaged.write_text("{")
-    with pytest.raises(WorkError, match=r"damaged.*The cells that are done stay"):
+    with pytest.raises(WorkError, match=r"damaged.*The runs that are done stay"):
         spread([cell], tmp_path, CPU, "", jobs=1)
 
 

@@ -123,7 +123,7 @@ def test_two_processes_make_a_bank_as_strong(tmp_path: Path, monkeypatch: pytest
         assert said.count('"estimated"') == 1
         bank = load_bank(tmp_path / f"{processes}.safetensors")
         assert 0 < np.abs(bank.noise.astype(int)).max() <= 8
-        errors.append(read_card(bank.path)["made"]["error"])
+        errors.append(read_card(bank.path).made.error)
     assert errors[1] == pytest.approx(errors[0], abs=0.15)
     # And they train victims together.
     victims = ["evaluate", "bank", "2.safetensors", *options[1:3], "--set", "image-size=16"]

@@ -1,30 +1,117 @@
-"""A bank's card: the JSON beside it that holds what was measured, so that measuring does not change the bank."""
+"""A bank's card: the JSON beside it with the numbers that were measured, so that measuring does not change the bank.
+
+A card holds numbers and no sentences; the terminal words them (``cli.measured``).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unlearn_cli.banks.provenance import Provenance, parse_finite_json
+from unlearn_cli.banks.provenance import Form, parse_finite_json
 from unlearn_cli.errors import BankError
 from unlearn_cli.files import write_atomically
 
-CARD_SCHEMA = 1
+CARD_SCHEMA = 2
+"""Schema 1 had sentences beside the numbers; they are passed over when it is read."""
 
-WHOLE_PHOTO = (
-    "The pattern is stretched over the whole photo. It is not expected to survive a crop to a part of it, "
-    "such as a face, before training."
-)
+Interval = tuple[float, float]
 
-WITH_FACES = (
-    "The pattern goes with faces, and works by its colours: a training in grey, or one that changes colours at random, "
-    "learns the face all the same. A photo in which no face is found has the pattern stretched over the whole of it, "
-    "and no more."
-)
-LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
-"""The known limits of a bank's noise, by its frame."""
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The share of clean test images that a victim classified correctly, from 0 to 1, with 95 % intervals."""
+
+    final: float
+    """After the last epoch; a mean over the seeds."""
+    peak: float
+    """At the best epoch, which a scraper with a clean test set could have kept."""
+    final_interval: Interval | None = None
+    peak_interval: Interval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images that the victims of a result were trained and tested on."""
+
+    name: str
+    train_images: int
+    test_images: int
+    classes: tuple[str, ...]
+    image_size: int
+    """The side in pixels."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One measurement of a bank: victims trained on protected images beside the same trained on clean ones."""
+
+    protected: Accuracy
+    """On test images of the protected classes."""
+    clean: Accuracy
+    """On the same test images, where nothing was protected."""
+    random: Accuracy | None = None
+    """On the same test images, where random noise within the same bound was applied instead."""
+    others: Accuracy | None = None
+    """On test images of the unprotected classes, where only some were protected."""
+    clean_others: Accuracy | None = None
+    """On the same, where nothing was protected."""
+    form: Form = "class-wise"
+    defence: str = "none"
+    """What the scraper did against protection, as ``--defence`` names it."""
+    protected_classes: int
+    """How many classes were protected, in turns or all together."""
+    together: int
+    """How many were protected at a time."""
+    protected_images: int | None = None
+    """How many training images carried noise at a time; None where an earlier version did not record it."""
+    seeds: int
+    images: Images
+    trip: dict[str, Any] | None = None
+    """What happened to the photos before the victims had them: the fields of ``training.trip.Trip``."""
+    training: dict[str, Any]
+    """How the victims were trained: the fields of ``training.train.TrainingSettings``."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """What tells the result apart from others of the same command."""
+    runs: tuple[str, ...] = ()
+    """The names of the runs' result files."""
+    command: str = ""
+    hardware: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+
+    @property
+    def all_classes(self) -> bool:
+        """Return whether every class was protected."""
+        return self.together == len(self.images.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How a bank was made."""
+
+    command: str = ""
+    seconds: float | None = None
+    iterations: int | None = None
+    error: float | None = None
+    """The surrogate's error rate on noisy images at the end; None where no surrogate is kept."""
+    stop: str | None = None
+    """Why the search ended: one of ``noise.events.Stop``."""
+    hardware: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known about a bank besides its provenance."""
+
+    bank: str = ""
+    bank_sha256: str
+    made: Made = Made()
+    results: tuple[Result, ...] = ()
+    schema: int = CARD_SCHEMA
 
 
 def card_path(bank: Path) -> Path:
@@ -32,57 +119,40 @@ def card_path(bank: Path) -> Path:
     return bank.with_suffix(".json")
 
 
-def read_card(bank: Path, sha256: str | None = None) -> dict[str, Any]:
-    """Return the card of the bank at this path; empty if it has none, or if its card belongs to another file.
+def read_card(bank: Path, sha256: str | None = None) -> Card:
+    """Return the card of the bank at this path.
 
-    Raises ``BankError`` if there is a card and it cannot be read or is not a JSON object of finite numbers.
+    The card is empty if there is no file, or if the file belongs to a bank with another SHA-256 than this one, about
+    which it says nothing. Raises ``BankError`` if it cannot be read or is not what unlearn writes.
     """
+    import msgspec  # Only who reads cards needs it.
+
     path = card_path(bank)
     try:
-        card = parse_finite_json(path.read_bytes())
+        content = parse_finite_json(path.read_bytes())
+        card = msgspec.convert(content, Card)
     except FileNotFoundError:
-        return {}
+        return Card(bank=bank.stem, bank_sha256=sha256 or "")
+    except msgspec.ValidationError as error:
+        raise BankError(f"The card {path} is not one that unlearn wrote ({error}). Restore or delete it.") from error
     except (BankError, OSError) as error:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
-    if not isinstance(card, dict) or not _is_sound(card):
-        raise BankError(f"The card {path} is not one that unlearn wrote. Restore or delete it.")
-    return card if sha256 in (None, card.get("bank_sha256")) else {}
+    return card if sha256 in (None, card.bank_sha256) else Card(bank=bank.stem, bank_sha256=sha256 or "")
 
 
-def _is_sound(card: dict[str, Any]) -> bool:
-    """Return whether the parts of a card that are read have their types."""
-    results, limits = card.get("results", []), card.get("limits", [])
-    return (
-        isinstance(card.get("made", {}), dict)
-        and isinstance(limits, list)
-        and all(isinstance(line, str) for line in limits)
-        and isinstance(results, list)
-        and all(isinstance(result, dict) and isinstance(result.get("sentence", ""), str) for result in results)
-        and all(isinstance(result.get("protected", {}), dict) for result in results)
-    )
-
-
-def write_card(bank: Path, card: dict[str, Any]) -> None:
+def write_card(bank: Path, card: Card) -> None:
     """Write a bank's card atomically."""
-    text = json.dumps({"schema": CARD_SCHEMA, **card}, indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(asdict(replace(card, schema=CARD_SCHEMA)), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(card_path(bank), text.encode() + b"\n")
 
 
-def new_card(
-    name: str, sha256: str, provenance: Provenance, made: dict[str, Any], limits: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return a card without results for a new bank; ``made`` says how it was made, ``limits`` what else to know."""
-    own = [LIMITS[provenance.frame]] if provenance.frame in LIMITS else []
-    return {"bank": name, "bank_sha256": sha256, "made": made, "limits": [*limits, *own], "results": []}
-
-
-def add_result(bank: Path, sha256: str, result: dict[str, Any]) -> None:
+def add_result(bank: Path, sha256: str, result: Result) -> None:
     """Add one measured result to a bank's card.
 
-    It replaces a result with the same ``command`` and ``labels``, which is the same measurement made before. The
-    content of a card that belongs to another file is dropped, because it says nothing about this one.
+    It replaces a result with the same command and labels, which is the same measurement made before. The content of a
+    card that belongs to another file is dropped, because it says nothing about this one.
     """
     card = read_card(bank, sha256)
-    same = (result.get("command"), result.get("labels"))
-    kept = [old for old in card.get("results", []) if (old.get("command"), old.get("labels")) != same]
-    write_card(bank, {**card, "bank_sha256": sha256, "results": [*kept, result]})
+    same = (result.command, result.labels)
+    kept = tuple(old for old in card.results if (old.command, old.labels) != same)
+    write_card(bank, replace(card, results=(*kept, result)))

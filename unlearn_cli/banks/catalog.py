@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_cli.banks.bank import Bank, load_bank
+from unlearn_cli.banks.card import card_path
 from unlearn_cli.banks.provenance import parse_finite_json
 from unlearn_cli.errors import BankError, UsageError
 from unlearn_cli.files import write_atomically
@@ -86,6 +88,24 @@ def shipped_banks() -> list[Entry]:
         ]
     except (OSError, BankError, KeyError, TypeError, AttributeError) as error:
         raise BankError(f"The index of shipped banks {path} cannot be read. Install unlearn again.") from error
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Check, before a long search, that a bank can be written to a path.
+
+    Raises ``UsageError`` if the path is not a bank's or is a folder, or if a file is there and ``overwrite`` is not
+    set, and ``OSError`` if the folder cannot be written.
+    """
+    if path.suffix != ".safetensors" or path.name.endswith(SURROGATE_SUFFIX):
+        raise UsageError(f"A bank is a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder. Name another --output.")
+    for there in (path, card_path(path), surrogate_path(path)):
+        if there.exists() and not overwrite:
+            raise UsageError(f"{there} is already there. Name another --output, or add --overwrite.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def write_index(folder: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_cli.cli.console import exits, out, plain, print_json
+from unlearn_cli.cli.console import command_line, exits, out, plain, print_json
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
-    from unlearn_cli.photos.protection import Protection
+    from unlearn_cli.banks.card import Card
 
 app = typer.Typer(help="List and show the noise banks.", no_args_is_help=True)
 
@@ -63,40 +63,19 @@ def show_bank(
     """Show where a bank's noise comes from and what was measured of it."""
     from unlearn_cli.banks.card import read_card
     from unlearn_cli.banks.catalog import open_bank
+    from unlearn_cli.cli.measured import limits_of
 
     bank = open_bank(name)
     card = read_card(bank.path, bank.sha256)
     if as_json:
-        print_json({"provenance": asdict(bank.provenance), "card": card, "sha256": bank.sha256})
+        print_json({"provenance": asdict(bank.provenance), "card": asdict(card), "sha256": bank.sha256})
         return
     _print_provenance(bank)
-    for line in [*measured(card), *card.get("limits", [])]:
+    _print_results(card)
+    for line in limits_of(bank.provenance, card.made):
         out().print(f"- {plain(line)}")
-    if command := card.get("made", {}).get("command"):
-        out().print(f"Made with: {plain(command)}")
-
-
-def measured(card: dict[str, Any]) -> list[str]:
-    """Return a sentence for each result on a bank's card, the worst result first."""
-    return [result["sentence"] for result in _worst_first(card)]
-
-
-def told(card: dict[str, Any], form: str) -> list[str]:
-    """Return the sentences of at most two results of this form of noise.
-
-    The first is the result with the most seeds among those without a defence (of several, the worst). The second is
-    the worst among those with a defence.
-    """
-    results = [result for result in _worst_first(card) if result.get("form", "class-wise") == form]
-    unhindered = [result for result in results if result.get("defence", "none") == "none"]
-    hindered = [result for result in results if result not in unhindered]
-    first = max(unhindered, key=lambda result: int(result.get("seeds", 1)), default=None)
-    return [result["sentence"] for result in (first, *hindered[:1]) if result is not None]
-
-
-def _worst_first(card: dict[str, Any]) -> list[dict[str, Any]]:
-    results = [result for result in card.get("results", []) if "sentence" in result]
-    return sorted(results, key=lambda result: float(result.get("protected", {}).get("final", 1)), reverse=True)
+    if card.made.command:
+        out().print(f"Made with: {plain(card.made.command)}")
 
 
 def _print_provenance(bank: Bank) -> None:
@@ -123,6 +102,22 @@ def _print_provenance(bank: Bank) -> None:
     out().print(table)
 
 
+def _print_results(card: Card) -> None:
+    from rich.table import Table
+
+    from unlearn_cli.cli.measured import COLUMNS, table_rows
+
+    if not card.results:
+        out().print("Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does it.")
+        return
+    table = Table(title="What victims learned, the worst first (docs/results tells how)", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold")
+    for row in table_rows(card):
+        table.add_row(*map(plain, row))
+    out().print(table)
+
+
 @app.command("mix")
 @exits()
 def mix(
@@ -134,30 +129,10 @@ def mix(
     ] = 0,
 ) -> None:
     """Mix banks of the same classes: each image gets the pattern of one of them."""
-    from unlearn_cli.cli import bank_file
+    from unlearn_cli.banks.catalog import check_output, open_bank
+    from unlearn_cli.noise.mixture import write_mixture
 
-    bank_file.mix(bank_file.path(output, "mixture", overwrite), names, add_uniform)
-
-
-def measured_and_limits(protections: dict[str, Protection]) -> list[str]:
-    """Return sentences on what was measured with the banks and on their limits.
-
-    It is called before any photo is protected, because reading a damaged card raises an error.
-    """
-    from unlearn_cli.banks.card import read_card
-
-    lines: list[str] = []
-    for protection in {protection.bank_sha256: protection for protection in protections.values()}.values():
-        card = read_card(protection.bank_path, protection.bank_sha256)
-        weaker = f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."
-        figures = told(card, protection.form) or [_unmeasured(card, protection.form)]
-        if protection.pattern.epsilon != protection.bank_epsilon:
-            figures = [weaker]
-        lines += [*figures, *card.get("limits", [])]
-    return [*lines, "Nothing here helps against models that are already trained or photos that are already shared."]
-
-
-def _unmeasured(card: dict[str, Any], form: str) -> str:
-    if form == "class-wise":
-        return "Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does."
-    return f"Nothing was measured of {form} noise by the bank '{card.get('bank', '')}'."
+    check_output(output, overwrite=overwrite)
+    provenance = write_mixture(output, [open_bank(name) for name in names], add_uniform, command_line())
+    patterns = len(provenance.classes) * provenance.variants
+    out().print(f"{plain(str(output))}: {patterns} patterns, {provenance.variants} for each class.")

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.console import exits, out
+from unlearn_cli.cli.console import command_line, exits, out
 from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
-from unlearn_cli.cli.evaluate_settings import OnImages, OnPeople, Optimised, Training
+from unlearn_cli.cli.evaluate_options import (
+    FOLDER,
+    Augment,
+    Defence,
+    Jobs,
+    Model,
+    OnImages,
+    Only,
+    OnPeople,
+    Optimised,
+    Output,
+    RandomControl,
+    Record,
+    ScaleName,
+    Seeds,
+    Settings,
+    Training,
+    TripName,
+)
 from unlearn_cli.cli.set_option import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unlearn_cli.cli.planning import Plan, Victims
     from unlearn_cli.evaluation.cell import Cell
+    from unlearn_cli.evaluation.plans import Plan, Victims
     from unlearn_cli.training.datasets import DatasetSpec
     from unlearn_cli.training.trip import Trip
 
@@ -26,56 +44,6 @@ app = typer.Typer(
     help="Measure a protection: train networks on clean and on protected images, and test them on clean ones.",
     no_args_is_help=True,
 )
-
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The folder for the report and its runs; an interrupted one goes on.")
-]
-Only = Annotated[
-    str | None, typer.Option(metavar="KEY=VALUE,...", help="Run only these: 'model=resnet18,form=class-wise'.")
-]
-ScaleName = Annotated[
-    Literal["paper", "cpu", "tiny"] | None,
-    typer.Option(
-        help="paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only "
-        "shows that it runs.  [default: cpu on a CPU, else paper]"
-    ),
-]
-Seeds = Annotated[
-    int | None, typer.Option(min=1, help="So many trainings of each.  [default: 1; of people 3]", show_default=False)
-]
-Jobs = Annotated[int, typer.Option(min=1, help="So many trainings at once: processes here, or Ray's tasks.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Set epochs, batch-size, learning-rate, seed, device, precision and more; a wrong name lists them all.",
-    ),
-]
-Model = Annotated[str | None, typer.Option(help="The victims, by commas.  [default: the scale's]")]
-Augment = Annotated[
-    str, typer.Option(help="none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment; by commas.")
-]
-Defence = Annotated[
-    str,
-    typer.Option(
-        help="none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, adversarial:E, orthogonal-projection, "
-        "ueraser-like; by commas."
-    ),
-]
-RandomControl = Annotated[
-    bool, typer.Option("--random-control", help="Also train on images with random noise within the same bound.")
-]
-Record = Annotated[bool, typer.Option("--record", help="Add the figures to the card beside the bank.")]
-TripName = Annotated[
-    str | None,
-    typer.Option(
-        help="What happens to photos before a victim has them: none, social, thumbnail, face, hard; face:50 for "
-        "another JPEG quality."
-    ),
-]
-
-FOLDER = Path("unlearn-evaluation")
 
 
 @app.command("bank")
@@ -110,12 +78,12 @@ def bank(
 
     rare = read_settings(OnImages, settings or ())
     open_bank(name)  # fails before PyTorch is loaded, which takes seconds
-    from unlearn_cli.cli import planning
+    from unlearn_cli.evaluation import plans
 
     def planned(run: _Run) -> Plan:
         spec = run.spec(dataset, rare, data_dir=data_dir, download=download)
         victims = run.victims(rare, model, augment, defence, seeds or 1, random_control)
-        return planning.plan_bank(name, form, victims, spec, rare.train_size, _change(rare))
+        return plans.plan_bank(name, form, victims, spec, rare.train_size, _change(rare))
 
     _evaluate(planned, rare, output, only, scale, jobs, record=name if record else None)
 
@@ -153,13 +121,13 @@ def copies(
         from unlearn_cli.banks.catalog import open_bank
 
         open_bank(bank)
-    from unlearn_cli.cli import planning
+    from unlearn_cli.evaluation import plans
 
     def planned(run: _Run) -> Plan:
         spec = run.spec(f"folder:{clean}", rare, trip=trip or rare.trip)
         victims = run.victims(rare, model, augment, defence, seeds or 1, random_control)
-        of = planning.Copies(clean=clean, protected=protected, bank=bank)
-        return planning.plan_copies(of, victims, spec, rare.train_size, output, run.workers, _change(rare))
+        of = plans.Copies(clean=clean, protected=protected, bank=bank)
+        return plans.plan_copies(of, victims, spec, rare.train_size, output, run.workers, _change(rare))
 
     _evaluate(planned, rare, output, only, scale, jobs, record=bank if record else None)
 
@@ -211,13 +179,13 @@ def people(
         from unlearn_cli.banks.catalog import open_bank
 
         open_bank(bank)
-    from unlearn_cli.cli import planning
+    from unlearn_cli.evaluation import plans
 
     def planned(run: _Run) -> Plan:
         size = rare.image_size or run.scale.face_size
         spec = run.spec(f"folder:{folder}", replace(rare, image_size=size), trip=trip or "face", views=rare.views or 3)
         victims = run.victims(rare, model, augment, defence, seeds or 3, random_control, batch_size=32)
-        of = planning.People(
+        of = plans.People(
             root=folder,
             patterns=protect,
             class_name=class_name,
@@ -227,7 +195,7 @@ def people(
             key_seed=rare.key_seed or 0,
             one_key=bool(rare.one_key),
         )
-        return planning.plan_people(of, victims, spec, output, run.workers, _change(rare))
+        return plans.plan_people(of, victims, spec, output, run.workers, _change(rare))
 
     _evaluate(planned, rare, output, only, scale, jobs, record=bank if record else None)
 
@@ -260,12 +228,12 @@ def recipe(
     if dataset is not None and not dataset.startswith("folder:"):
         raise UsageError("A recipe names its dataset; only --dataset folder:PATH may be said beside it.")
     rare = read_settings(Training, settings or ())
-    from unlearn_cli.cli import planning
+    from unlearn_cli.evaluation import plans
 
     def planned(run: _Run) -> Plan:
         spec = run.spec(dataset or "cifar10", rare, data_dir=data_dir, download=download)
         victims = run.victims(rare, None, "standard", "none", seeds or 1, random=False)
-        return planning.plan_recipe(name, victims, spec, rare.pairs, rare.train_size)
+        return plans.plan_recipe(name, victims, spec, rare.pairs, rare.train_size)
 
     _evaluate(planned, rare, output, only, scale, jobs, record=None)
 
@@ -328,7 +296,7 @@ class _Run:
         batch_size: int = 128,
     ) -> Victims:
         """Return which victims are trained, and how."""
-        from unlearn_cli.cli.planning import Victims
+        from unlearn_cli.evaluation.plans import Victims
 
         precision = rare.precision or ("bf16" if self.device.type == "cuda" else "fp32")
         training: dict[str, Any] = {"seed": rare.seed or 0, "precision": precision, "compile": bool(rare.compile)}
@@ -345,19 +313,20 @@ class _Run:
             seeds=seeds,
             training=training,
             random=random,
+            command=command_line(),
         )
 
 
 def _change(rare: OnImages | OnPeople) -> Callable[[Cell], Cell]:
     """Return a function that adds the remaining settings to the description of a run."""
-    from unlearn_cli.cli import planning
+    from unlearn_cli.evaluation import plans
 
     changes: dict[str, Any] = {"pairs": rare.pairs}
     changes["poison_rate"] = 1.0 if rare.poison_rate is None else rare.poison_rate
     if isinstance(rare, OnImages):
         changes |= {"keep": rare.keep or "all", "trigger": bool(rare.trigger)}
         if rare.protect_classes is not None:
-            changes["protect_classes"] = tuple(planning.split("--set protect-classes", rare.protect_classes))
+            changes["protect_classes"] = tuple(plans.split("--set protect-classes", rare.protect_classes))
     return lambda cell: replace(cell, **changes)
 
 
@@ -372,22 +341,26 @@ def _evaluate(
     record: str | None,
 ) -> None:
     """Plan, run and show an evaluation; ``record`` names the bank to whose card its results are added."""
-    from unlearn_cli.cli import evaluation
+    from unlearn_cli.cli.evaluate_show import record as write_results
+    from unlearn_cli.cli.evaluate_show import show, watch
     from unlearn_cli.errors import UsageError
+    from unlearn_cli.evaluation.experiment import Where, evaluate
     from unlearn_cli.evaluation.recipe import SCALES, chosen_cells
     from unlearn_cli.training.workers import join_workers, leave_workers
 
     engine = rare.engine or "local"
-    workers, where = join_workers(rare.device)
+    workers, device = join_workers(rare.device)
     if workers.count > 1 and (jobs > 1 or engine == "ray"):
         raise UsageError("torchrun shares each training; --jobs and the engine ray run several: choose one of them.")
-    run = _Run(SCALES[scale or ("cpu" if where.type == "cpu" else "paper")], workers, where)
-    cells, about = planned(run)
-    report = evaluation.run(chosen_cells(cells, only), about, output, where, workers, jobs=jobs, engine=engine)
-    if workers.rank == 0:
-        evaluation.show(report, output)
+    leads = workers.rank == 0
+    cells, about = planned(_Run(SCALES[scale or ("cpu" if device.type == "cpu" else "paper")], workers, device))
+    chosen = chosen_cells(cells, only)
+    where = Where(output=output, device=device, workers=workers, jobs=jobs, engine=engine)
+    report = watch(evaluate(chosen, about, where), chosen, hidden=not leads)
+    if leads:
+        show(report, output)
         if record is not None:
-            evaluation.record(report, record)
+            write_results(report, record)
     leave_workers()
 
 

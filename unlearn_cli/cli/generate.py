@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli import bank_file
 from unlearn_cli.cli import dataset_options as options
 from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
 from unlearn_cli.cli.hyperparameters import Hyperparameters
@@ -104,6 +103,7 @@ def generate(
     Beside the bank go its card and the surrogate, with which 'unlearn protect --form sample-wise' makes noise for
     each photo. Start it with 'torchrun --nproc-per-node N -m unlearn_cli generate' to share the work among devices.
     """
+    from unlearn_cli.banks.catalog import check_output
     from unlearn_cli.errors import UsageError
 
     if list_settings:
@@ -115,7 +115,8 @@ def generate(
         raise UsageError("Say what to make noise on: --dataset cifar10, or --dataset folder:PATH.")
     if hyper.patch is not None and hyper.patch not in PATCH_SIZES:
         raise UsageError("The setting patch takes 8, 16, 24 or 32 pixels.")
-    path = bank_file.path(output, Path(source.removeprefix("folder:")).resolve().name, overwrite)
+    path = output or Path(f"{Path(source.removeprefix('folder:')).resolve().name}.safetensors")
+    check_output(path, overwrite=overwrite)
     spec = options.dataset_spec(
         source,
         map_file,
@@ -171,15 +172,19 @@ def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers:
 
 
 def _tell_written(written: BankWritten, *, as_json: bool) -> None:
+    from unlearn_cli.cli.measured import warnings_of
+
     made = written.made
     if as_json:
-        typer.echo(json.dumps({"event": "finished", "bank": str(written.path), **made}))
+        told = {"event": "finished", "bank": str(written.path), "sha256": written.sha256}
+        typer.echo(json.dumps(told | dataclasses.asdict(made)))
     else:
-        after = f" after {made['iterations']} iterations" if written.searched else ""
-        how = f", error rate {made['error']:.3f} ({made['stop']})" if written.searched else ""
-        took = duration(made["seconds"])
+        searched = made.error is not None
+        after = f" after {made.iterations} iterations" if searched else ""
+        how = f", error rate {made.error:.3f} ({made.stop})" if searched else ""
+        took = duration(made.seconds or 0)
         out().print(f"{plain(str(written.path))}: {written.patterns} patterns{after} in {took}{how}.")
-    for warning in written.warnings:
+    for warning in warnings_of(written.provenance, made):
         err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
 

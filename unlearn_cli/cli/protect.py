@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
-from unlearn_cli.cli.banks import measured_and_limits
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
+from unlearn_cli.cli.measured import after_protecting
 from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
@@ -235,7 +235,7 @@ def protect(
     protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
     if not any(protection.key_fingerprint for protection in protections.values()):
         tell_unused_key(key_file if "key_file" in said else None, talk)
-    limits = measured_and_limits(protections)
+    limits = after_protecting(list(protections.values()))
     if keys.made and not talk.quiet:
         err().print(plain(NEW_KEY.format(path=key_path())))
     if dry_run:

@@ -24,7 +24,7 @@ def example_sheet(scenario: Scenario) -> bytes:
     """
     chosen = _different(scenario.train.labels[scenario.protected], scenario.protected.nonzero()[:, 0])
     before = scenario.original.images[chosen].numpy().astype(np.int16)
-    after = scenario.laid.images[chosen].numpy().astype(np.int16)
+    after = scenario.noisy.images[chosen].numpy().astype(np.int16)
     noise = (NOISE_GAIN * (after - before) + 128).clip(0, 255)
     times = max(1, SHOWN_SIZE // before.shape[-1])
     rows = [np.kron(part, np.ones((1, 1, times, times))).astype(np.uint8) for part in (before, noise, after)]

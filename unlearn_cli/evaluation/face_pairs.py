@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.metrics import roc
+from unlearn_cli.evaluation.result import FacePairs
 from unlearn_cli.files import sha256_of
 from unlearn_cli.training.datasets import DatasetSpec, read_photos
 from unlearn_cli.training.train import as_input
@@ -25,7 +25,7 @@ ROC_POINTS = 200
 
 def verify_people(
     model: nn.Module, pairs: Path, spec: DatasetSpec, size: int, device: torch.device, filter_: Filter | None = None
-) -> dict[str, Any]:
+) -> FacePairs:
     """Return the ROC of the cosine similarity of two photos' features, over the pairs in a CSV file.
 
     Its columns are ``first`` and ``second`` (paths of photos, relative to its folder) and ``same`` (1 or 0).
@@ -42,12 +42,12 @@ def verify_people(
     scores = (features[first] * features[second]).sum(1).double().numpy()
     curve = roc(scores, np.array([same for *_, same in rows]))
     thin = np.unique(np.linspace(0, len(curve.false_positive_rate) - 1, ROC_POINTS).round().astype(int))
-    return {
-        "pairs": len(rows),
-        "auc": round(curve.auc, 4),
-        "false_positive_rate": [round(curve.false_positive_rate[i], 4) for i in thin],
-        "true_positive_rate": [round(curve.true_positive_rate[i], 4) for i in thin],
-    }
+    return FacePairs(
+        pairs=len(rows),
+        auc=round(curve.auc, 4),
+        false_positive_rate=tuple(round(curve.false_positive_rate[i], 4) for i in thin),
+        true_positive_rate=tuple(round(curve.true_positive_rate[i], 4) for i in thin),
+    )
 
 
 def pairs_digest(path: Path) -> str:

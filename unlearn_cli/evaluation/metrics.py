@@ -16,14 +16,15 @@ CONFIDENCE = 0.95
 class Figure:
     """A share of the test images, from 0 to 1, for each of several seeds, with a confidence interval of the mean."""
 
-    per_seed: tuple[float, ...]
+    mean: float
     low: float
     high: float
+    per_seed: tuple[float, ...]
 
-    @property
-    def mean(self) -> float:
-        """Return the mean over the seeds."""
-        return sum(self.per_seed) / len(self.per_seed)
+    def rounded(self) -> Figure:
+        """Return the figure with four digits after the point."""
+        per_seed = tuple(round(value, 4) for value in self.per_seed)
+        return Figure(round(self.mean, 4), round(self.low, 4), round(self.high, 4), per_seed)
 
 
 def confusion(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -52,7 +53,7 @@ def figure(per_seed: Sequence[float], test_images: int) -> Figure:
         spread = math.sqrt(sum((value - mean) ** 2 for value in per_seed) / (count - 1))
         seeds = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * spread / math.sqrt(count)
     low, high = mean - math.hypot(below, seeds), mean + math.hypot(above, seeds)
-    return Figure(tuple(per_seed), max(0.0, low), min(1.0, high))
+    return Figure(mean, max(0.0, low), min(1.0, high), tuple(per_seed))
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from unlearn_cli.evaluation.charts import confusion_matrix, learning_curves, roc_curves
-from unlearn_cli.evaluation.report import worst
+from unlearn_cli.evaluation.metrics import Figure
+from unlearn_cli.evaluation.report import Report
 from unlearn_cli.files import write_atomically
 
 MOST_CURVES = 14
 MOST_MATRICES = 8
-
-Report = Mapping[str, Any]
 
 
 def write_report(report: Report, output: Path) -> Path:
@@ -25,7 +23,7 @@ def write_report(report: Report, output: Path) -> Path:
 
     Raises ``OSError`` if they cannot be written.
     """
-    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(asdict(report), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(output / "report.json", text.encode() + b"\n")
     pictures = draw(report, output)
     for pattern in ("confusion-*.png", "examples-*.png", "roc.png", "learning-curves.png"):
@@ -41,42 +39,42 @@ def write_report(report: Report, output: Path) -> Path:
     environment.filters["percent"] = percent
     page = environment.get_template("page.html.j2").render(
         report=report,
-        rows=report["rows"],
-        worst=worst(report),
+        rows=report.rows,
+        worst=report.worst,
         pictures=shown,
-        parts=any(row["protected"] for row in report["rows"]),
-        verified=any(row["verification"] for row in report["rows"]),
+        parts=any(row.protected for row in report.rows),
+        verified=any(row.verification for row in report.rows),
     )
     path = output / "report.html"
     write_atomically(path, page.encode())
     return path
 
 
-def percent(figure: Mapping[str, Any] | float | None) -> str:
+def percent(figure: Figure | float | None) -> str:
     """Return a share in percent, with its interval if it has one; a dash for None."""
     if figure is None:
         return "-"
-    if isinstance(figure, Mapping):
-        return f"{100 * figure['mean']:.1f} % ({100 * figure['low']:.1f} to {100 * figure['high']:.1f})"
+    if isinstance(figure, Figure):
+        return f"{100 * figure.mean:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
     return f"{100 * figure:.1f} %"
 
 
 def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:
     """Return the pictures of a report: from the file name without its suffix to the title and the PNG data."""
-    rows, pictures = report["rows"], {}
-    if not rows:
+    rows, pictures = report.rows, {}
+    if not rows or report.dataset is None or report.chance is None:
         return {}
-    pictures["learning-curves"] = ("Learning curves", learning_curves(rows[:MOST_CURVES], report["chance"]))
-    if any(row["verification"] for row in rows):
-        pictures["roc"] = ("Verification of people", roc_curves([row for row in rows if row["verification"]]))
-    classes = report["dataset"]["classes"]
+    pictures["learning-curves"] = ("Learning curves", learning_curves(rows[:MOST_CURVES], report.chance))
+    if any(row.verification for row in rows):
+        pictures["roc"] = ("Verification of people", roc_curves([row for row in rows if row.verification]))
+    classes = report.dataset.classes
     for index, row in enumerate(rows[:MOST_MATRICES]):
-        if len(row["confusion"]) == len(classes):
-            title = f"Confusion: {row['name']}"
+        if len(row.confusion) == len(classes):
+            title = f"Confusion: {row.name}"
             pictures[f"confusion-{index + 1}"] = (title, confusion_matrix(row, classes))
     for index, row in enumerate(rows):
-        sheet = output / "cells" / f"{row['cells'][0]}.png"
+        sheet = output / "cells" / f"{row.cells[0]}.png"
         if sheet.is_file():
-            title = f"Images: {row['name']}. Above as they were, in the middle the noise x 10, below protected"
+            title = f"Images: {row.name}. Above as they were, in the middle the noise x 10, below protected"
             pictures[f"examples-{index + 1}"] = (title, sheet.read_bytes())
     return pictures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,14 +21,13 @@ from unlearn_cli.evaluation.face_pairs import verify_people
 from unlearn_cli.evaluation.metrics import confusion
 from unlearn_cli.evaluation.noise_store import NoiseMaking, NoiseStore
 from unlearn_cli.evaluation.protect_set import assign, protect_set
+from unlearn_cli.evaluation.result import Epoch, Images, NoiseUsed, RunResult, read_result, write_result
 from unlearn_cli.evaluation.scenario import Scenario, build, library_test
 from unlearn_cli.files import lock, write_atomically
 from unlearn_cli.training.datasets import digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
 from unlearn_cli.training.train import EpochEnded, predict, train_victim
 from unlearn_cli.training.workers import ALONE, Workers
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class CellEnded:
 
     name: str
     index: int
-    result: Result
+    result: RunResult
     kept: bool
     """Whether the result was there before, so that nothing was trained."""
 
@@ -97,7 +95,7 @@ class Runner:
                 yield CellBegan(name, index)
                 result = yield from self._run_one(cell, what, name)
                 if self.workers.rank == 0:
-                    write_atomically(path, json.dumps(result, allow_nan=False).encode() + b"\n")
+                    write_result(path, result)
                     path.with_suffix(".pt").unlink(missing_ok=True)
                 self.workers.wait()
             yield CellEnded(name, index, result, False)
@@ -109,7 +107,7 @@ class Runner:
         except OSError as error:
             raise WorkError(f"{self.output} cannot be written: {error.strerror or error}.") from error
 
-    def _run_one(self, cell: Cell, what: dict[str, Any], name: str) -> Generator[Event, None, Result]:
+    def _run_one(self, cell: Cell, what: dict[str, Any], name: str) -> Generator[Event, None, RunResult]:
         if cell.noise is not None and cell.keep == "all":
             yield from self.store.make(cell.noise, cell.images)
         scenario = build(cell, self.library, self.store.bank, self.device)
@@ -129,50 +127,47 @@ class Runner:
             yield ended
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
-        return {"schema": 1, "hash": name, "cell": what, **self._told(cell, scenario, epochs, model)}
+        return self._result(cell, what, scenario, epochs, model)
 
-    def _told(self, cell: Cell, scenario: Scenario, epochs: list[EpochEnded], model: nn.Module) -> Result:
+    def _result(
+        self, cell: Cell, what: dict[str, Any], scenario: Scenario, epochs: list[EpochEnded], model: nn.Module
+    ) -> RunResult:
         test = scenario.test
         predicted = predict(model, test.images.to(self.device)).cpu()
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
         verification = None
         if cell.pairs is not None:
             verification = verify_people(model, cell.pairs, cell.images.spec, test.size, self.device, scenario.filter)
-        return {
-            "dataset": {
-                "name": scenario.train.name,
-                "train_images": len(scenario.train),
-                "test_images": len(test),
-                "classes": list(test.classes),
-                "test_images_by_class": torch.bincount(test.labels, minlength=len(test.classes)).tolist(),
-                "image_size": test.size,
-                "sha256": digest(scenario.original, library_test(self.library, cell)),
-            },
-            "noise": self._noise_told(scenario.bank),
-            "protected_images": int(scenario.protected.sum()),
-            "protected_classes": list(scenario.protected_classes),
-            "epochs": [
-                {
-                    "train": round(e.train_accuracy, 4),
-                    "clean": round(e.clean_accuracy, 4),
-                    "by_class": _rounded(e.by_class),
-                }
-                for e in epochs
-            ],
-            "confusion": counts.tolist(),
-            "trigger": self._trigger(cell, scenario, model) if cell.trigger and scenario.bank is not None else None,
-            "verification": verification,
-            "seconds": round(sum(epoch.seconds for epoch in epochs), 3),
-            "command": self.command,
-            "hardware": describe_hardware(self.device),
-            "versions": library_versions(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        return RunResult(
+            hash=hash_of(what),
+            cell=what,
+            dataset=Images(
+                name=scenario.train.name,
+                train_images=len(scenario.train),
+                test_images=len(test),
+                classes=test.classes,
+                test_images_by_class=tuple(torch.bincount(test.labels, minlength=len(test.classes)).tolist()),
+                image_size=test.size,
+                sha256=digest(scenario.original, library_test(self.library, cell)),
+            ),
+            noise=_noise_used(scenario.bank) if scenario.bank is not None else None,
+            protected_images=int(scenario.protected.sum()),
+            protected_classes=scenario.protected_classes,
+            epochs=tuple(_epoch(ended) for ended in epochs),
+            confusion=tuple(map(tuple, counts.tolist())),
+            trigger=self._trigger(cell, scenario, model) if cell.trigger and scenario.bank is not None else None,
+            verification=verification,
+            seconds=round(sum(epoch.seconds for epoch in epochs), 3),
+            command=self.command,
+            hardware=describe_hardware(self.device),
+            versions=library_versions(),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
-    def _trigger(self, cell: Cell, scenario: Scenario, model: nn.Module) -> list[float | None]:
+    def _trigger(self, cell: Cell, scenario: Scenario, model: nn.Module) -> tuple[float | None, ...]:
         """Return the share of the other classes' clean test images that are classified as a class with its noise on.
 
-        The list has an entry for each class, which is None where the class has no pattern.
+        It has an entry for each class, which is None where the class has no pattern.
         """
         assert scenario.bank is not None
         test = library_test(self.library, cell)
@@ -181,40 +176,29 @@ class Runner:
         for label in scenario.original.labels[scenario.protected].unique().tolist():
             others = test.at((test.labels != label).nonzero()[:, 0])
             asked = replace(others, labels=torch.full_like(others.labels, label))
-            laid = protect_set(asked, scenario.bank, patterns=patterns).images
-            seen = scenario.filter(laid) if scenario.filter is not None else laid
+            noisy = protect_set(asked, scenario.bank, patterns=patterns).images
+            seen = scenario.filter(noisy) if scenario.filter is not None else noisy
             shares[label] = round((predict(model, seen.to(self.device)) == label).float().mean().item(), 4)
-        return shares
-
-    def _noise_told(self, bank: Bank | None) -> dict[str, Any] | None:
-        if bank is None:
-            return None
-        of, made = bank.provenance, read_card(bank.path, bank.sha256).get("made", {})
-        return {
-            "name": bank.name,
-            "sha256": bank.sha256,
-            "method": of.method,
-            "form": of.form,
-            "epsilon": of.epsilon,
-            "through": of.through,
-            "surrogate": of.surrogate,
-            "seconds": made.get("seconds"),
-            "iterations": made.get("iterations"),
-            "stop": made.get("stop"),
-            "hardware": made.get("hardware"),
-        }
+        return tuple(shares)
 
 
-def read_result(path: Path) -> Result:
-    """Return the result in a file. Raises ``WorkError`` if it is damaged or has another schema."""
-    try:
-        result: Result = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise WorkError(f"The result {path} is damaged. Delete it to train that cell again.") from error
-    if not isinstance(result, dict) or result.get("schema") != 1:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.")
-    return result
+def _noise_used(bank: Bank) -> NoiseUsed:
+    of, made = bank.provenance, read_card(bank.path, bank.sha256).made
+    return NoiseUsed(
+        name=bank.name,
+        sha256=bank.sha256,
+        method=of.method,
+        form=of.form,
+        epsilon=of.epsilon,
+        through=of.through,
+        surrogate=of.surrogate,
+        seconds=made.seconds,
+        iterations=made.iterations,
+        stop=made.stop,
+        hardware=made.hardware,
+    )
 
 
-def _rounded(shares: Sequence[float | None]) -> list[float | None]:
-    return [None if share is None else round(share, 4) for share in shares]
+def _epoch(ended: EpochEnded) -> Epoch:
+    by_class = tuple(None if share is None else round(share, 4) for share in ended.by_class)
+    return Epoch(train=round(ended.train_accuracy, 4), clean=round(ended.clean_accuracy, 4), by_class=by_class)

@@ -42,7 +42,7 @@ class Scenario:
     bank: Bank | None
     original: ImageSet
     """The training images before protection and defence."""
-    laid: ImageSet
+    noisy: ImageSet
     """The training images after protection and before the defence."""
     filter: Filter | None
 
@@ -57,29 +57,29 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
     protects = cell.noise is not None or cell.protected_tree is not None
     wanted = protected_labels(train.classes, cell.protect_classes)
     mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
-    bank, laid = None, train
+    bank, noisy = None, train
     if cell.keep == "clean":
         if bool(mask.all()):
             raise UsageError(NOTHING_LEFT)
-        original = laid = train.at(~mask)
-        mask = torch.zeros(len(laid), dtype=torch.bool)
+        original = noisy = train.at(~mask)
+        mask = torch.zeros(len(noisy), dtype=torch.bool)
     else:
         original = train
         if not protects:
             mask = torch.zeros(len(train), dtype=torch.bool)
         elif cell.protected_tree is not None:
-            laid = _from_tree(cell, library, train, mask)
+            noisy = _from_tree(cell, library, train, mask)
         elif cell.noise is not None:
             bank = bank_of(cell.noise, cell.images)
             form: Form | None = "sample-wise" if cell.noise.fitted else None
-            laid = protect_set(train, bank, form, device, seed=cell.training.seed, only=mask)
+            noisy = protect_set(train, bank, form, device, seed=cell.training.seed, only=mask)
     defence = parse_defence(cell.defence)
-    filter_ = defence.fit(laid) if defence.fit is not None else None
-    seen, shown = laid, test
+    filter_ = defence.fit(noisy) if defence.fit is not None else None
+    seen, shown = noisy, test
     if filter_ is not None:
-        seen, shown = replace(laid, images=filter_(laid.images)), replace(test, images=filter_(test.images))
+        seen, shown = replace(noisy, images=filter_(noisy.images)), replace(test, images=filter_(test.images))
     named = tuple(wanted) if protects else ()
-    return Scenario(seen, shown, mask, named, bank, original, laid, filter_)
+    return Scenario(seen, shown, mask, named, bank, original, noisy, filter_)
 
 
 def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, views: int = 1) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,9 +19,12 @@ from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.run import Runner
 from unlearn_cli.training.workers import usable_cores
 
+Engine = Literal["local", "ray"]
+"""What runs the trainings: processes on this machine, or Ray."""
+
 
 def spread(
-    cells: Sequence[Cell], output: Path, device: torch.device, command: str, *, jobs: int, engine: str = "local"
+    cells: Sequence[Cell], output: Path, device: torch.device, command: str, *, jobs: int, engine: Engine = "local"
 ) -> None:
     """Execute the runs in ``jobs`` processes, which take the machine's GPUs in turn; with Ray, each run as a task.
 
@@ -48,9 +52,9 @@ def spread(
             process.terminate()
         raise
     if not problems.empty():
-        raise WorkError(f"{problems.get()} The cells that are done stay.")
+        raise WorkError(f"{problems.get()} The runs that are done stay.")
     if any(process.exitcode for process in processes):
-        raise WorkError("A process of --jobs ended early, as for want of memory. The cells that are done stay.")
+        raise WorkError("A process of --jobs ended early, as for want of memory. The runs that are done stay.")
 
 
 def _work_and_tell(
@@ -89,9 +93,9 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
     try:
         ray.get([task.remote([cell], folder, device.type, command, threads) for cell in cells])
     except ray.exceptions.RayTaskError as error:
-        raise WorkError(f"A Ray task failed: {error.cause} The cells that are done stay.") from error
+        raise WorkError(f"A Ray task failed: {error.cause} The runs that are done stay.") from error
     except ray.exceptions.RayError as error:
-        raise WorkError(f"Ray failed: {error}. The cells that are done stay.") from error
+        raise WorkError(f"Ray failed: {error}. The runs that are done stay.") from error
 
 
 def _absolute(cell: Cell) -> Cell:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unlearn_cli.banks.bank import MAX_BYTES, save_bank
-from unlearn_cli.banks.card import new_card, write_card
+from unlearn_cli.banks.card import Card, Made, write_card
 from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import SPAN, Provenance
 from unlearn_cli.errors import UsageError
@@ -33,10 +32,6 @@ METHODS = {
     "lsp": "lsp (linearly separable perturbations, Yu et al., KDD 2022)",
     "ar": "ar (autoregressive perturbations, Sandoval-Segura et al., NeurIPS 2022)",
 }
-NOT_REACHED = (
-    "The search did not reach its goal ({stop}, error {error:.3f}, goal {goal:g}); the noise may protect less."
-)
-TO_COMPARE = "Noise by the method {method} is there to compare with; it is not meant to protect."
 
 
 def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
@@ -69,16 +64,6 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
     )
 
 
-def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
-    """Return the warnings that the bank's card gives to users of this noise."""
-    warnings = []
-    if settings.method != "error-min":
-        warnings.append(TO_COMPARE.format(method=settings.method))
-    if finished.surrogate is not None and finished.stop != "goal reached":
-        warnings.append(NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal))
-    return warnings
-
-
 @dataclass(frozen=True)
 class Origin:
     """The parts of a bank's provenance and card that are not settings of its noise."""
@@ -97,12 +82,9 @@ class BankWritten:
 
     path: Path
     patterns: int
-    searched: bool
-    """Whether a surrogate was trained for it."""
-    made: dict[str, Any]
-    """The bank's ``sha256``, and how it was made, as its card has it."""
-    warnings: list[str]
-    """Warnings for the users of this noise, in whole sentences."""
+    sha256: str
+    provenance: Provenance
+    made: Made
 
 
 def make_bank(
@@ -131,35 +113,25 @@ def make_bank(
             yield event
         elif workers.rank == 0:
             provenance = provenance_of(data, settings, origin.crop, origin.family)
-            made = write_bank(path, event, provenance, settings, device, origin.command)
-            searched = event.surrogate is not None
-            yield BankWritten(path, len(event.noise), searched, made, warnings_of(event, settings))
+            yield write_bank(path, event, provenance, device, origin.command)
 
 
 def write_bank(
-    path: Path,
-    finished: Finished,
-    provenance: Provenance,
-    settings: NoiseSettings,
-    device: torch.device,
-    command: str,
-) -> dict[str, Any]:
-    """Write the bank, its surrogate (if any) and its card; return the bank's ``sha256`` and how it was made.
-
-    Raises ``OSError`` if a file cannot be written.
-    """
+    path: Path, finished: Finished, provenance: Provenance, device: torch.device, command: str
+) -> BankWritten:
+    """Write the bank, its surrogate (if any) and its card. Raises ``OSError`` if a file cannot be written."""
     sha256 = save_bank(path, finished.noise, provenance)
     surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that was just replaced.
     if finished.surrogate is not None:
         noise = hashlib.sha256(finished.noise.tobytes()).hexdigest()
         save_surrogate(finished.surrogate, noise, len(provenance.classes), provenance.scale, path)
-    made = {
-        "command": command,
-        "seconds": round(finished.seconds, 1),
-        "iterations": finished.iterations,
-        "error": round(finished.error, 4) if finished.surrogate is not None else None,
-        "stop": finished.stop,
-        "hardware": describe_hardware(device),
-    }
-    write_card(path, new_card(path.stem, sha256, provenance, made, warnings_of(finished, settings)))
-    return {"sha256": sha256, **made}
+    made = Made(
+        command=command,
+        seconds=round(finished.seconds, 1),
+        iterations=finished.iterations,
+        error=round(finished.error, 4) if finished.surrogate is not None else None,
+        stop=finished.stop,
+        hardware=describe_hardware(device),
+    )
+    write_card(path, Card(bank=path.stem, bank_sha256=sha256, made=made))
+    return BankWritten(path, len(finished.noise), sha256, provenance, made)

@@ -8,13 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.bank import Bank, save_bank
+from unlearn_cli.banks.card import Card, Made, write_card
+from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import UsageError
+
+
+def write_mixture(path: Path, banks: Sequence[Bank], uniform: int, command: str) -> Provenance:
+    """Write a mixture of banks and its card, and return its provenance.
+
+    Raises ``UsageError`` for banks that cannot be mixed, and ``OSError`` if a file cannot be written.
+    """
+    surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that is being replaced.
+    noise, provenance = mix(banks, uniform)
+    sha256 = save_bank(path, noise, provenance)
+    write_card(path, Card(bank=path.stem, bank_sha256=sha256, made=Made(command=command)))
+    return provenance
 
 
 def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Provenance]:

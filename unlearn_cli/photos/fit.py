@@ -45,8 +45,8 @@ class Patterns:
 
     def __init__(self, banks: Sequence[Bank], key: Key | None = None) -> None:
         """Collect the class-wise patterns of the banks; with a ``key``, also those of its owner."""
-        laid = [bank for bank in banks if bank.provenance.frame in APPLICABLE]
-        self._banks = [_with_own(bank, key) for bank in laid if bank.provenance.form == "class-wise"]
+        usable = [bank for bank in banks if bank.provenance.frame in APPLICABLE]
+        self._banks = [_with_own(bank, key) for bank in usable if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
         """Return the pattern that best fits the difference of two photos of one size; None if they are the same."""
@@ -57,7 +57,7 @@ class Patterns:
             difference = difference[..., :1]
         found = [candidate for bank in self._banks for candidate in _candidates(before, difference, bank)]
         found.sort(key=lambda candidate: candidate[0], reverse=True)
-        fits = [_laid(before, difference, bank, index) for _, bank, index in found[:CLOSER]]
+        fits = [_fit(before, difference, bank, index) for _, bank, index in found[:CLOSER]]
         return max(fits, key=lambda fit: fit.correlation, default=None)
 
 
@@ -97,7 +97,7 @@ def _stretched(bank: Bank, index: int, mode: str, width: int, height: int) -> Fl
     return np.concatenate(list(stretched.strips())).astype(np.float32)
 
 
-def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
+def _fit(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
     """Return how well one pattern fits.
 
     It is applied to the original, so that it saturates at the same pixel values as in the copy.
@@ -111,16 +111,16 @@ def _laid(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
     expected, difference = _square_of(before, expected, bank), _square_of(before, difference, bank)
     height, width = difference.shape[:2]
     size = (min(bank.noise.shape[3], width), min(bank.noise.shape[2], height))
-    laid, seen = _reduced(expected, size), _reduced(difference, size)
-    share = float((_centred(laid) * _centred(seen)).sum() / max(float((_centred(laid) ** 2).sum()), 1e-9))
+    applied, seen = _reduced(expected, size), _reduced(difference, size)
+    share = float((_centred(applied) * _centred(seen)).sum() / max(float((_centred(applied) ** 2).sum()), 1e-9))
     return Fit(
         bank.name,
         bank.sha256,
         of.epsilon,
         of.family or bank.classes[index // of.variants],
         share * of.epsilon,
-        float(_correlations(seen, laid[None])[0]),
-        float(np.sqrt(np.square(seen - share * laid).mean())),
+        float(_correlations(seen, applied[None])[0]),
+        float(np.sqrt(np.square(seen - share * applied).mean())),
     )
 
 

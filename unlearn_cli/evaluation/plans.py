@@ -1,4 +1,4 @@
-"""Turns the options of ``evaluate`` into the runs that it executes."""
+"""The runs of each kind of evaluation: of a recipe, a bank, copies that ``protect`` wrote, or people among many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_cli.banks.catalog import Choice, choose, open_bank
-from unlearn_cli.cli.console import command_line
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
@@ -40,6 +39,8 @@ class Victims:
     """Fields of ``TrainingSettings``; its seed is that of the first training."""
     random: bool = False
     """Whether random noise within the same bound is also measured."""
+    command: str = ""
+    """The command that was given, for the report."""
 
     def settings(self, epochs: int) -> TrainingSettings:
         """Return the settings of the first training, with ``epochs`` unless the user set them."""
@@ -61,7 +62,7 @@ class Victims:
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
         """Return the head of the report."""
-        return About(what, source, text, self.scale.name, command_line())
+        return About(what, source, text, self.scale.name, self.command)
 
 
 def plan_recipe(name: str, victims: Victims, spec: DatasetSpec, pairs: Path | None, train_size: int | None) -> Plan:

@@ -1,12 +1,64 @@
-"""The settings of ``unlearn evaluate`` that ``--set NAME=VALUE`` changes."""
+"""The options that the commands of ``unlearn evaluate`` share, and the settings that ``--set NAME=VALUE`` changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import typer
 
 from unlearn_cli.cli.set_option import setting
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The folder for the report and its runs; an interrupted one goes on.")
+]
+Only = Annotated[
+    str | None, typer.Option(metavar="KEY=VALUE,...", help="Run only these: 'model=resnet18,form=class-wise'.")
+]
+ScaleName = Annotated[
+    Literal["paper", "cpu", "tiny"] | None,
+    typer.Option(
+        help="paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only "
+        "shows that it runs.  [default: cpu on a CPU, else paper]"
+    ),
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="So many trainings of each.  [default: 1; of people 3]", show_default=False)
+]
+Jobs = Annotated[int, typer.Option(min=1, help="So many trainings at once: processes here, or Ray's tasks.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Set epochs, batch-size, learning-rate, seed, device, precision and more; a wrong name lists them all.",
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="The victims, by commas.  [default: the scale's]")]
+Augment = Annotated[
+    str, typer.Option(help="none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment; by commas.")
+]
+Defence = Annotated[
+    str,
+    typer.Option(
+        help="none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, adversarial:E, orthogonal-projection, "
+        "ueraser-like; by commas."
+    ),
+]
+RandomControl = Annotated[
+    bool, typer.Option("--random-control", help="Also train on images with random noise within the same bound.")
+]
+Record = Annotated[bool, typer.Option("--record", help="Add the figures to the card beside the bank.")]
+TripName = Annotated[
+    str | None,
+    typer.Option(
+        help="What happens to photos before a victim has them: none, social, thumbnail, face, hard; face:50 for "
+        "another JPEG quality."
+    ),
+]
+
+FOLDER = Path("unlearn-evaluation")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,112 @@
+"""Shows an evaluation in the terminal: its estimate, its progress and its table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearn_cli.cli.console import duration, err, out, plain, progress_bar
+
+if TYPE_CHECKING:
+    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
+    from unlearn_cli.evaluation.recipe import Planned
+    from unlearn_cli.evaluation.report import Report
+    from unlearn_cli.evaluation.run import Event
+
+
+def watch(
+    events: Iterable[EvaluationEstimated | Event | Evaluated], planned: Sequence[Planned], *, hidden: bool
+) -> Report:
+    """Show the events of an evaluation as they come, and return its report."""
+    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
+    from unlearn_cli.evaluation.noise_store import NoiseMaking
+    from unlearn_cli.evaluation.run import CellBegan, CellEnded
+    from unlearn_cli.noise.events import Iterated
+    from unlearn_cli.training.train import EpochEnded
+
+    with progress_bar(hidden=hidden) as bar:
+        whole = bar.add_task("Runs", total=len(planned), detail="", visible=False)
+        row = bar.add_task("Training", total=None, detail="", visible=False)
+        for event in events:
+            if isinstance(event, EvaluationEstimated):
+                bar.console.print(_told(event))
+            elif isinstance(event, CellBegan):
+                bar.update(whole, detail=", ".join(planned[event.index].labels.values()), visible=True)
+            elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
+                made = event.event
+                bar.update(
+                    row, description="Making noise", total=made.max_iterations, completed=made.iteration, visible=True,
+                    detail=f"error rate {made.error:.3f}",
+                )  # fmt: skip
+            elif isinstance(event, EpochEnded):
+                bar.update(
+                    row, description="Training", total=event.epochs, completed=event.epoch, visible=True,
+                    detail=f"clean accuracy {event.clean_accuracy:.3f}",
+                )  # fmt: skip
+            elif isinstance(event, CellEnded):
+                bar.update(whole, advance=1)
+            elif isinstance(event, Evaluated):
+                return event.report
+    raise AssertionError("an evaluation ends with its report")
+
+
+def _told(estimate: EvaluationEstimated) -> str:
+    """Return how much there is to do, in a sentence."""
+    todo = estimate.todo
+    if not todo:
+        return f"All {estimate.planned} trainings are there already."
+    left = estimate.planned - len(todo)
+    done = f"{left} of {estimate.planned} trainings are there already; " if left else ""
+    networks = ", ".join(dict.fromkeys(cell.training.model for cell in todo))
+    made = ", and the time to make the noise" if estimate.makes_noise else ""
+    return (
+        f"{done}{len(todo)} to do of {networks} on {estimate.device}, {todo[0].training.epochs} epochs each: "
+        f"about {duration(estimate.seconds)}{made}."
+    )
+
+
+def show(report: Report, output: Path) -> None:
+    """Print the table of results and where the report is."""
+    from rich.table import Table
+
+    from unlearn_cli.evaluation.page import percent
+
+    rows = report.rows
+    parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
+    columns = ["training images", "final", "best epoch"]
+    columns += ["protected classes", "the same, unprotected", "others"] if parts else []
+    columns += ["AUC"] if verified else []
+    columns += ["paper"] if any(row.reported is not None for row in rows) else []
+    table = Table(title="Accuracy on clean test images, with 95 % intervals")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = [row.name, percent(row.final), percent(row.peak)]
+        if parts:
+            shown = (row.protected, row.unprotected, row.others) if row.protected else (None, None, None)
+            cells += [percent(of.final) if of else "-" for of in shown]
+        if verified:
+            cells.append(f"{row.auc:.3f}" if row.auc is not None else "-")
+        if "paper" in columns:
+            cells.append(percent(row.reported))
+        table.add_row(*map(plain, cells))
+    out().print(table)
+    seeds = max((row.seeds for row in rows), default=0)
+    out().print(
+        f"Scale {report.scale}, {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
+        f"Report: {plain(str(output / 'report.html'))}"
+    )
+    if report.missing:
+        err().print(f"{report.missing} runs are another process's, and not in this report yet.")
+
+
+def record(report: Report, bank: str) -> None:
+    """Add each protected row of the report, with its clean baseline, to the bank's card."""
+    from unlearn_cli.banks.card import add_result
+    from unlearn_cli.banks.catalog import open_bank
+    from unlearn_cli.evaluation.report import for_card
+
+    of = open_bank(bank)
+    for result in for_card(report):
+        add_result(of.path, of.sha256, result)

@@ -1,0 +1,162 @@
+"""Words what a bank's card holds: a few lines after ``protect``, and a table in ``banks show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unlearn_cli.banks.card import Accuracy, Card, Made, Result
+    from unlearn_cli.banks.provenance import Provenance
+    from unlearn_cli.photos.protection import Protection
+
+MOST_LINES = 4
+"""How many lines ``protect`` says at most about what its noise is worth."""
+
+ATTACKS = {
+    "none": "trained from scratch",
+    "gray": "trained in grey",
+    "color-jitter": "trained with random changes of colour",
+    "blur": "trained on blurred photos",
+    "jpeg": "trained on photos that were compressed hard",
+    "bit-depth": "trained on photos of fewer colours",
+    "adversarial": "trained adversarially",
+    "orthogonal-projection": "trained on photos with the pattern projected out",
+    "ueraser-like": "trained on the hardest of several changed photos",
+}
+"""What a defence means for the training, in everyday words."""
+
+NO_PROTECTION, LITTLE_PROTECTION = 0.9, 0.5
+"""The share of the unprotected accuracy from which on noise counts as no protection, and as little."""
+
+NOTHING_HELPS = (
+    "Nothing here helps against models that are already trained, such as those of a face search, or photos that are "
+    "already shared."
+)
+WHOLE_PHOTO = "The pattern covers the whole photo: a crop to a part of it, such as a face, is expected to undo it."
+WITH_FACES = "The pattern lies on the face: a photo in which no face is found is hardly protected."
+LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
+"""The known limit of a bank's noise, by its frame."""
+
+NOT_REACHED = "The search for this noise did not reach its goal ({stop}, error {error:.3f}): it may protect less."
+TO_COMPARE = "This noise is there to compare with other noise; it is not meant to protect."
+
+
+def limits_of(provenance: Provenance, made: Made) -> Iterator[str]:
+    """Yield what else to know about a bank's noise, one sentence each, the most important first."""
+    yield from warnings_of(provenance, made)
+    if provenance.frame in LIMITS:
+        yield LIMITS[provenance.frame]
+
+
+def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
+    """Yield the reasons why this very bank may protect less than others of its kind."""
+    if provenance.method and not provenance.method.startswith(("error-min", "a mixture")):
+        yield TO_COMPARE
+    if made.error is not None and made.stop != "goal reached":
+        yield NOT_REACHED.format(stop=made.stop, error=made.error)
+
+
+def worst_first(results: Iterable[Result]) -> list[Result]:
+    """Return results with those first after which the victim classified most protected images correctly."""
+    return sorted(results, key=lambda result: result.protected.final, reverse=True)
+
+
+def after_protecting(protections: Sequence[Protection]) -> list[str]:
+    """Return at most four lines on what the noise of these protections is worth, the worst first.
+
+    Raises ``BankError`` for a damaged card, so it is called before any photo is protected.
+    """
+    from unlearn_cli.banks.bank import load_bank
+    from unlearn_cli.banks.card import read_card
+
+    banks = {protection.bank_sha256: protection for protection in protections}.values()
+    most = 2 if len(banks) == 1 else 1
+    lines, limits = [], []
+    for protection in banks:
+        card = read_card(protection.bank_path, protection.bank_sha256)
+        lines += _figures(protection, card)[:most]
+        limits += list(limits_of(load_bank(protection.bank_path).provenance, card.made))[:1]
+    names = ", ".join(f"'unlearn banks show {protection.bank}'" for protection in banks)
+    room = MOST_LINES - 1 - bool(limits)
+    return [*lines[:room], *limits[:1], f"{NOTHING_HELPS} All figures: {names}."]
+
+
+def _figures(protection: Protection, card: Card) -> list[str]:
+    """Return a sentence on the worst attack that was measured, and one on the attack without any defence."""
+    if protection.pattern.epsilon != protection.bank_epsilon:
+        return [f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."]
+    results = worst_first(result for result in card.results if result.form == protection.form)
+    if not results and protection.form == "sample-wise":
+        return [f"Nothing was measured of sample-wise noise by the bank '{protection.bank}'."]
+    if not results:
+        return ["Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does it."]
+    plain = [result for result in results if result.defence == "none"]
+    usual = max(plain, key=lambda result: result.seeds, default=None)  # the best supported figure; of several the worst
+    worst = results[0] if results[0].defence != "none" else None
+    return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
+
+
+def _sentence(result: Result) -> str:
+    """Return a result in one sentence that needs no knowledge of the field."""
+    how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
+    crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
+    if result.all_classes:
+        what = f"on protected photos of {crowd} classes classified {named} of 100 new photos rightly"
+    else:
+        people = "people" if result.trip and result.trip.get("crop") == "face" else "classes"
+        what = f"on a crowd of {crowd} {people} named the protected ones rightly on {named} of 100 new photos"
+    verdict = _verdict(result)
+    return f"a model {how} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
+
+
+def _verdict(result: Result) -> str:
+    left = result.protected.final / max(result.clean.final, 1e-9)
+    return "no protection" if left >= NO_PROTECTION else "little protection" if left >= LITTLE_PROTECTION else ""
+
+
+def _of_100(accuracy: Accuracy) -> int:
+    return round(100 * accuracy.final)
+
+
+COLUMNS = ("attack", "photos", "protected", "named rightly", "unprotected", "random noise", "others", "seeds")
+
+
+def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
+    """Yield a row of ``COLUMNS`` for each result of a card, the worst first."""
+    for result in worst_first(card.results):
+        training, images = result.training, result.images
+        defence = f", {result.defence}" if result.defence != "none" else ""
+        form = ", noise made for each photo" if result.form == "sample-wise" else ""
+        some = f"{result.protected_classes} of {len(images.classes)} classes"
+        turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
+        others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"
+        yield (
+            f"{training.get('model')}, {training.get('epochs')} epochs{defence}",
+            f"{images.train_images} of {images.name}, {images.image_size} px{_trip(result)}{form}",
+            "all" if result.all_classes else some + turns,
+            f"{_with_interval(result.protected)}, best epoch {100 * result.protected.peak:.1f} %",
+            _percent(result.clean),
+            _percent(result.random),
+            others,
+            str(result.seeds),
+        )
+
+
+def _trip(result: Result) -> str:
+    trip = result.trip
+    if not trip:
+        return ""
+    encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
+    return f", trip '{trip['name']}'{encoded}"
+
+
+def _percent(of: Accuracy | None) -> str:
+    return "-" if of is None else f"{100 * of.final:.1f} %"
+
+
+def _with_interval(of: Accuracy) -> str:
+    if of.final_interval is None:
+        return _percent(of)
+    low, high = of.final_interval
+    return f"{_percent(of)} ({100 * low:.1f} to {100 * high:.1f})"

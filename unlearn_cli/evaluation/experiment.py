@@ -1,0 +1,96 @@
+"""``evaluate``: checks, estimates, runs and reports planned runs, as a stream of events that ends with the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
+from unlearn_cli.evaluation.estimate import estimate_seconds
+from unlearn_cli.evaluation.page import write_report
+from unlearn_cli.evaluation.recipe import Planned
+from unlearn_cli.evaluation.report import About, Report, make_report
+from unlearn_cli.evaluation.result import RunResult
+from unlearn_cli.evaluation.run import CellEnded, Event, Runner
+from unlearn_cli.evaluation.scenario import check
+from unlearn_cli.evaluation.spread import Engine, spread
+from unlearn_cli.training.workers import ALONE, Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where an evaluation runs and keeps its results."""
+
+    output: Path
+    """The folder of the report, the results of the runs, and the noise that is made for them."""
+    device: torch.device
+    workers: Workers = ALONE
+    jobs: int = 1
+    """How many trainings run at once, each in a process or task of its own."""
+    engine: Engine = "local"
+
+
+@dataclass(frozen=True)
+class EvaluationEstimated:
+    """Says how much there is to do, before anything is trained."""
+
+    planned: int
+    todo: tuple[Cell, ...]
+    """The runs without a result."""
+    seconds: float
+    """How long their trainings take one after the other, on this machine."""
+    device: str
+    """PyTorch's name of the kind of device."""
+
+    @property
+    def makes_noise(self) -> bool:
+        """Return whether noise may have to be made too, which is not in the estimate."""
+        return any(cell.noise is not None and bool(cell.noise.settings or cell.noise.parts) for cell in self.todo)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The report is on the disk: the last event of ``evaluate``."""
+
+    report: Report
+
+
+def evaluate(
+    planned: Sequence[Planned], about: About, where: Where
+) -> Iterator[EvaluationEstimated | Event | Evaluated]:
+    """Execute the planned runs that have no result yet; yield what happens, at last ``Evaluated``.
+
+    The report is written after each run, so that an interruption loses none. Raises ``UsageError``, ``WorkError`` or
+    ``BankError`` before anything is trained, for runs that could not be executed.
+    """
+    library, leads = Library(), where.workers.rank == 0
+    for one in planned:
+        check(one.cell, library)
+    if leads:
+        estimate = _estimate(planned, library, where)
+        yield estimate
+        if estimate.todo and (where.jobs > 1 or where.engine == "ray"):
+            cells = [one.cell for one in planned]
+            spread(cells, where.output, where.device, about.command, jobs=where.jobs, engine=where.engine)
+    results: dict[int, RunResult] = {}
+    report = make_report(about, planned, results)
+    runner = Runner(where.output, where.device, library, command=about.command, workers=where.workers)
+    for event in runner.run([one.cell for one in planned]):
+        if isinstance(event, CellEnded):
+            results[event.index] = event.result
+            report = make_report(about, planned, results)
+            if leads:
+                write_report(report, where.output)
+        yield event
+    yield Evaluated(report)
+
+
+def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> EvaluationEstimated:
+    names = [hash_of(identity(one.cell, library)) for one in planned]
+    there = where.output / "cells"
+    todo = [one.cell for name, one in zip(names, planned, strict=True) if not (there / f"{name}.json").exists()]
+    seconds = estimate_seconds(todo, library, where.device) if todo else 0.0
+    return EvaluationEstimated(len(planned), tuple(todo), seconds, where.device.type)

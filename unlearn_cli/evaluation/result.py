@@ -1,0 +1,127 @@
+"""The result of a run: what one training was, and what its victim does on clean images, as one JSON file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from unlearn_cli.errors import WorkError
+from unlearn_cli.files import write_atomically
+from unlearn_cli.training.train import TrainingSettings
+
+RESULT_SCHEMA = 1
+
+Confusion = tuple[tuple[int, ...], ...]
+"""How many test images of each true class (rows) were classified as each class (columns)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The images that a victim was trained and tested on."""
+
+    name: str
+    train_images: int
+    test_images: int
+    classes: tuple[str, ...]
+    test_images_by_class: tuple[int, ...]
+    image_size: int
+    """The side in pixels."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseUsed:
+    """The noise that was applied, from its bank's provenance and card."""
+
+    name: str
+    sha256: str
+    method: str
+    form: str
+    epsilon: int
+    through: str
+    surrogate: str
+    seconds: float | None = None
+    """How long it took to make it."""
+    iterations: int | None = None
+    stop: str | None = None
+    hardware: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """The accuracies after one epoch, from 0 to 1."""
+
+    train: float
+    """On the training images as they were augmented, during the epoch."""
+    clean: float
+    by_class: tuple[float | None, ...]
+    """On the clean test images of each class; None for a class without any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacePairs:
+    """Face verification by a victim's features: the ROC over pairs of photos (figure 7 of Huang et al., 2021)."""
+
+    pairs: int
+    auc: float
+    false_positive_rate: tuple[float, ...]
+    true_positive_rate: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The result of one run."""
+
+    hash: str
+    """The name of the run, which is the hash of ``cell``."""
+    cell: dict[str, Any]
+    """Everything but the machine that decides the result, as ``cell.identity`` writes it."""
+    dataset: Images
+    noise: NoiseUsed | None = None
+    """The noise of a bank; None for a clean baseline and for photos that ``protect`` wrote."""
+    protected_images: int
+    protected_classes: tuple[int, ...]
+    epochs: tuple[Epoch, ...]
+    confusion: Confusion
+    trigger: tuple[float | None, ...] | None = None
+    """For each class, the share of the other classes' clean test images that are classified as it once they carry its
+    noise; None for a class without a pattern."""
+    verification: FacePairs | None = None
+    seconds: float
+    command: str = ""
+    hardware: str
+    versions: dict[str, str]
+    date: str = ""
+    schema: int = RESULT_SCHEMA
+
+    @property
+    def training(self) -> TrainingSettings:
+        """Return how the victim was trained."""
+        return TrainingSettings(**self.cell["training"])
+
+    @property
+    def defence(self) -> str:
+        """Return what the scraper did against protection."""
+        return str(self.cell["defence"])
+
+
+def write_result(path: Path, result: RunResult) -> None:
+    """Write a result atomically. Raises ``OSError`` if it cannot be written."""
+    write_atomically(path, json.dumps(asdict(result), allow_nan=False).encode() + b"\n")
+
+
+def read_result(path: Path) -> RunResult:
+    """Return the result in a file. Raises ``WorkError`` if it is damaged or has another schema."""
+    try:
+        result = msgspec.json.decode(path.read_bytes(), type=RunResult)
+    except msgspec.ValidationError as error:
+        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.") from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise WorkError(f"The result {path} is damaged. Delete it to train that run again.") from error
+    if result.schema != RESULT_SCHEMA:
+        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.")
+    return result
