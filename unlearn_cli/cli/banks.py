@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 @app.command("list")
 @exits()
 def list_banks(as_json: AsJson = False) -> None:
-    """List the banks that were installed with unlearn, and the classes that they protect."""
+    """List the shipped banks and the classes that they protect."""
     from rich.table import Table
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
@@ -60,7 +60,7 @@ def show_bank(
     name: Annotated[str, typer.Argument(help="A shipped bank's name, or a .safetensors file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show where a bank's noise comes from and what was measured of it."""
+    """Show how a bank was made and what was measured with it, the worst first."""
     from unlearn_cli.banks.card import read_card
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.cli.measured import limits_of
@@ -121,14 +121,14 @@ def _print_results(card: Card) -> None:
 @app.command("mix")
 @exits()
 def mix(
-    names: Annotated[list[str], typer.Argument(metavar="BANK...", help="Shipped banks' names or .safetensors files.")],
+    names: Annotated[list[str], typer.Argument(metavar="BANK", help="Shipped banks' names or .safetensors files.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")] = Path("mixture.safetensors"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bank that is already there.")] = False,
     add_uniform: Annotated[
-        int, typer.Option(min=0, max=127, help="Also add random noise, up to so many levels of 255.")
+        int, typer.Option(min=0, max=127, help="Also add uniform random noise of up to this many pixel levels.")
     ] = 0,
 ) -> None:
-    """Mix banks of the same classes: each image gets the pattern of one of them."""
+    """Combine banks of the same classes: each image gets the pattern of one of them, chosen at random."""
     from unlearn_cli.banks.catalog import check_output, open_bank
     from unlearn_cli.noise.mixture import write_mixture
 

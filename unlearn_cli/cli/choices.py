@@ -71,6 +71,6 @@ class Rare:
 
 
 RARE = (
-    'again=yes (noise on noise), fail-fast=yes, map=FILE (TOML lines folder = "class"), max-megapixels=N (400), '
-    "preserve-times=no, recursive=no; may be given several times."
+    'A rare setting: again=yes (protect copies again), fail-fast=yes, map=FILE (TOML lines folder = "class"), '
+    "max-megapixels=N (400), preserve-times=no, recursive=no; may be given several times."
 )

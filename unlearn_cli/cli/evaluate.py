@@ -49,7 +49,7 @@ app = typer.Typer(
 @app.command("bank")
 @exits()
 def bank(
-    name: Annotated[str, typer.Argument(metavar="BANK", help="A shipped bank's name or a .safetensors file.")],
+    name: Annotated[str, typer.Argument(metavar="BANK", help="Name of a shipped bank, or a .safetensors file.")],
     dataset: Annotated[str, typer.Option(help=KNOWN)] = "cifar10",
     data_dir: DataDir = None,
     download: Download = False,
@@ -69,10 +69,10 @@ def bank(
     jobs: Jobs = 1,
     settings: Settings = None,
 ) -> None:
-    """Measure a bank on a dataset: what a network learns from images that it protects.
+    """Measure a bank: train networks on images that it protects, and test them on clean images.
 
-    SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as the paper has it. Run the same command again
-    after an interruption and it goes on at its last finished epoch.
+    Training uses SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as in the paper. After an
+    interruption, run the same command again: it continues after the last finished epoch.
     """
     from unlearn_cli.banks.catalog import open_bank
 
@@ -91,12 +91,15 @@ def bank(
 @app.command("copies")
 @exits()
 def copies(
-    clean: Annotated[Path, typer.Argument(metavar="CLEAN", help="A folder of photos for each class, as it was.")],
+    clean: Annotated[
+        Path, typer.Argument(metavar="CLEAN", help="The original photos: a folder with one subfolder for each class.")
+    ],
     protected: Annotated[
-        Path, typer.Argument(metavar="PROTECTED", help="The same photos as 'unlearn protect' wrote them.")
+        Path, typer.Argument(metavar="PROTECTED", help="The copies of these photos that 'unlearn protect' wrote.")
     ],
     bank: Annotated[
-        str | None, typer.Option(help="The bank that they were made with, for --record and --random-control.")
+        str | None,
+        typer.Option(help="The bank that the copies were protected with; --record and --random-control need it."),
     ] = None,
     trip: TripName = None,
     model: Model = None,
@@ -135,20 +138,25 @@ def copies(
 @app.command("people")
 @exits()
 def people(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder of photos for each person, some of whom are protected.")
-    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with one subfolder of photos for each person.")],
     protect: Annotated[
-        str | None, typer.Option("--protect", help="Whom: comma-separated names or patterns of their folders.")
+        str | None,
+        typer.Option("--protect", help="People to protect: names of their folders, or patterns, separated by commas."),
     ] = None,
     class_name: Annotated[
-        str, typer.Option("--class", help="What 'unlearn protect' is told that their photos show.")
+        str, typer.Option("--class", help="The --class with which their photos are protected.")
     ] = "person",
-    bank: Annotated[str | None, typer.Option(help="A shipped bank's name or a .safetensors file.")] = None,
-    epsilon: Annotated[int | None, typer.Option(min=1, max=127, help="Protect with weaker noise.")] = None,
+    bank: Annotated[str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.")] = None,
+    epsilon: Annotated[
+        int | None, typer.Option(min=1, max=127, help="Reduce the noise to this bound, in pixel levels.")
+    ] = None,
     together: Annotated[
         int | None,
-        typer.Option("--groups-of", min=1, help="Protect so many at a time, all of them in turn.  [default: all]"),
+        typer.Option(
+            "--groups-of",
+            min=1,
+            help="Protect this many people at a time, in turns, until all had their turn.  [default: all at once]",
+        ),
     ] = None,
     trip: TripName = "face",
     model: Model = None,
@@ -163,10 +171,10 @@ def people(
     jobs: Jobs = 1,
     settings: Settings = None,
 ) -> None:
-    """Measure what a network learns of people among many, some of whom protected their photos.
+    """Measure how well a network recognises people among many, some of whom protected their photos.
 
-    The real files are protected as 'unlearn protect' does it, each person with a key of their own, and all photos go
-    on a trip: a platform's JPEG, a detector's crop.
+    The files are protected as by 'unlearn protect', each person with their own key. Then all photos are encoded again
+    and cropped, as a platform and a scraper do it (--trip).
     """
     from unlearn_cli.errors import UsageError
 
@@ -203,10 +211,10 @@ def people(
 @app.command("recipe")
 @exits()
 def recipe(
-    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="One of the paper's experiments.")] = None,
-    list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes, and leave.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of the experiment.")] = None,
+    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes, and exit.")] = False,
     dataset: Annotated[
-        str | None, typer.Option(metavar="folder:PATH", help="The photos of a recipe that brings none.")
+        str | None, typer.Option(metavar="folder:PATH", help="The photos, for a recipe that has none of its own.")
     ] = None,
     data_dir: DataDir = None,
     download: Download = False,
@@ -217,7 +225,7 @@ def recipe(
     jobs: Jobs = 1,
     settings: Settings = None,
 ) -> None:
-    """Run one of the paper's experiments, or the part of it that --only names; 'recipe --list' names them."""
+    """Run one of the paper's experiments, or some of its runs (--only); --list prints their names."""
     from unlearn_cli.errors import UsageError
 
     if list_recipes:

@@ -11,50 +11,63 @@ import typer
 from unlearn_cli.cli.set_option import setting
 
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The folder for the report and its runs; an interrupted one goes on.")
+    Path,
+    typer.Option(
+        "--output", "-o", help="Folder for the report and its runs; an interrupted evaluation in it is continued."
+    ),
 ]
 Only = Annotated[
-    str | None, typer.Option(metavar="KEY=VALUE,...", help="Run only these: 'model=resnet18,form=class-wise'.")
+    str | None,
+    typer.Option(metavar="KEY=VALUE,...", help="Do only the runs with these values: 'model=resnet18,form=class-wise'."),
 ]
 ScaleName = Annotated[
     Literal["paper", "cpu", "tiny"] | None,
     typer.Option(
-        help="paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only "
-        "shows that it runs.  [default: cpu on a CPU, else paper]"
+        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 "
+        "epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, else paper]"
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option(min=1, help="So many trainings of each.  [default: 1; of people 3]", show_default=False)
+    int | None,
+    typer.Option(
+        min=1, help="Number of trainings with different seeds.  [default: 1; for people 3]", show_default=False
+    ),
 ]
-Jobs = Annotated[int, typer.Option(min=1, help="So many trainings at once: processes here, or Ray's tasks.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of trainings at once, in processes or as Ray tasks.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Set epochs, batch-size, learning-rate, seed, device, precision and more; a wrong name lists them all.",
+        help="Set epochs, batch-size, learning-rate, seed, device, precision and more; an unknown name lists all.",
     ),
 ]
-Model = Annotated[str | None, typer.Option(help="The victims, by commas.  [default: the scale's]")]
+Model = Annotated[
+    str | None, typer.Option(help="Networks to train (victims), separated by commas.  [default: depends on --scale]")
+]
 Augment = Annotated[
-    str, typer.Option(help="none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment; by commas.")
+    str,
+    typer.Option(
+        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment."
+    ),
 ]
 Defence = Annotated[
     str,
     typer.Option(
-        help="none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, adversarial:E, orthogonal-projection, "
-        "ueraser-like; by commas."
+        help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, "
+        "adversarial:E, orthogonal-projection, ueraser-like."
     ),
 ]
 RandomControl = Annotated[
-    bool, typer.Option("--random-control", help="Also train on images with random noise within the same bound.")
+    bool,
+    typer.Option("--random-control", help="Also train on images with random noise within the same bound, to compare."),
 ]
-Record = Annotated[bool, typer.Option("--record", help="Add the figures to the card beside the bank.")]
+Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]
 TripName = Annotated[
     str | None,
     typer.Option(
-        help="What happens to photos before a victim has them: none, social, thumbnail, face, hard; face:50 for "
-        "another JPEG quality."
+        help="What a platform and a scraper do to the photos before training: none, social, thumbnail, face, hard; "
+        "face:50 sets another JPEG quality."
     ),
 ]
 

@@ -18,9 +18,9 @@ def preview(
         Path, typer.Option("--output", "-o", help="The picture to write: .png, or .html with a slider on each photo.")
     ] = Path("preview.html"),
 ) -> None:
-    """Show the first photos as they were, as they are protected, and what differs.
+    """Show the first photos before and after protection, and the difference.
 
-    Nothing is protected for it: the manifest, or else the names, tell which copy is whose.
+    This protects nothing. Photos and copies are paired by the manifest, or otherwise by their names.
     """
     from unlearn_cli.errors import WorkError
     from unlearn_cli.photos.before_after import Preview

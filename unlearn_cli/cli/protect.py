@@ -44,7 +44,7 @@ def protect(
         str | None,
         typer.Option(
             "--class",
-            help="What the photos show: 'person', or a name that 'unlearn banks list' tells.",
+            help="What the photos show: 'person', or a class that 'unlearn banks list' prints.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -52,92 +52,100 @@ def protect(
         bool,
         typer.Option(
             "--class-from-folders",
-            help="Each subfolder's name is the class of the photos below it.",
+            help="Use the name of each subfolder as the class of the photos in it.",
             rich_help_panel=WHAT,
         ),
     ] = False,
     bank: Annotated[
         str | None,
         typer.Option(
-            help="A shipped bank's name or a .safetensors file.  [default: the one with the class]",
+            help="Name of a shipped bank, or a .safetensors file.  [default: the bank that has the class]",
             rich_help_panel=WHAT,
         ),
     ] = None,
     form: Annotated[
         Form,
         typer.Option(
-            help="One pattern for a class, or one made for each photo by a network (needs PyTorch).",
+            help="The bank's pattern for the class, or noise that a network makes for each photo (needs PyTorch).",
             rich_help_panel=WHAT,
         ),
     ] = "class-wise",
     strength: Annotated[
         Strength | None,
         typer.Option(
-            help="How much of the noise an eye may see, where there are several banks.  [default: medium]",
+            help="How visible the noise may be, where there are several banks for the class.  [default: medium]",
             rich_help_panel=WHAT,
         ),
     ] = None,
     epsilon: Annotated[
         int | None,
         typer.Option(
-            help="Scale the noise down to this bound, in levels of 255.  [default: the bank's]", rich_help_panel=WHAT
+            help="Reduce the noise to this bound: the largest change of a pixel value (0..255).  [default: the bank's]",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     key_file: Annotated[
         Path | None,
         typer.Option(
-            help="The key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]", rich_help_panel=WHAT
+            help="File with the secret key that decides a person's pattern.  [default: UNLEARN_KEY, or your own]",
+            rich_help_panel=WHAT,
         ),
     ] = None,
     faces: Annotated[
-        Faces, typer.Option(help="Which faces of a photo get a person's noise.", rich_help_panel=WHAT)
+        Faces, typer.Option(help="Which faces in a photo get a person's pattern.", rich_help_panel=WHAT)
     ] = Faces.largest,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where to write.  [default: FOLDER-protected beside it]", rich_help_panel=WHERE
+            "--output",
+            "-o",
+            help="Folder for the copies.  [default: FOLDER-protected beside it]",
+            rich_help_panel=WHERE,
         ),
     ] = None,
     in_place: Annotated[
         bool,
-        typer.Option(
-            "--in-place", help="Put copies in their originals' places; needs --backup.", rich_help_panel=WHERE
-        ),
+        typer.Option("--in-place", help="Replace the originals by the copies; needs --backup.", rich_help_panel=WHERE),
     ] = False,
     backup: Annotated[
-        Path | None, typer.Option(help="Where the originals go with --in-place.", rich_help_panel=WHERE)
+        Path | None, typer.Option(help="Folder in which --in-place saves the originals.", rich_help_panel=WHERE)
     ] = None,
     existing: Annotated[
         Existing,
         typer.Option(
-            help="Where something is at a copy's place: update: make the copy again if it is an earlier one and the "
-            "photo or a setting changed; skip: leave the photo alone; overwrite: make every copy again.",
+            help="If a file is at a copy's place. update: write the copy again if it is an earlier one and the photo "
+            "or a setting changed; skip: skip the photo; overwrite: write every copy again.",
             rich_help_panel=WHERE,
         ),
     ] = Existing.update,
     manifest: Annotated[
         Path | None,
         typer.Option(
-            help="Where each photo's record goes.  [default: OUTPUT.jsonl beside the output]", rich_help_panel=WHERE
+            help="File that records the result for each photo.  [default: OUTPUT.jsonl beside the output]",
+            rich_help_panel=WHERE,
         ),
     ] = None,
     format_: Annotated[
         Format,
-        typer.Option("--format", help="Write copies in their own format, or all in this one.", rich_help_panel=LOOKS),
+        typer.Option(
+            "--format",
+            help="keep: write each copy in its photo's own format; otherwise all copies in this one.",
+            rich_help_panel=LOOKS,
+        ),
     ] = Format.keep,
     quality: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=100,
-            help="The quality of JPEG, WebP and AVIF.  [default: 95, or the source's where higher]",
+            help="Quality of JPEG, WebP and AVIF copies.  [default: 95, or the original's if that is higher]",
             rich_help_panel=LOOKS,
         ),
     ] = None,
     metadata: Annotated[
         KeepMetadata,
         typer.Option(
-            help="safe: dates, camera, copyright; all: the place too; none: only the colour space.",
+            help="safe: keep dates, camera, copyright; all: also the location; none: only the colour space.",
             rich_help_panel=LOOKS,
         ),
     ] = KeepMetadata.safe,
@@ -145,7 +153,7 @@ def protect(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Show the first photos, before and after: .png or .html ('unlearn preview' does it later).",
+            help="Also show the first photos before and after, as .png or .html ('unlearn preview' does it later).",
             rich_help_panel=LOOKS,
         ),
     ] = None,
@@ -153,41 +161,46 @@ def protect(
         str | None,
         typer.Option(
             metavar="FILE|-",
-            help="Also take the files that FILE lists, one a line or each ended by a zero.",
+            help="Also protect the files that FILE lists, one a line or separated by zero bytes; - is stdin.",
             rich_help_panel=MANY,
         ),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]", rich_help_panel=MANY
+            "--jobs",
+            "-j",
+            min=1,
+            max=256,
+            help="Number of photos that are processed at once.  [default: one for each core]",
+            rich_help_panel=MANY,
         ),
     ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Take only part I of N, so that N machines share a folder.", rich_help_panel=MANY
+            metavar="I/N", help="Process only part I of N, so that N machines can share a folder.", rich_help_panel=MANY
         ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=RARE, rich_help_panel=MANY)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.", rich_help_panel=TOLD)
+        bool, typer.Option("--dry-run", "-n", help="Print what would be done, and write nothing.", rich_help_panel=TOLD)
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of the summary.", rich_help_panel=TOLD)
     ] = False,
     verbose: Annotated[
         bool | None,
-        typer.Option("--verbose/--quiet", "-v/-q", help="Name each photo, or only what failed.", rich_help_panel=TOLD),
+        typer.Option("--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.", rich_help_panel=TOLD),
     ] = None,
 ) -> None:
-    """Protect photos: write copies with noise that leaves a model nothing to learn.
+    """Protect photos: write copies with noise from which a model learns little.
 
-    The originals are only read, unless --in-place replaces them ('unlearn restore' puts them back). Each photo keeps
-    its size, format, colours and dates; its place (GPS) and embedded thumbnail are dropped. A second run goes on where
-    the first stopped.
+    The originals are only read, unless --in-place replaces them ('unlearn restore' puts them back). Each copy keeps the
+    size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
+    where the first stopped.
     """
     import os
 

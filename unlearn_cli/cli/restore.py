@@ -13,21 +13,23 @@ from unlearn_cli.cli.summary import Totals, print_rows
 
 @exits()
 def restore(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="The manifest of the runs with --in-place.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="The manifest that 'unlearn protect --in-place' wrote.")
+    ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Put originals back also where the photo was changed since.")
+        bool, typer.Option("--overwrite", help="Also replace photos that were changed after they were protected.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Say what would be put back, and do nothing.")
+        bool, typer.Option("--dry-run", "-n", help="Print what would be put back, and write nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
     verbose: Annotated[
-        bool | None, typer.Option("--verbose/--quiet", "-v/-q", help="Name each photo, or only what failed.")
+        bool | None, typer.Option("--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.")
     ] = None,
 ) -> None:
-    """Put back the originals of 'unlearn protect --in-place', each checked against what it was.
+    """Put back the originals that 'unlearn protect --in-place' replaced, each checked against what it was.
 
-    A photo that was changed after it was protected is left alone. The backup stays where it is.
+    A photo that was changed after it was protected is not replaced. The backup is not deleted.
     """
     from unlearn_cli.photos.originals import restore
 

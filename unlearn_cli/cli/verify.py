@@ -20,22 +20,30 @@ if TYPE_CHECKING:
 def verify(
     originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
-    bank: Annotated[
-        list[str] | None, typer.Option(help="Also look for the noise of this bank of your own, a .safetensors file.")
-    ] = None,
+    bank: Annotated[list[str] | None, typer.Option(help="Also look for the noise of this .safetensors file.")] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="Your key, with which your own pattern is found.  [default: as protect has it]")
+        Path | None,
+        typer.Option(help="File with the key whose pattern is looked for.  [default: UNLEARN_KEY, or your own]"),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, max=256, help="Photos at once.  [default: one for each core]")
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=256,
+            help="Number of photos that are compared at once.  [default: one for each core]",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with every pair instead.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with the result for every pair instead.")
+    ] = False,
 ) -> None:
-    """Compare protected copies with their originals: what was changed, and is the noise in it?
+    """Compare protected copies with their originals, and check that the noise is in them.
 
     For each pair it measures the largest change, PSNR, SSIM, CIEDE2000 and FLIP, and finds the bank,
-    class and epsilon that fit best. Exits with 1 unless every photo has a protected copy, as it was
-    written, and no lossless copy exceeds its bound.
+    class and epsilon that fit best. Exits with 1 unless every photo has a protected copy that is
+    unchanged since it was written, and every lossless copy is within its bound.
     """
     import os
     from collections import Counter

@@ -25,7 +25,7 @@ BankOf = Callable[[NoisePlan, Images], Bank]
 """A function that returns the bank of a noise plan, for a run with these training images."""
 
 LEAST_CLASSES = 2
-NOTHING_LEFT = "Every training image is protected, and --keep clean leaves none to train on."
+NOTHING_LEFT = "Every training image is protected, and --set keep=clean leaves none to train on."
 
 
 @dataclass(frozen=True, eq=False)
