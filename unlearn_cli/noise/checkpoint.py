@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import tempfile
 import time
@@ -13,10 +12,10 @@ from pathlib import Path
 import torch
 
 from unlearn_cli.errors import WorkError
-from unlearn_cli.files import write_atomically
 from unlearn_cli.noise.events import Resumed
 from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.workers import Workers
 
@@ -76,19 +75,14 @@ class Checkpoint:
         if self.workers.sum(there).item() < self.workers.count:
             self._claim()
             return Progress()
-        try:
-            content = torch.load(self.path, map_location=search.device, weights_only=True)
-            identity, at = content["identity"], Progress(**content["progress"])
-            if identity == self.identity:
-                search.restore(content["search"])
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # These do not mean that the file is damaged.
-        except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
-            raise WorkError(f"The checkpoint {self.path} is damaged. Delete it to begin the search again.") from error
-        if identity != self.identity:
-            raise WorkError(
-                f"{self.path} is of a search with other settings or images. Name another --checkpoint, or delete it."
-            )
+        with open_checkpoint(self.path, search.device, "the search") as content:
+            if content["identity"] != self.identity:
+                raise WorkError(
+                    f"{self.path} is of a search with other settings or images. "
+                    "Name another --checkpoint, or delete it."
+                )
+            search.restore(content["search"])
+            at = Progress(**content["progress"])
         steps = torch.zeros(self.workers.count, device=search.device)
         steps[self.workers.rank] = at.iteration + at.epoch
         if len(self.workers.sum(steps).unique()) > 1:
@@ -106,12 +100,10 @@ class Checkpoint:
             return
         # The first worker decides for all, because their clocks differ.
         due = last or time.perf_counter() - self.last_kept >= self.between
-        flag = torch.tensor(float(due and self.workers.rank == 0), device=search.device)
-        if self.workers.sum(flag).item() == 0:
+        if not self.workers.agree(due, search.device):
             return
-        start, buffer = time.perf_counter(), io.BytesIO()
-        torch.save({"identity": self.identity, "progress": asdict(at), "search": search.state()}, buffer)
-        write_atomically(self.path, buffer.getvalue())
+        start = time.perf_counter()
+        save_checkpoint(self.path, {"identity": self.identity, "progress": asdict(at), "search": search.state()})
         self.last_kept = time.perf_counter()
         self.between = max(SECONDS_BETWEEN, SHARE * (self.last_kept - start))
 
