@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 from unlearn_cli.training.devices import describe_hardware, library_versions, wait_for
@@ -122,11 +122,12 @@ def seconds(work: Callable[[], object], device: torch.device, times: int) -> flo
     return min(found[1:])
 
 
-def operations(search: Search) -> float:
+def operations(search: AlternatingSearch, settings: NoiseSettings) -> float:
     """Return the floating-point operations of one round, counted by PyTorch on one batch of each kind."""
-    settings, counts = search.settings, []
-    network: nn.Module = next(iter(search.networks.values()))
-    images = torch.zeros((settings.batch_size, 3, search.data.size, search.data.size), device=search.device)
+    counts = []
+    network: nn.Module = next(iter(search.ensemble.networks.values()))
+    size = search.ensemble.data.size
+    images = torch.zeros((settings.batch_size, 3, size, size), device=search.ensemble.device)
     for trains in (True, False):
         network.requires_grad_(trains)
         with FlopCounterMode(display=False) as counter:
@@ -171,16 +172,16 @@ def main() -> None:
             precision=of.precision,
             compile=of.compile,
         )
-        search = Search(data, settings, device)
+        search = AlternatingSearch(data, settings, device)
         reference = Reference(data, settings, device, of.workers)
 
-        def ours(search: Search = search) -> None:
-            search.train_surrogate()
+        def ours(search: AlternatingSearch = search, steps: int = settings.surrogate_steps) -> None:
+            search.train_surrogate(steps)
             search.improve_noise()
 
         rounds = of.rounds if form == "class-wise" else 1
         mine, theirs = seconds(ours, device, rounds), seconds(reference.round, device, rounds)
-        rate = operations(search) / mine
+        rate = operations(search, settings) / mine
         print(
             f"| {form} | {theirs:.2f} s | {mine:.2f} s | {theirs / mine:.1f} | {rate / 1e9:.0f} | {rate / peak:.0%} |",
             flush=True,

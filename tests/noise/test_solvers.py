@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn_cli.noise.search import Search
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.settings import PRESETS, NoiseSettings
 from unlearn_cli.noise.solvers import SOLVERS, margin
 from unlearn_cli.training.datasets import ImageSet
@@ -26,10 +26,10 @@ def small_set() -> ImageSet:
     return ImageSet(images, torch.arange(16) % 4, ("a", "b", "c", "d"), "noise", "none")
 
 
-def trained_search(**changes: Any) -> Search:
+def trained_search(**changes: Any) -> AlternatingSearch:
     """A search whose surrogate has had a few steps, so that its gradients are not those of chance."""
     settings = NoiseSettings(**{**PLAIN, "noise_share": 1.0, "learning_rate": 0.01, **changes})
-    search = Search(small_set(), settings, CPU)
+    search = AlternatingSearch(small_set(), settings, CPU)
     search.train_surrogate(3)
     return search
 
@@ -43,9 +43,9 @@ def loss_gradient(network: nn.Module, images: Tensor, labels: Tensor, loss: Any 
 def test_the_sample_wise_step_is_equation_3() -> None:
     search = trained_search(form="sample-wise", noise_steps=3)
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    data = search.data
+    data = search.ensemble.data
     for i in range(len(data)):
         x, y = data.images[i : i + 1].float(), data.labels[i : i + 1]
         noisy = x.clone()
@@ -61,9 +61,9 @@ def test_the_sample_wise_step_is_equation_3() -> None:
 def test_the_class_wise_step_is_equation_3_summed_over_a_class() -> None:
     search = trained_search()
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    data = search.data
+    data = search.ensemble.data
     for label in range(4):
         gradient = torch.zeros((3, 16, 16))
         for i in (data.labels == label).nonzero()[:, 0]:
@@ -87,9 +87,9 @@ def test_error_max_goes_up_where_error_min_goes_down() -> None:
 def test_fgsm_is_one_step_of_epsilon() -> None:
     search = trained_search(form="sample-wise", solver="fgsm")
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    expected = -8 * loss_gradient(network, search.data.images.float(), search.data.labels).sign()
+    expected = -8 * loss_gradient(network, search.ensemble.data.images.float(), search.ensemble.data.labels).sign()
     assert torch.isclose(search.form.noise, expected).float().mean() > 0.995
 
 
@@ -138,11 +138,11 @@ def test_every_solver_makes_the_loss_smaller_within_the_bound(solver: str, form:
     search = trained_search(solver=solver, form=form, epsilon=4, **changes)
 
     def loss() -> float:
-        search.networks.eval()
-        batch = search._batch(torch.arange(16))
+        search.ensemble.networks.eval()
+        batch = search.ensemble.batch(torch.arange(16))
         with torch.no_grad():
             noise = search.form.spread(search.form.part(batch), batch)
-            (logits,) = search._logits(batch, noise, search._draw(batch))
+            (logits,) = search.logits(batch, noise, search.draw(batch))
             return F.cross_entropy(logits, batch.labels).item()
 
     before = loss()

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.noise.events import Resumed
-from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import NoiseSettings
 from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet, digest
@@ -52,11 +52,23 @@ class Progress:
         return Progress(self.iteration + 1, self.epoch, error, min(value, self.best), since, seconds)
 
 
+class Search(Protocol):
+    """A search that can be interrupted and continued."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later process needs to continue this search."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a result of ``state``."""
+
+
 class Checkpoint:
     """The checkpoint folder of a search, in which every worker has its own file; without a folder nothing is saved."""
 
-    def __init__(self, folder: Path | None, data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(
+        self, folder: Path | None, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers
+    ) -> None:
+        self.device, self.workers = device, workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
         # The settings that end a search do not change its steps, so a search may continue with other ones.
         way = {name: value for name, value in asdict(settings).items() if name not in ENDS}
@@ -71,11 +83,11 @@ class Checkpoint:
         """
         if self.path is None:
             return Progress()
-        there = torch.tensor(float(self.path.exists()), device=search.device)
+        there = torch.tensor(float(self.path.exists()), device=self.device)
         if self.workers.sum(there).item() < self.workers.count:
             self._claim()
             return Progress()
-        with open_checkpoint(self.path, search.device, "the search") as content:
+        with open_checkpoint(self.path, self.device, "the search") as content:
             if content["identity"] != self.identity:
                 raise WorkError(
                     f"{self.path} is of a search with other settings or images. "
@@ -83,7 +95,7 @@ class Checkpoint:
                 )
             search.restore(content["search"])
             at = Progress(**content["progress"])
-        steps = torch.zeros(self.workers.count, device=search.device)
+        steps = torch.zeros(self.workers.count, device=self.device)
         steps[self.workers.rank] = at.iteration + at.epoch
         if len(self.workers.sum(steps).unique()) > 1:
             raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
@@ -100,7 +112,7 @@ class Checkpoint:
             return
         # The first worker decides for all, because their clocks differ.
         due = last or time.perf_counter() - self.last_kept >= self.between
-        if not self.workers.agree(due, search.device):
+        if not self.workers.agree(due, self.device):
             return
         start = time.perf_counter()
         save_checkpoint(self.path, {"identity": self.identity, "progress": asdict(at), "search": search.state()})

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.baselines import BASELINES
 from unlearn_cli.noise.checkpoint import Checkpoint, Progress
 from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop, SurrogateEpoch
 from unlearn_cli.noise.joint import JointSearch
-from unlearn_cli.noise.search import Search
 from unlearn_cli.noise.settings import PENALTY_SOLVERS, SEARCHED, NoiseSettings
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.devices import wait_for
@@ -38,7 +37,7 @@ def make_noise(
 
     On a CPU, the same seed gives the same bits with the same number of threads and workers and
     the same library versions, also when the search was interrupted and continues from its
-    ``checkpoint`` folder. Raises ``UsageError`` as ``Search`` does, and for settings that do not fit
+    ``checkpoint`` folder. Raises ``UsageError`` as ``Ensemble`` does, and for settings that do not fit
     together or do not fit the images; ``WorkError`` if the search diverges, or if the checkpoint is
     damaged or belongs to another search.
     """
@@ -58,16 +57,16 @@ def make_noise(
     if settings.joint:
         yield from _joint(data, settings, device, checkpoint, workers)
         return
-    search = Search(data, settings, device, workers)
+    search = AlternatingSearch(data, settings, device, workers)
     yield Estimated(_estimate(data, settings, device, workers))
-    kept = Checkpoint(checkpoint, data, settings, workers)
+    kept = Checkpoint(checkpoint, data, settings, device, workers)
     if settings.method == "error-min":
         yield from _error_min(search, kept)
     else:
         yield from _error_max(search, kept)
 
 
-def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
+def _error_min(search: AlternatingSearch, kept: Checkpoint) -> Iterator[Event]:
     """Run Algorithm 1: repeat M steps of the surrogate and one pass over the noise until the error is below lambda.
 
     The search also ends after ``max_iterations``, or when ``patience`` iterations brought no better error.
@@ -76,7 +75,7 @@ def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
     while not _is_over(at, settings):
-        search.train_surrogate()
+        search.train_surrogate(settings.surrogate_steps)
         at = at.next(search.improve_noise(), time.perf_counter() - start)
         kept.keep(search, at, last=_is_over(at, settings))
         yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
@@ -91,8 +90,8 @@ def _joint(
         raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --set patch.")
     if workers.count > 1:
         raise UsageError("A joint search runs in one process.")
-    search = JointSearch(data, settings, device, EDGE if settings.frame == "face" else 0.0)
-    kept = Checkpoint(checkpoint, data, settings, workers)
+    search = JointSearch(data, settings, device)
+    kept = Checkpoint(checkpoint, data, settings, device, workers)
     at = kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
@@ -104,7 +103,7 @@ def _joint(
     yield Finished(search.levels(), at.iteration, at.error, "max_iterations reached", at.seconds, None)
 
 
-def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
+def _error_max(search: AlternatingSearch, kept: Checkpoint) -> Iterator[Event]:
     """Train a surrogate on clean images, then make noise that maximises its loss.
 
     Sample-wise, this is the attack of Madry et al. (2018), in one pass. Class-wise, it is a universal perturbation for
@@ -113,14 +112,8 @@ def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
     settings, at = search.settings, kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
-    steps = search.epoch_steps()
     while at.epoch < settings.surrogate_epochs:
-        wrong = torch.zeros((), device=search.device)
-        for step in range(at.epoch * steps, (at.epoch + 1) * steps):
-            done = step / (settings.surrogate_epochs * steps)
-            search.optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
-            wrong += search.train_surrogate(1, clean=True)
-        error = search.workers.sum(wrong).item() / len(search.surrogate_images())
+        error = search.train_clean_epoch(at.epoch, settings.surrogate_epochs)
         at = replace(at, epoch=at.epoch + 1, seconds=time.perf_counter() - start)
         kept.keep(search, at)
         yield SurrogateEpoch(at.epoch, settings.surrogate_epochs, error, at.seconds)
@@ -143,12 +136,12 @@ def _reached(at: Progress, settings: NoiseSettings) -> bool:
     return at.error < settings.goal
 
 
-def _finished(search: Search, at: Progress) -> Finished:
+def _finished(search: AlternatingSearch, at: Progress) -> Finished:
     settings = search.settings
     stop: Stop = "stalled" if at.iteration < settings.max_iterations else "max_iterations reached"
     if _reached(at, settings):
         stop = "goal reached"
-    return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.networks)
+    return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.ensemble.networks)
 
 
 def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
@@ -163,7 +156,7 @@ def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, wor
     """Return the seconds that the longest course of the search would take, from a few timed steps of a separate one."""
     tried = min(settings.steps, 2)
     few = data.first(max(4 * settings.batch_size, len(data.classes)))
-    trial = Search(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
+    trial = AlternatingSearch(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
     clean = settings.method == "error-max"
     trial.train_surrogate(1, clean=clean)
     trial.improve_noise(1)
