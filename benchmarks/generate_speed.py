@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from unlearn_cli.noise.alternating import AlternatingSearch
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 from unlearn_cli.training.devices import describe_hardware, library_versions, wait_for
 from unlearn_cli.training.models import build_model
@@ -39,7 +39,7 @@ from unlearn_cli.training.train import in_batches
 class Reference:
     """Make noise with the official program's structure, in fp32 as there."""
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: int) -> None:
+    def __init__(self, data: ImageSet, settings: ErrorMin, device: torch.device, workers: int) -> None:
         self.settings, self.device = settings, device
         self.sample_wise = settings.form == "sample-wise"
         model = build_model(settings.surrogate, len(data.classes), data.size, settings.seed)
@@ -122,7 +122,7 @@ def seconds(work: Callable[[], object], device: torch.device, times: int) -> flo
     return min(found[1:])
 
 
-def operations(search: AlternatingSearch, settings: NoiseSettings) -> float:
+def operations(search: AlternatingSearch, settings: ErrorMin) -> float:
     """Return the floating-point operations of one round, counted by PyTorch on one batch of each kind."""
     counts = []
     network: nn.Module = next(iter(search.ensemble.networks.values()))
@@ -164,7 +164,7 @@ def main() -> None:
     print(f"The reference is in fp32, ours in {of.precision}.")
     print("| form | reference | ours | ratio | ours, GFLOP/s | of the matrix product |\n|---|---|---|---|---|---|")
     for form in ("class-wise", "sample-wise"):
-        settings = NoiseSettings(
+        settings = ErrorMin(
             form=form,
             surrogate=of.surrogate,
             through="none",

@@ -23,7 +23,7 @@ from unlearn_cli.cli.app import app
 GRADIENTS = """
 import sys, torch
 from unlearn_cli.noise.alternating import AlternatingSearch
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.workers import join_workers, leave_workers
 
@@ -35,7 +35,7 @@ found = {}
 for form, through, solver in (
     ("class-wise", "augment", "pgd"), ("sample-wise", "photo", "pgd"), ("sample-wise", "none", "lbfgs")
 ):
-    settings = NoiseSettings(
+    settings = ErrorMin(
         form=form, through=through, solver=solver, surrogate="resnet10-w16", batch_size=25, noise_share=1.0,
         noise_steps=2,
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
 from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place, whole_mean
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Alternating, ErrorMax
 from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import as_input, in_batches
@@ -32,7 +32,7 @@ LEAST_FOR_BATCH_NORM = 2
 class AlternatingSearch:
     """The state of one search: the surrogate, which may be an ensemble of networks, and the noise."""
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers = ALONE) -> None:
+    def __init__(self, data: ImageSet, settings: Alternating, device: torch.device, workers: Workers = ALONE) -> None:
         """Begin with no noise and fresh networks.
 
         Raises ``UsageError`` as ``Ensemble`` does, and for a patch whose side is not from 1 pixel to the size of the
@@ -167,7 +167,7 @@ class _Inner:
 
     def __init__(self, search: AlternatingSearch, batch: Batch) -> None:
         self.search, self.batch = search, batch
-        self.sign = -1.0 if search.settings.method == "error-max" else 1.0
+        self.sign = -1.0 if isinstance(search.settings, ErrorMax) else 1.0
         self.uses_margin = search.settings.solver == "cw"
         frozen = search.settings.solver in FROZEN_DRAWS
         self.draws = search.draw(batch) if frozen else None

@@ -19,7 +19,7 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.noise.events import Event, Finished
 from unlearn_cli.noise.joint import noisy_classes
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.settings import SEARCHED, NoiseSettings
+from unlearn_cli.noise.settings import Alternating, Baseline, ErrorMax, Joint, NoiseSettings, Searched
 from unlearn_cli.noise.surrogate import save_surrogate
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
@@ -41,18 +41,19 @@ TO_COMPARE = "Noise by the method {method} is there to compare with; it is not m
 
 def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
     """Return the provenance of noise that was made on these images with these settings."""
-    searched = settings.method in SEARCHED
+    joint = settings if isinstance(settings, Joint) else None
+    searched = settings if isinstance(settings, Searched) else None
     return Provenance(
-        classes=data.classes[: noisy_classes(len(data.classes), settings.clean_classes)],
+        classes=data.classes[: noisy_classes(len(data.classes), joint.clean_classes)] if joint else data.classes,
         epsilon=settings.epsilon,
         scale=data.size,
         form=settings.form,
-        frame="patch" if settings.patch is not None else settings.frame,
+        frame="patch" if patch_of(settings) is not None else settings.frame,
         span=SPAN if settings.frame == "face" else None,
-        strength=settings.strength,
+        strength=joint.strength if joint else None,
         family=family,
-        method=METHODS["joint" if settings.joint else settings.method],
-        through=settings.through if searched else "none",
+        method=METHODS[settings.method],
+        through=searched.through if searched else "none",
         dataset={
             "name": data.name,
             "licence": data.licence,
@@ -61,20 +62,25 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
             "image_size": data.size,
             "sha256": digest(data),
         },
-        surrogate=settings.surrogate if searched else "none",
-        hyperparameters=settings.in_force(),
+        surrogate=searched.surrogate if searched else "none",
+        hyperparameters=settings.hyperparameters(),
         seed=settings.seed,
         versions=library_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
+def patch_of(settings: NoiseSettings) -> int | None:
+    """Return the side in pixels of the patch that the noise is confined to, or None."""
+    return settings.patch if isinstance(settings, Alternating) else None
+
+
 def warnings_of(finished: Finished, settings: NoiseSettings) -> list[str]:
     """Return the warnings that the bank's card gives to users of this noise."""
     warnings = []
-    if settings.method != "error-min":
+    if isinstance(settings, Baseline | ErrorMax):
         warnings.append(TO_COMPARE.format(method=settings.method))
-    if finished.surrogate is not None and finished.stop != "goal reached":
+    if isinstance(settings, Alternating) and finished.stop != "goal reached":
         warnings.append(NOT_REACHED.format(stop=finished.stop, error=finished.error, goal=settings.goal))
     return warnings
 
@@ -120,7 +126,7 @@ def make_bank(
     Of several workers only the first writes, and yields that. Raises as ``make_noise`` does, ``UsageError`` for noise
     that no bank holds, and ``OSError`` if a file cannot be written.
     """
-    size = len(data) * 3 * (settings.patch or data.size) ** 2
+    size = len(data) * 3 * (patch_of(settings) or data.size) ** 2
     if settings.form == "sample-wise" and size > MAX_BYTES:
         raise UsageError(
             f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_cli.noise.forms import Batch
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Searched
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model, split_names
@@ -26,7 +26,7 @@ class Ensemble:
     All random numbers of a search come from one generator, ``generator``.
     """
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> None:
+    def __init__(self, data: ImageSet, settings: Searched, device: torch.device, workers: Workers) -> None:
         """Begin with fresh networks.
 
         With several workers, each keeps its own part of the images on its device. Raises ``UsageError`` for an unknown

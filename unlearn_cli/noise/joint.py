@@ -26,7 +26,7 @@ from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
 from unlearn_cli.noise.forms import Batch
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Joint
 from unlearn_cli.noise.visibility import visibility
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import as_input
@@ -44,7 +44,7 @@ MULTIPLIER_RATE = 1.0
 class JointSearch:
     """One joint search; its noise is ``epsilon * tanh(theta)``, so that no step can leave the bound."""
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device) -> None:
+    def __init__(self, data: ImageSet, settings: Joint, device: torch.device) -> None:
         """Begin with no noise and fresh networks.
 
         Raises ``UsageError`` as ``Ensemble`` does, and if fewer than two classes are left to carry noise.
