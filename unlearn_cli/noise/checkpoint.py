@@ -14,7 +14,7 @@ import torch
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.noise.events import Resumed
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Joint, NoiseSettings
 from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.workers import Workers
@@ -25,7 +25,7 @@ SHARE = 20.0
 """The time between two checkpoints is at least this many times what one takes: sample-wise noise is large."""
 
 ENDS = ("max_iterations", "patience", "stop_error")
-"""The settings that only decide when a search ends."""
+"""The settings that only decide when a search ends, unless it is a joint one, whose rounds are as long as they say."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Checkpoint:
         self.device, self.workers = device, workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
         # The settings that end a search do not change its steps, so a search may continue with other ones.
-        way = {name: value for name, value in asdict(settings).items() if name not in ENDS}
+        ends = () if isinstance(settings, Joint) else ENDS
+        way = {name: value for name, value in asdict(settings).items() if name not in ends}
         self.identity = {"settings": way, "images": digest(data)} if folder is not None else {}
         self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
