@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.alternating import AlternatingSearch
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 from unlearn_cli.training.devices import describe_hardware, library_versions, wait_for
 from unlearn_cli.training.models import build_model
@@ -39,7 +39,7 @@ from unlearn_cli.training.train import in_batches
 class Reference:
     """Make noise with the official program's structure, in fp32 as there."""
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: int) -> None:
+    def __init__(self, data: ImageSet, settings: ErrorMin, device: torch.device, workers: int) -> None:
         self.settings, self.device = settings, device
         self.sample_wise = settings.form == "sample-wise"
         model = build_model(settings.surrogate, len(data.classes), data.size, settings.seed)
@@ -122,11 +122,12 @@ def seconds(work: Callable[[], object], device: torch.device, times: int) -> flo
     return min(found[1:])
 
 
-def operations(search: Search) -> float:
+def operations(search: AlternatingSearch, settings: ErrorMin) -> float:
     """Return the floating-point operations of one round, counted by PyTorch on one batch of each kind."""
-    settings, counts = search.settings, []
-    network: nn.Module = next(iter(search.networks.values()))
-    images = torch.zeros((settings.batch_size, 3, search.data.size, search.data.size), device=search.device)
+    counts = []
+    network: nn.Module = next(iter(search.ensemble.networks.values()))
+    size = search.ensemble.data.size
+    images = torch.zeros((settings.batch_size, 3, size, size), device=search.ensemble.device)
     for trains in (True, False):
         network.requires_grad_(trains)
         with FlopCounterMode(display=False) as counter:
@@ -163,7 +164,7 @@ def main() -> None:
     print(f"The reference is in fp32, ours in {of.precision}.")
     print("| form | reference | ours | ratio | ours, GFLOP/s | of the matrix product |\n|---|---|---|---|---|---|")
     for form in ("class-wise", "sample-wise"):
-        settings = NoiseSettings(
+        settings = ErrorMin(
             form=form,
             surrogate=of.surrogate,
             through="none",
@@ -171,16 +172,16 @@ def main() -> None:
             precision=of.precision,
             compile=of.compile,
         )
-        search = Search(data, settings, device)
+        search = AlternatingSearch(data, settings, device)
         reference = Reference(data, settings, device, of.workers)
 
-        def ours(search: Search = search) -> None:
-            search.train_surrogate()
+        def ours(search: AlternatingSearch = search, steps: int = settings.surrogate_steps) -> None:
+            search.train_surrogate(steps)
             search.improve_noise()
 
         rounds = of.rounds if form == "class-wise" else 1
         mine, theirs = seconds(ours, device, rounds), seconds(reference.round, device, rounds)
-        rate = operations(search) / mine
+        rate = operations(search, settings) / mine
         print(
             f"| {form} | {theirs:.2f} s | {mine:.2f} s | {theirs / mine:.1f} | {rate / 1e9:.0f} | {rate / peak:.0%} |",
             flush=True,

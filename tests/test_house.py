@@ -99,7 +99,7 @@ def test_engine_rooms_have_types_and_not_dictionaries_of_anything() -> None:
 
 JSON_OR_KEYWORDS = set(
     "make_report worst baseline recorded verify_people read_card write_card new_card add_result identity hash_of "
-    "noise_identity state restore settings_for in_force write_bank images_at".split()
+    "noise_identity state restore write_bank images_at".split()
 )
 """Functions that take or give JSON (reports, cards, what is hashed or kept), or keywords for a dataclass. The reports'
 rows are to become dataclasses, and the set smaller."""

@@ -105,6 +105,15 @@ def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
     np.testing.assert_array_equal(first_noise, second_noise)
 
 
+def test_options_without_effect_are_told(run: Run) -> None:
+    made = run("generate", *ALBUM, "--method", "random", "--set", "rounds=2", "-o", "r.safetensors")
+    assert made.exit_code == 0, made.stderr
+    assert "surrogate, noise-share, rounds: of no effect on class-wise random noise." in made.stderr
+    made = run("generate", *QUICK, "--set", "penalty=2", "--set", "rounds=2", "-o", "e.safetensors")
+    assert made.exit_code == 0, made.stderr
+    assert "penalty, rounds: of no effect on class-wise error-min noise by pgd." in made.stderr
+
+
 def test_options_go_before_a_preset(run: Run) -> None:
     arguments = (*QUICK, "--preset", "paper-face", "--epsilon", "4", "--set", "batch-size=10")
     assert run("generate", *arguments, "-o", "p.safetensors").exit_code == 0
@@ -150,6 +159,9 @@ def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
         ([*ALBUM, "--set", "patch=9"], 2, "8, 16, 24 or 32"),
         ([*ALBUM, "--set", "patch=24"], 2, "1 to 16 pixels"),
         ([*ALBUM, "--method", "ar", "--checkpoint", "kept"], 2, "searches nothing"),
+        ([*ALBUM, "--method", "lsp", "--set", "patch=8"], 2, "searches nothing"),
+        ([*ALBUM, "--method", "error-max", "--set", "joint=yes"], 2, "makes class-wise error-min noise"),
+        ([*ALBUM, "--form", "sample-wise", "--set", "joint=yes"], 2, "makes class-wise error-min noise"),
         ([*ALBUM, "--through", "walls"], 2, "no transformation 'walls'"),
         ([*ALBUM, "--map", "gone.toml"], 2, "The map gone.toml cannot be read"),
         ([*ALBUM, "--map", "unknown.toml"], 2, "The map names 'dusk'"),
@@ -187,14 +199,16 @@ def test_settings_are_listed_with_their_defaults(run: Run) -> None:
     """Each is told, and each default that is a number is the one that a search has."""
     from unlearn_cli.cli.hyperparameters import OF_PROVENANCE, Hyperparameters
     from unlearn_cli.cli.set_option import listing
-    from unlearn_cli.noise.settings import NoiseSettings
+    from unlearn_cli.noise.settings import ErrorMax, ErrorMin, Joint, make_settings
 
     done = run("generate", "--list-settings")
     assert done.exit_code == 0
-    defaults = NoiseSettings()
+    assert isinstance(make_settings({}), ErrorMin)
+    defaults = (ErrorMin(), ErrorMax(), Joint())
     for name, default, _ in listing(Hyperparameters):
         assert name in done.stdout
         field = name.replace("-", "_")
+        found = [getattr(settings, field) for settings in defaults if hasattr(settings, field)]
         if field not in OF_PROVENANCE and default.replace(".", "").isdigit():
-            assert float(getattr(defaults, field)) == float(default), name
-        assert field in OF_PROVENANCE or hasattr(defaults, field)
+            assert {float(value) for value in found} == {float(default)}, name
+        assert field in (*OF_PROVENANCE, "joint") or found

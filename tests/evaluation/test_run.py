@@ -20,13 +20,13 @@ from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_o
 from unlearn_cli.evaluation.run import CellEnded, Event, Runner
 from unlearn_cli.evaluation.spread import spread
 from unlearn_cli.files import lock
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import EpochEnded, TrainingSettings, predict
 
 CPU = torch.device("cpu")
 TINY = TrainingSettings(model="resnet10-w16", epochs=2, batch_size=16, learning_rate=0.05)
-MADE = NoiseSettings(surrogate="resnet10-w16", max_iterations=1, noise_share=1.0, batch_size=16)
+MADE = ErrorMin(surrogate="resnet10-w16", max_iterations=1, noise_share=1.0, batch_size=16)
 
 
 @pytest.fixture

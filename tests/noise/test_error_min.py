@@ -12,11 +12,11 @@ import torch
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.events import Estimated, Finished, Iterated
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMin, make_settings
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
-SETTINGS = NoiseSettings(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)
+SETTINGS = ErrorMin(surrogate="resnet10-w16", max_iterations=8, noise_share=1.0, stop_error=0.02)
 QUICK = replace(SETTINGS, surrogate_steps=3, batch_size=50)
 """For what holds of any search."""
 
@@ -26,7 +26,7 @@ def images(cifar10: Path) -> ImageSet:
     return load_dataset(DatasetSpec(source="cifar10", data_dir=cifar10), "all").first(600)
 
 
-def search(images: ImageSet, settings: NoiseSettings, checkpoint: Path | None = None) -> tuple[list[float], Finished]:
+def search(images: ImageSet, settings: ErrorMin, checkpoint: Path | None = None) -> tuple[list[float], Finished]:
     events = list(make_noise(images, settings, CPU, checkpoint=checkpoint))
     assert isinstance(events[0], Estimated)
     assert events[0].seconds > 0
@@ -114,7 +114,7 @@ def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> Non
 )
 def test_what_makes_no_sense_says_so(images: ImageSet, changes: dict[str, object], because: str) -> None:
     with pytest.raises(UsageError, match=because):
-        list(make_noise(images, replace(SETTINGS, **changes), CPU))  # type: ignore[arg-type]
+        list(make_noise(images, make_settings(changes, fitting={"surrogate": "resnet10-w16"}), CPU))
 
 
 def test_a_diverged_search_says_so(images: ImageSet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from unlearn_cli.noise.baselines import AR_MARGIN, _run, ar_coefficients
 from unlearn_cli.noise.events import Finished, Iterated, SurrogateEpoch
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.mixture import mix
-from unlearn_cli.noise.settings import Method, NoiseSettings
+from unlearn_cli.noise.settings import Baseline, ErrorMax
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def grey_set(size: int = 32, count: int = 12) -> ImageSet:
     return ImageSet(images, torch.arange(count) % 3, ("a", "b", "c"), "grey", "none")
 
 
-def made(data: ImageSet, settings: NoiseSettings) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
+def made(data: ImageSet, settings: Baseline) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
     (finished,) = make_noise(data, settings, CPU)
     assert isinstance(finished, Finished)
     assert finished.stop == "nothing to search"
@@ -43,10 +44,10 @@ def made(data: ImageSet, settings: NoiseSettings) -> np.ndarray[tuple[int, ...],
 @settings(max_examples=4)  # a pixel at a time, an autoregressive process takes its time
 @given(epsilon=st.integers(1, 127), seed=st.integers(0, 2**32), size=st.sampled_from([16, 20]))
 def test_baselines_keep_to_their_bound_and_are_made_of_their_seed(
-    method: Method, epsilon: int, seed: int, size: int
+    method: Literal["random", "lsp", "ar"], epsilon: int, seed: int, size: int
 ) -> None:
     data = grey_set(size)
-    wanted = NoiseSettings(method=method, epsilon=epsilon, seed=seed)
+    wanted = Baseline(method=method, epsilon=epsilon, seed=seed)
     sample_wise = replace(wanted, form="sample-wise")
     for of, count in ((wanted, 3), (sample_wise, 12)):
         noise = made(data, of)
@@ -57,14 +58,14 @@ def test_baselines_keep_to_their_bound_and_are_made_of_their_seed(
 
 
 def test_random_noise_is_uniform() -> None:
-    noise = made(grey_set(count=300), NoiseSettings(method="random", form="sample-wise", epsilon=3))
+    noise = made(grey_set(count=300), Baseline(method="random", form="sample-wise", epsilon=3))
     shares = np.unique(noise, return_counts=True)[1] / noise.size
     assert shares == pytest.approx([1 / 7] * 7, abs=0.005)
 
 
 def test_lsp_is_blocks_that_a_linear_classifier_tells_apart() -> None:
     data = grey_set(count=120)
-    noise = made(data, NoiseSettings(method="lsp", form="sample-wise")).astype(float)
+    noise = made(data, Baseline(method="lsp", form="sample-wise")).astype(float)
     blocks = noise.reshape(-1, 3, 4, 8, 4, 8)
     assert (blocks == blocks[:, :, :, :1, :, :1]).all()
     # Least squares onto one-hot labels, on one half, tested on the other.
@@ -84,7 +85,7 @@ def test_ar_is_a_mixture_of_the_pixels_before() -> None:
         assert field[:, :, y, x] == pytest.approx((window[..., :8] * coefficients).sum(-1))
     # The whole noise answers to its class's own filter with next to nothing, and to another's with much.
     data = grey_set()
-    noise = made(data, NoiseSettings(method="ar", form="sample-wise", epsilon=127)).astype(float)
+    noise = made(data, Baseline(method="ar", form="sample-wise", epsilon=127)).astype(float)
     assert np.sqrt(np.square(noise).mean()) == pytest.approx(255 / np.sqrt(3072), rel=0.1)
 
 
@@ -95,8 +96,8 @@ def images(cifar10: Path) -> ImageSet:
 
 @pytest.mark.parametrize("form", ["class-wise", "sample-wise"])
 def test_error_max_makes_a_trained_surrogate_fail(images: ImageSet, form: Form, tmp_path: Path) -> None:
-    wanted = NoiseSettings(
-        method="error-max", form=form, surrogate="resnet10-w16", surrogate_epochs=8, through="none",
+    wanted = ErrorMax(
+        form=form, surrogate="resnet10-w16", surrogate_epochs=8, through="none",
         noise_share=1.0, noise_steps=5, max_iterations=4, epsilon=16, batch_size=50, learning_rate=0.05,
     )  # fmt: skip
     events = list(make_noise(images, wanted, CPU, checkpoint=tmp_path))

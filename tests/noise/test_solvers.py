@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import PRESETS, NoiseSettings
+from unlearn_cli.noise.alternating import AlternatingSearch
+from unlearn_cli.noise.presets import PRESETS
+from unlearn_cli.noise.settings import Alternating, ErrorMin, Searched, make_settings
 from unlearn_cli.noise.solvers import SOLVERS, margin
 from unlearn_cli.training.datasets import ImageSet
 
@@ -26,10 +26,11 @@ def small_set() -> ImageSet:
     return ImageSet(images, torch.arange(16) % 4, ("a", "b", "c", "d"), "noise", "none")
 
 
-def trained_search(**changes: Any) -> Search:
+def trained_search(**changes: Any) -> AlternatingSearch:
     """A search whose surrogate has had a few steps, so that its gradients are not those of chance."""
-    settings = NoiseSettings(**{**PLAIN, "noise_share": 1.0, "learning_rate": 0.01, **changes})
-    search = Search(small_set(), settings, CPU)
+    settings = make_settings({**PLAIN, "noise_share": 1.0, "learning_rate": 0.01, **changes})
+    assert isinstance(settings, Alternating)
+    search = AlternatingSearch(small_set(), settings, CPU)
     search.train_surrogate(3)
     return search
 
@@ -43,9 +44,9 @@ def loss_gradient(network: nn.Module, images: Tensor, labels: Tensor, loss: Any 
 def test_the_sample_wise_step_is_equation_3() -> None:
     search = trained_search(form="sample-wise", noise_steps=3)
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    data = search.data
+    data = search.ensemble.data
     for i in range(len(data)):
         x, y = data.images[i : i + 1].float(), data.labels[i : i + 1]
         noisy = x.clone()
@@ -61,9 +62,9 @@ def test_the_sample_wise_step_is_equation_3() -> None:
 def test_the_class_wise_step_is_equation_3_summed_over_a_class() -> None:
     search = trained_search()
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    data = search.data
+    data = search.ensemble.data
     for label in range(4):
         gradient = torch.zeros((3, 16, 16))
         for i in (data.labels == label).nonzero()[:, 0]:
@@ -87,9 +88,9 @@ def test_error_max_goes_up_where_error_min_goes_down() -> None:
 def test_fgsm_is_one_step_of_epsilon() -> None:
     search = trained_search(form="sample-wise", solver="fgsm")
     search.improve_noise()
-    (network,) = search.networks.values()
+    (network,) = search.ensemble.networks.values()
     network.eval()
-    expected = -8 * loss_gradient(network, search.data.images.float(), search.data.labels).sign()
+    expected = -8 * loss_gradient(network, search.ensemble.data.images.float(), search.ensemble.data.labels).sign()
     assert torch.isclose(search.form.noise, expected).float().mean() > 0.995
 
 
@@ -110,14 +111,14 @@ def test_the_penalty_form_has_its_minimum_where_equation_5_says(solver: str) -> 
     target = 6 * torch.rand((5, 3, 4, 4), generator=generator) - 3
     target[0] = 100.0
     c = 1 / 255**2
-    settings = NoiseSettings(solver=solver, penalty=c, noise_steps=400)  # type: ignore[arg-type]
+    settings = ErrorMin(solver=solver, penalty=c, noise_steps=400)  # type: ignore[arg-type]
     found = SOLVERS[solver](torch.zeros_like(target), quadratic(target), settings)
     assert torch.allclose(found, (target / 2).clamp(-8, 8), atol=0.02)
 
 
 def test_pgd_goes_to_the_corner_of_the_bound() -> None:
     target = torch.tensor([[[[100.0, -100.0]]]])
-    found = SOLVERS["pgd"](torch.zeros_like(target), quadratic(target), NoiseSettings(noise_steps=30))
+    found = SOLVERS["pgd"](torch.zeros_like(target), quadratic(target), ErrorMin(noise_steps=30))
     assert torch.equal(found, torch.tensor([[[[8.0, -8.0]]]]))
 
 
@@ -138,11 +139,11 @@ def test_every_solver_makes_the_loss_smaller_within_the_bound(solver: str, form:
     search = trained_search(solver=solver, form=form, epsilon=4, **changes)
 
     def loss() -> float:
-        search.networks.eval()
-        batch = search._batch(torch.arange(16))
+        search.ensemble.networks.eval()
+        batch = search.ensemble.batch(torch.arange(16))
         with torch.no_grad():
             noise = search.form.spread(search.form.part(batch), batch)
-            (logits,) = search._logits(batch, noise, search._draw(batch))
+            (logits,) = search.logits(batch, noise, search.draw(batch))
             return F.cross_entropy(logits, batch.labels).item()
 
     before = loss()
@@ -152,11 +153,13 @@ def test_every_solver_makes_the_loss_smaller_within_the_bound(solver: str, form:
 
 
 def test_settings_in_force_are_the_papers() -> None:
-    assert NoiseSettings().step == pytest.approx(0.8)
-    assert (NoiseSettings().steps, NoiseSettings(form="sample-wise").steps) == (1, 20)
-    assert (NoiseSettings().goal, NoiseSettings(form="sample-wise").goal) == (0.1, 0.01)
-    assert NoiseSettings(solver="lbfgs").steps == 200
-    imagenet = NoiseSettings(**PRESETS["paper-imagenet"])
+    assert ErrorMin().step == pytest.approx(0.8)
+    assert (ErrorMin().steps, ErrorMin(form="sample-wise").steps) == (1, 20)
+    assert (ErrorMin().goal, ErrorMin(form="sample-wise").goal) == (0.1, 0.01)
+    assert ErrorMin(solver="lbfgs").steps == 200
+    imagenet = ErrorMin(**PRESETS["paper-imagenet"])
     assert (imagenet.epsilon, imagenet.step, imagenet.surrogate_steps) == (16, 1.6, 100)
     for name, preset in PRESETS.items():
-        assert (replace(NoiseSettings(), **preset).through == "none") == name.startswith("paper-")
+        settings = make_settings(preset)
+        assert isinstance(settings, Searched)
+        assert (settings.through == "none") == name.startswith("paper-")

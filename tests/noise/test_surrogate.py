@@ -25,7 +25,7 @@ from unlearn_cli.errors import BankError
 from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.noise.events import Finished
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.noise.surrogate import PhotoNoise, load_surrogate, save_surrogate
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
@@ -40,7 +40,7 @@ def images(cifar10: Path) -> ImageSet:
 @pytest.fixture(scope="module")
 def own(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Bank:
     """A bank of two classes with its surrogate."""
-    settings = NoiseSettings(surrogate="resnet10-w16", noise_share=1.0, max_iterations=6, batch_size=64)
+    settings = ErrorMin(surrogate="resnet10-w16", noise_share=1.0, max_iterations=6, batch_size=64)
     *_, finished = make_noise(images, settings, CPU)
     assert isinstance(finished, Finished)
     assert finished.surrogate is not None

@@ -67,6 +67,30 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_refused(data: ImageSet, tm
         next(train_victim(data, data, SETTINGS, CPU, path))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000000 bytes."),
+        PermissionError(13, "Permission denied"),
+    ],
+)
+def test_running_out_of_memory_is_no_damage(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = tmp_path / "a.pt"
+    next(train_victim(data, data, SETTINGS, CPU, path))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error)) as raised:
+        next(train_victim(data, data, SETTINGS, CPU, path))
+    assert raised.value is error
+
+
 def test_timms_networks_are_victims_too() -> None:
     pytest.importorskip("timm", reason="timm is not installed: pip install 'unlearn[timm]'")
     model = build_model("timm:inception_resnet_v2", 5, 80, 0)

@@ -22,8 +22,8 @@ from unlearn_cli.cli.app import app
 
 GRADIENTS = """
 import sys, torch
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.alternating import AlternatingSearch
+from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.workers import join_workers, leave_workers
 
@@ -35,11 +35,11 @@ found = {}
 for form, through, solver in (
     ("class-wise", "augment", "pgd"), ("sample-wise", "photo", "pgd"), ("sample-wise", "none", "lbfgs")
 ):
-    settings = NoiseSettings(
+    settings = ErrorMin(
         form=form, through=through, solver=solver, surrogate="resnet10-w16", batch_size=25, noise_share=1.0,
         noise_steps=2,
     )
-    search = Search(data, settings, device, workers)
+    search = AlternatingSearch(data, settings, device, workers)
     seen, together = [], search.form.together
     def record(gradient):
         gradient = together(gradient)
@@ -48,9 +48,10 @@ for form, through, solver in (
         return gradient
     search.form.together = record
     # The surrogate's own step, with the batch norms' statistics frozen as they began.
-    search.networks.train = lambda mode=True: torch.nn.Module.train(search.networks, False)
+    networks = search.ensemble.networks
+    networks.train = lambda mode=True: torch.nn.Module.train(networks, False)
     search.train_surrogate(3)
-    weights = torch.cat([p.detach().reshape(-1) for p in search.networks.parameters()])
+    weights = torch.cat([p.detach().reshape(-1) for p in networks.parameters()])
     # A whole pass: its last batch has one image, which only one worker has.
     error = search.improve_noise()
     found[f"{form} {solver}"] = {

@@ -130,24 +130,27 @@ def generate(
         first_classes=first_classes or (100 if preset == "paper-imagenet" else None),
     )
     from unlearn_cli.noise.bank_file import Origin, make_bank
-    from unlearn_cli.noise.settings import settings_for
+    from unlearn_cli.noise.presets import PRESETS, settings_for
+    from unlearn_cli.noise.settings import Searched, without_use
     from unlearn_cli.training.workers import join_workers, leave_workers
 
     workers, where = join_workers(device)
     said: dict[str, Any] = {"method": method, "form": form, "surrogate": surrogate, "through": through}
     said |= {"epsilon": epsilon, **hyper.of_noise()}
     said = {name: value for name, value in said.items() if value is not None}
-    chosen = settings_for(where.type, preset, said, seed)
+    idle = without_use(said, fitting=PRESETS[preset] if preset else {})
+    chosen = settings_for(where.type, preset, {name: said[name] for name in said if name not in idle}, seed)
     small = where.type == "cpu" and preset is None
     data = _load(spec, chosen, train_size or (options.CPU_IMAGES if small else None), workers)
     leads = workers.rank == 0
     if leads:
-        _tell_idle(chosen, list(said))
+        _tell_idle(chosen, [name for name in said if name in idle or name in chosen.unused])
     origin = Origin(command_line(), crop, hyper.family or ("person" if chosen.frame == "face" else None))
     events = make_bank(path, data, chosen, where, origin, workers=workers, checkpoint=checkpoint)
-    what = f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {chosen.surrogate} on "
+    surrogate, most = (chosen.surrogate, chosen.max_iterations) if isinstance(chosen, Searched) else (None, None)
+    what = f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {surrogate} on "
     what += f"{workers.count} x {where.type}"
-    written = _watch(events, what, chosen, as_json=as_json and leads, hidden=not leads)
+    written = _watch(events, what, most, as_json=as_json and leads, hidden=not leads)
     if written is not None:
         _tell_written(written, as_json=as_json)
     leave_workers()
@@ -156,12 +159,14 @@ def generate(
 def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers: Workers) -> ImageSet:
     """Return the images to make noise on, which the first of several workers fetches if they are to be fetched."""
     from unlearn_cli.banks.provenance import SPAN
+    from unlearn_cli.noise.settings import Searched
     from unlearn_cli.noise.transforms import Through
     from unlearn_cli.training.datasets import face_squares, load_dataset
 
     if settings.frame == "face":
         spec = face_squares(spec, SPAN)
-    Through(settings.through)  # What is wrong with it is told before a dataset is read.
+    if isinstance(settings, Searched):
+        Through(settings.through)  # What is wrong with it is told before a dataset is read.
     if workers.rank > 0:
         workers.wait()
     # Noise for each image is for a training set that somebody will train on: none of its test images.
@@ -204,25 +209,25 @@ def _dataset_of(preset: str | None) -> str | None:
     return name if name in ("cifar10", "cifar100", "svhn", "imagenet") else None
 
 
-def _tell_idle(settings: NoiseSettings, said: list[str]) -> None:
+def _tell_idle(settings: NoiseSettings, idle: list[str]) -> None:
     """Print the given options that have no effect."""
-    from unlearn_cli.noise.settings import SEARCHED
+    from unlearn_cli.noise.settings import Alternating
 
-    idle = [name.replace("_", "-") for name in said if settings.idle(name)]
     if idle:
-        by = f" by {settings.solver}" if settings.method in SEARCHED else ""
-        err().print(f"{', '.join(idle)}: of no effect on {settings.form} {settings.method} noise{by}.")
+        by = f" by {settings.solver}" if isinstance(settings, Alternating) else ""
+        names = ", ".join(name.replace("_", "-") for name in idle)
+        err().print(f"{names}: of no effect on {settings.form} {settings.method} noise{by}.")
 
 
 def _watch(
-    events: Iterator[Event | BankWritten], what: str, settings: NoiseSettings, *, as_json: bool, hidden: bool
+    events: Iterator[Event | BankWritten], what: str, most: int | None, *, as_json: bool, hidden: bool
 ) -> BankWritten | None:
     """Show the events of a search; return the last one, which only the first of several workers has."""
     from unlearn_cli.noise.bank_file import BankWritten
     from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
 
     with progress_bar(hidden=hidden) as bar:
-        row = bar.add_task("Searching", total=settings.max_iterations, detail="")
+        row = bar.add_task("Searching", total=most, detail="")
         for event in events:
             if isinstance(event, BankWritten):
                 return event

@@ -14,7 +14,7 @@ from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
 from unlearn_cli.evaluation.report import About
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Baseline
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.folders import list_classes
@@ -107,7 +107,7 @@ def plan_bank(
         )
     )
     what = f"What a victim learns from images protected by the bank {name}"
-    drawn = NoiseSettings(method="random", epsilon=provenance.epsilon)
+    drawn = Baseline(method="random", epsilon=provenance.epsilon)
     return victims.cells(cell, name, replace(cell, noise=NoisePlan(settings=drawn))), victims.about(what)
 
 

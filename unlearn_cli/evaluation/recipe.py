@@ -6,13 +6,13 @@ import itertools
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import ErrorMax, ErrorMin, make_settings
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import TrainingSettings
 
@@ -294,7 +294,7 @@ def images_at(data: dict[str, Any], scale: Scale, source: Source, own: dict[str,
 def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, epsilon: int | None) -> NoisePlan:
     """Return the noise of this name in a recipe, at a scale.
 
-    Raises ``UsageError`` for an unknown name or setting.
+    Raises ``UsageError`` for an unknown name, and as ``make_settings`` does.
     """
     if name not in recipe.noises:
         raise UsageError(f"The recipe {recipe.name} has no noise '{name}'.")
@@ -305,16 +305,13 @@ def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, epsilon:
     on, family = said.pop("on", None), said.pop("family", None)
     if "bank" in said:
         return NoisePlan(bank=said["bank"], fitted=said.get("fitted", False))
-    known = {item.name for item in fields(NoiseSettings)}
-    if unknown := set(said) - known:
-        raise UsageError(f"The noise '{name}' has no setting '{unknown.pop()}'.")
-    settings = NoiseSettings(**{**scale.noise, **said})
-    if settings.form == "sample-wise" and settings.method == "error-min":
-        settings = replace(settings, **scale.sample_wise)
-    elif settings.form == "sample-wise" and "noise_steps" in scale.sample_wise:
-        settings = replace(settings, noise_steps=scale.sample_wise["noise_steps"])
     if epsilon is not None:
-        settings = replace(settings, epsilon=epsilon)
+        said["epsilon"] = epsilon
+    settings = make_settings(said, fitting=scale.noise)
+    if settings.form == "sample-wise" and isinstance(settings, ErrorMin):
+        settings = replace(settings, **scale.sample_wise)
+    elif settings.form == "sample-wise" and isinstance(settings, ErrorMax) and "noise_steps" in scale.sample_wise:
+        settings = replace(settings, noise_steps=scale.sample_wise["noise_steps"])
     own = recipe.scales.get(scale.name, {})
     made_on = images_at({**recipe.data, **on}, scale, source, {**own, **on}) if on else None
     return NoisePlan(settings=settings, made_on=made_on, family=family)

@@ -18,7 +18,7 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.noise.events import Event, Finished
 from unlearn_cli.noise.joint import noisy_classes
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.settings import SEARCHED, NoiseSettings
+from unlearn_cli.noise.settings import Alternating, Joint, NoiseSettings, Searched
 from unlearn_cli.noise.surrogate import save_surrogate
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
@@ -36,18 +36,19 @@ METHODS = {
 
 def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, family: str | None) -> Provenance:
     """Return the provenance of noise that was made on these images with these settings."""
-    searched = settings.method in SEARCHED
+    joint = settings if isinstance(settings, Joint) else None
+    searched = settings if isinstance(settings, Searched) else None
     return Provenance(
-        classes=data.classes[: noisy_classes(len(data.classes), settings.clean_classes)],
+        classes=data.classes[: noisy_classes(len(data.classes), joint.clean_classes)] if joint else data.classes,
         epsilon=settings.epsilon,
         scale=data.size,
         form=settings.form,
-        frame="patch" if settings.patch is not None else settings.frame,
+        frame="patch" if patch_of(settings) is not None else settings.frame,
         span=SPAN if settings.frame == "face" else None,
-        strength=settings.strength,
+        strength=joint.strength if joint else None,
         family=family,
-        method=METHODS["joint" if settings.joint else settings.method],
-        through=settings.through if searched else "none",
+        method=METHODS[settings.method],
+        through=searched.through if searched else "none",
         dataset={
             "name": data.name,
             "licence": data.licence,
@@ -56,12 +57,17 @@ def provenance_of(data: ImageSet, settings: NoiseSettings, crop: int | None, fam
             "image_size": data.size,
             "sha256": digest(data),
         },
-        surrogate=settings.surrogate if searched else "none",
-        hyperparameters=settings.in_force(),
+        surrogate=searched.surrogate if searched else "none",
+        hyperparameters=settings.hyperparameters(),
         seed=settings.seed,
         versions=library_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def patch_of(settings: NoiseSettings) -> int | None:
+    """Return the side in pixels of the patch that the noise is confined to, or None."""
+    return settings.patch if isinstance(settings, Alternating) else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def make_bank(
     Of several workers only the first writes, and yields that. Raises as ``make_noise`` does, ``UsageError`` for noise
     that no bank holds, and ``OSError`` if a file cannot be written.
     """
-    size = len(data) * 3 * (settings.patch or data.size) ** 2
+    size = len(data) * 3 * (patch_of(settings) or data.size) ** 2
     if settings.form == "sample-wise" and size > MAX_BYTES:
         raise UsageError(
             f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "

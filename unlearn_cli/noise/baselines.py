@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Baseline
 from unlearn_cli.training.datasets import ImageSet
 
 Levels = NDArray[np.int8]
@@ -34,13 +34,13 @@ AT_ONCE = 2000
 """How many images are generated at once; a limit, because each value takes 8 bytes."""
 
 
-def random(data: ImageSet, settings: NoiseSettings) -> Levels:
+def random(data: ImageSet, settings: Baseline) -> Levels:
     """Return independent values, uniform between minus and plus epsilon (Huang et al., 2021, section 4.1)."""
     shape = (len(_labels(data, settings)), 3, data.size, data.size)
     return _generator(settings).integers(-settings.epsilon, settings.epsilon + 1, shape, np.int8)
 
 
-def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
+def lsp(data: ImageSet, settings: Baseline) -> Levels:
     """Return linearly separable perturbations: blocks of colour around a class centre (Yu et al., KDD 2022, section 4).
 
     A pattern has one value for each channel of each 8 x 8 pixel block. A class centre is a corner of a hypercube, whose
@@ -63,7 +63,7 @@ def lsp(data: ImageSet, settings: NoiseSettings) -> Levels:
     return grid.repeat(LSP_PATCH, axis=2).repeat(LSP_PATCH, axis=3)[..., : data.size, : data.size].copy()
 
 
-def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
+def ar(data: ImageSet, settings: Baseline) -> Levels:
     """Return autoregressive perturbations: each pixel is a weighted sum of earlier ones (Sandoval-Segura et al., 2022).
 
     A class has eight coefficients for each channel, which sum to 1; each image's process starts from its own normal
@@ -83,7 +83,7 @@ def ar(data: ImageSet, settings: NoiseSettings) -> Levels:
     return noise
 
 
-BASELINES: dict[str, Callable[[ImageSet, NoiseSettings], Levels]] = {"random": random, "lsp": lsp, "ar": ar}
+BASELINES: dict[str, Callable[[ImageSet, Baseline], Levels]] = {"random": random, "lsp": lsp, "ar": ar}
 
 
 def ar_coefficients(draw: np.random.Generator, size: int) -> NDArray[np.float64]:
@@ -136,7 +136,7 @@ def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDA
     return np.stack(list(corners.values()))
 
 
-def _labels(data: ImageSet, settings: NoiseSettings) -> NDArray[np.int64]:
+def _labels(data: ImageSet, settings: Baseline) -> NDArray[np.int64]:
     """Return the class of each pattern."""
     if settings.form == "class-wise":
         return np.arange(len(data.classes))
@@ -144,7 +144,7 @@ def _labels(data: ImageSet, settings: NoiseSettings) -> NDArray[np.int64]:
     return labels
 
 
-def _generator(settings: NoiseSettings) -> np.random.Generator:
+def _generator(settings: Baseline) -> np.random.Generator:
     return np.random.default_rng(settings.seed)
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 from unlearn_cli.errors import WorkError
-from unlearn_cli.files import write_atomically
 from unlearn_cli.noise.events import Resumed
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Joint, NoiseSettings
+from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.workers import Workers
 
@@ -26,7 +25,7 @@ SHARE = 20.0
 """The time between two checkpoints is at least this many times what one takes: sample-wise noise is large."""
 
 ENDS = ("max_iterations", "patience", "stop_error")
-"""The settings that only decide when a search ends."""
+"""The settings that only decide when a search ends, unless it is a joint one, whose rounds are as long as they say."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,27 @@ class Progress:
         return Progress(self.iteration + 1, self.epoch, error, min(value, self.best), since, seconds)
 
 
+class Search(Protocol):
+    """A search that can be interrupted and continued."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later process needs to continue this search."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a result of ``state``."""
+
+
 class Checkpoint:
     """The checkpoint folder of a search, in which every worker has its own file; without a folder nothing is saved."""
 
-    def __init__(self, folder: Path | None, data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(
+        self, folder: Path | None, data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers
+    ) -> None:
+        self.device, self.workers = device, workers
         self.path = None if folder is None else folder / f"search-{workers.rank}-of-{workers.count}.pt"
         # The settings that end a search do not change its steps, so a search may continue with other ones.
-        way = {name: value for name, value in asdict(settings).items() if name not in ENDS}
+        ends = () if isinstance(settings, Joint) else ENDS
+        way = {name: value for name, value in asdict(settings).items() if name not in ends}
         self.identity = {"settings": way, "images": digest(data)} if folder is not None else {}
         self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
@@ -72,24 +84,19 @@ class Checkpoint:
         """
         if self.path is None:
             return Progress()
-        there = torch.tensor(float(self.path.exists()), device=search.device)
+        there = torch.tensor(float(self.path.exists()), device=self.device)
         if self.workers.sum(there).item() < self.workers.count:
             self._claim()
             return Progress()
-        try:
-            content = torch.load(self.path, map_location=search.device, weights_only=True)
-            identity, at = content["identity"], Progress(**content["progress"])
-            if identity == self.identity:
-                search.restore(content["search"])
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # These do not mean that the file is damaged.
-        except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
-            raise WorkError(f"The checkpoint {self.path} is damaged. Delete it to begin the search again.") from error
-        if identity != self.identity:
-            raise WorkError(
-                f"{self.path} is of a search with other settings or images. Name another --checkpoint, or delete it."
-            )
-        steps = torch.zeros(self.workers.count, device=search.device)
+        with open_checkpoint(self.path, self.device, "the search") as content:
+            if content["identity"] != self.identity:
+                raise WorkError(
+                    f"{self.path} is of a search with other settings or images. "
+                    "Name another --checkpoint, or delete it."
+                )
+            search.restore(content["search"])
+            at = Progress(**content["progress"])
+        steps = torch.zeros(self.workers.count, device=self.device)
         steps[self.workers.rank] = at.iteration + at.epoch
         if len(self.workers.sum(steps).unique()) > 1:
             raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
@@ -106,12 +113,10 @@ class Checkpoint:
             return
         # The first worker decides for all, because their clocks differ.
         due = last or time.perf_counter() - self.last_kept >= self.between
-        flag = torch.tensor(float(due and self.workers.rank == 0), device=search.device)
-        if self.workers.sum(flag).item() == 0:
+        if not self.workers.agree(due, self.device):
             return
-        start, buffer = time.perf_counter(), io.BytesIO()
-        torch.save({"identity": self.identity, "progress": asdict(at), "search": search.state()}, buffer)
-        write_atomically(self.path, buffer.getvalue())
+        start = time.perf_counter()
+        save_checkpoint(self.path, {"identity": self.identity, "progress": asdict(at), "search": search.state()})
         self.last_kept = time.perf_counter()
         self.between = max(SECONDS_BETWEEN, SHARE * (self.last_kept - start))
 

@@ -22,14 +22,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
 from unlearn_cli.noise.forms import Batch
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Joint
 from unlearn_cli.noise.visibility import visibility
 from unlearn_cli.training.datasets import ImageSet
-from unlearn_cli.training.models import build_model, split_names
-from unlearn_cli.training.train import as_input, make_optimizer
+from unlearn_cli.training.train import as_input
+from unlearn_cli.training.workers import ALONE
 
 NOISE_RATE = 0.04
 """Adam's learning rate for theta, the noise before tanh."""
@@ -40,23 +41,22 @@ MULTIPLIER_RATE = 1.0
 """For each image, its pattern's multiplier grows by this times the visibility in excess of the target."""
 
 
-class JointSearch(Search):
+class JointSearch:
     """One joint search; its noise is ``epsilon * tanh(theta)``, so that no step can leave the bound."""
 
-    def __init__(self, data: ImageSet, settings: NoiseSettings, device: torch.device, edge: float = 0.0) -> None:
+    def __init__(self, data: ImageSet, settings: Joint, device: torch.device) -> None:
         """Begin with no noise and fresh networks.
 
-        ``edge`` is the share of the square's side, from each side, over which ``protect`` will fade the noise in.
-        Raises ``UsageError`` as ``Search`` does, and if fewer than two classes are left to carry noise.
+        Raises ``UsageError`` as ``Ensemble`` does, and if fewer than two classes are left to carry noise.
         """
-        super().__init__(data, settings, device)
-        self.noisy = noisy_classes(self.classes, settings.clean_classes)
-        size = data.size
-        self.theta = torch.zeros((self.noisy, 3, size, size), device=device, requires_grad=True)
+        self.settings = settings
+        self.ensemble = Ensemble(data, settings, device, ALONE)
+        # Nothing needs this order, but without drawing it a seed would make other noise than in earlier versions.
+        self.ensemble.shuffled(len(data))
+        self.noisy = noisy_classes(len(data.classes), settings.clean_classes)
+        self.theta = torch.zeros((self.noisy, 3, data.size, data.size), device=device, requires_grad=True)
         self.noise_optimizer = torch.optim.Adam([self.theta], lr=NOISE_RATE, betas=BETAS)
-        ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
-        ramp = torch.minimum(ramp, ramp.flip(0)).to(device)
-        self.ramp = ramp[:, None] * ramp
+        self.ramp = _ramp(data.size, EDGE if settings.frame == "face" else 0.0).to(device)
         self.multipliers = torch.zeros(self.noisy, device=device)
         self.epochs_done = 0
 
@@ -65,19 +65,20 @@ class JointSearch(Search):
 
         An incomplete last batch is left out. Raises ``WorkError`` if the training diverged.
         """
-        settings, in_round = self.settings, self.epochs_done % self.round_epochs
+        ensemble, size = self.ensemble, min(self.settings.batch_size, self.ensemble.total)
+        number, in_round = divmod(self.epochs_done, self.round_epochs)
         if in_round == 0:
-            self._begin_round(self.epochs_done // self.round_epochs)
-        batches = self._shuffled(self.total).split(settings.batch_size)
-        batches = [batch for batch in batches if len(batch) == min(settings.batch_size, self.total)]
-        totals = torch.zeros(3, device=self.device)
-        self.networks.train()
+            # The noise stays as it is.
+            ensemble.begin_again(self.settings.seed + 1000 * number)
+        batches = [batch for batch in ensemble.shuffled(ensemble.total).split(size) if len(batch) == size]
+        totals = torch.zeros(3, device=ensemble.device)
+        ensemble.networks.train()
         for step, indices in enumerate(batches):
             done = (in_round + step / len(batches)) / self.round_epochs
-            self.optimizer.param_groups[0]["lr"] = settings.learning_rate * _schedule(done)
-            totals += self._step(self._batch(indices))
+            ensemble.scale_learning_rate(_schedule(done))
+            totals += self._step(ensemble.batch(indices))
         if not bool(torch.isfinite(self.theta).all()):
-            raise WorkError("The surrogate's training diverged. Try --set learning-rate=0.01 or more images.")
+            raise WorkError(DIVERGED)
         self.epochs_done += 1
         wrong, noisy, seen = totals.tolist()
         return wrong / max(noisy, 1), seen / max(noisy, 1)
@@ -93,31 +94,24 @@ class JointSearch(Search):
 
     def state(self) -> dict[str, Any]:
         """Return all that a later process needs to continue this search."""
-        own = {
+        return {
+            "ensemble": self.ensemble.state(),
             "theta": self.theta.detach(),
             "adam": self.noise_optimizer.state_dict(),
-            "multipliers": self.multipliers.clone(),
+            "multipliers": self.multipliers,
+            "epochs_done": self.epochs_done,
         }
-        return {**super().state(), **own, "epochs_done": self.epochs_done}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of ``state``."""
-        super().restore(state)
+        self.ensemble.restore(state["ensemble"])
         with torch.no_grad():
             self.theta.copy_(state["theta"])
         self.noise_optimizer.load_state_dict(state["adam"])
-        self.multipliers, self.epochs_done = state["multipliers"].to(self.device), state["epochs_done"]
+        self.multipliers, self.epochs_done = state["multipliers"].to(self.theta.device), state["epochs_done"]
 
     def _noise(self) -> Tensor:
         return self.settings.epsilon * torch.tanh(self.theta)
-
-    def _begin_round(self, number: int) -> None:
-        """Replace the networks by fresh ones and reset their optimizer; the noise stays as it is."""
-        settings = self.settings
-        for member, name in enumerate(split_names(settings.surrogate)):
-            fresh = build_model(name, self.classes, self.data.size, settings.seed + 1000 * number + member)
-            self.networks[name].load_state_dict(fresh.state_dict())
-        self.optimizer = make_optimizer(self.networks, self.training)
 
     def _step(self, batch: Batch) -> Tensor:
         """Update networks, noise and multipliers once.
@@ -125,25 +119,33 @@ class JointSearch(Search):
         Return a tensor of three sums over the noisy images: those classified wrongly (the mean over the networks),
         their number, and their visibility.
         """
-        images = as_input(self.data.images[batch.indices])
+        images = as_input(self.ensemble.data.images[batch.indices])
         carries = batch.labels < self.noisy
         noise = self._noise() * self.ramp
         laid, patterns = images.clone(), batch.labels[carries]
         # Indexing with [] would sum the gradient in an order that depends on the threads.
         laid[carries] = (images[carries] + noise.index_select(0, patterns)).clamp(0, 255)
         seen = visibility(images[carries], laid[carries])
-        outputs = self._outputs(laid, self._draw(batch))
+        outputs = self.ensemble.outputs(laid, self.ensemble.draw(batch))
         loss = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs]).mean()
-        self.optimizer.zero_grad()
         self.noise_optimizer.zero_grad()
-        (loss * len(outputs) + (self.multipliers[patterns] * seen).sum() / max(len(seen), 1)).backward()
-        self.optimizer.step()
+        self.ensemble.step(loss * len(outputs) + (self.multipliers[patterns] * seen).sum() / max(len(seen), 1))
         self.noise_optimizer.step()
         if self.settings.visibility is not None:
             excess = MULTIPLIER_RATE * (seen.detach() - self.settings.visibility)
             self.multipliers.index_add_(0, patterns, excess).clamp_(min=0)
         named = torch.stack([logits.detach().argmax(1) != batch.labels for logits in outputs]).float().mean(0)
         return torch.stack([named[carries].sum(), carries.sum().float(), seen.detach().sum()])
+
+
+def _ramp(size: int, edge: float) -> Tensor:
+    """Return the weight of the noise at each pixel, which rises from each side over a share ``edge`` of the side.
+
+    ``protect`` fades the noise of a face in like this.
+    """
+    ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
+    ramp = torch.minimum(ramp, ramp.flip(0))
+    return ramp[:, None] * ramp
 
 
 def noisy_classes(classes: int, clean_share: float) -> int:

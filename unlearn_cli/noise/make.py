@@ -10,14 +10,13 @@ from pathlib import Path
 
 import torch
 
-from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.baselines import BASELINES
 from unlearn_cli.noise.checkpoint import Checkpoint, Progress
 from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop, SurrogateEpoch
 from unlearn_cli.noise.joint import JointSearch
-from unlearn_cli.noise.search import Search
-from unlearn_cli.noise.settings import PENALTY_SOLVERS, SEARCHED, NoiseSettings
+from unlearn_cli.noise.settings import Alternating, Baseline, ErrorMax, ErrorMin, Joint, NoiseSettings, Searched
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.devices import wait_for
 from unlearn_cli.training.workers import ALONE, Workers
@@ -38,89 +37,78 @@ def make_noise(
 
     On a CPU, the same seed gives the same bits with the same number of threads and workers and
     the same library versions, also when the search was interrupted and continues from its
-    ``checkpoint`` folder. Raises ``UsageError`` as ``Search`` does, and for settings that do not fit
-    together or do not fit the images; ``WorkError`` if the search diverges, or if the checkpoint is
-    damaged or belongs to another search.
+    ``checkpoint`` folder. Raises ``UsageError`` as ``Ensemble`` does, and for settings that do not fit
+    the images; ``WorkError`` if the search diverges, or if the checkpoint is damaged or belongs to
+    another search.
     """
-    if settings.method not in SEARCHED:
-        start = time.perf_counter()
-        if settings.patch is not None or checkpoint is not None:
-            raise UsageError(f"--method {settings.method} searches nothing: leave out --set patch and --checkpoint.")
-        noise = BASELINES[settings.method](data, settings)
-        yield Finished(noise, 0, math.nan, "nothing to search", time.perf_counter() - start, None)
+    if isinstance(settings, Baseline):
+        yield _baseline(data, settings, checkpoint)
         return
-    if settings.method == "error-max" and settings.solver in PENALTY_SOLVERS:
-        raise UsageError("The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.")
     if len(data.labels.unique()) < len(data.classes):
         raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
     if workers.count > 1:
         _check_workers(data, settings, workers)
-    if settings.joint:
-        yield from _joint(data, settings, device, checkpoint, workers)
+    kept = Checkpoint(checkpoint, data, settings, device, workers)
+    if isinstance(settings, Joint):
+        yield from _joint(JointSearch(data, settings, device), kept)
         return
-    search = Search(data, settings, device, workers)
+    search = AlternatingSearch(data, settings, device, workers)
     yield Estimated(_estimate(data, settings, device, workers))
-    kept = Checkpoint(checkpoint, data, settings, workers)
-    if settings.method == "error-min":
-        yield from _error_min(search, kept)
+    if isinstance(settings, ErrorMin):
+        yield from _error_min(search, settings, kept)
     else:
-        yield from _error_max(search, kept)
+        yield from _error_max(search, settings, kept)
 
 
-def _error_min(search: Search, kept: Checkpoint) -> Iterator[Event]:
+def _baseline(data: ImageSet, settings: Baseline, checkpoint: Path | None) -> Finished:
+    """Make noise without a search. Raises ``UsageError`` if there is a checkpoint."""
+    start = time.perf_counter()
+    if checkpoint is not None:
+        raise UsageError(f"--method {settings.method} searches nothing: leave out --checkpoint.")
+    noise = BASELINES[settings.method](data, settings)
+    return Finished(noise, 0, math.nan, "nothing to search", time.perf_counter() - start, None)
+
+
+def _error_min(search: AlternatingSearch, settings: ErrorMin, kept: Checkpoint) -> Iterator[Event]:
     """Run Algorithm 1: repeat M steps of the surrogate and one pass over the noise until the error is below lambda.
 
     The search also ends after ``max_iterations``, or when ``patience`` iterations brought no better error.
     """
-    settings, at = search.settings, kept.begin(search)
+    at = kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
     while not _is_over(at, settings):
-        search.train_surrogate()
+        search.train_surrogate(settings.surrogate_steps)
         at = at.next(search.improve_noise(), time.perf_counter() - start)
         kept.keep(search, at, last=_is_over(at, settings))
         yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
     yield _finished(search, at)
 
 
-def _joint(
-    data: ImageSet, settings: NoiseSettings, device: torch.device, checkpoint: Path | None, workers: Workers
-) -> Iterator[Event]:
+def _joint(search: JointSearch, kept: Checkpoint) -> Iterator[Event]:
     """Optimise noise and surrogate together for ``max_iterations`` epochs, in rounds of fresh surrogates."""
-    if settings.method != "error-min" or settings.form != "class-wise" or settings.patch is not None:
-        raise UsageError("A joint search makes class-wise error-min noise: leave out --method, --form and --set patch.")
-    if workers.count > 1:
-        raise UsageError("A joint search runs in one process.")
-    search = JointSearch(data, settings, device, EDGE if settings.frame == "face" else 0.0)
-    kept = Checkpoint(checkpoint, data, settings, workers)
-    at = kept.begin(search)
+    most, at = search.settings.max_iterations, kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
-    while at.iteration < settings.max_iterations:
+    while at.iteration < most:
         error, seen = search.epoch()
         at = at.next(error, time.perf_counter() - start)
-        kept.keep(search, at, last=at.iteration >= settings.max_iterations)
-        yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds, seen)
+        kept.keep(search, at, last=at.iteration >= most)
+        yield Iterated(at.iteration, most, at.error, at.seconds, seen)
     yield Finished(search.levels(), at.iteration, at.error, "max_iterations reached", at.seconds, None)
 
 
-def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
+def _error_max(search: AlternatingSearch, settings: ErrorMax, kept: Checkpoint) -> Iterator[Event]:
     """Train a surrogate on clean images, then make noise that maximises its loss.
 
     Sample-wise, this is the attack of Madry et al. (2018), in one pass. Class-wise, it is a universal perturbation for
     each class, in passes until the error is above lambda (or ``max_iterations`` or ``patience`` ends them).
     """
-    settings, at = search.settings, kept.begin(search)
+    at = kept.begin(search)
     start = time.perf_counter() - at.seconds
     yield from kept.resumed(at)
-    steps = search.epoch_steps()
     while at.epoch < settings.surrogate_epochs:
-        wrong = torch.zeros((), device=search.device)
-        for step in range(at.epoch * steps, (at.epoch + 1) * steps):
-            done = step / (settings.surrogate_epochs * steps)
-            search.optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
-            wrong += search.train_surrogate(1, clean=True)
-        error = search.workers.sum(wrong).item() / len(search.surrogate_images())
+        error = search.train_clean_epoch(at.epoch, settings.surrogate_epochs)
         at = replace(at, epoch=at.epoch + 1, seconds=time.perf_counter() - start)
         kept.keep(search, at)
         yield SurrogateEpoch(at.epoch, settings.surrogate_epochs, error, at.seconds)
@@ -131,27 +119,28 @@ def _error_max(search: Search, kept: Checkpoint) -> Iterator[Event]:
     yield _finished(search, at)
 
 
-def _is_over(at: Progress, settings: NoiseSettings) -> bool:
+def _is_over(at: Progress, settings: Alternating) -> bool:
     if at.iteration == 0:
         return False
     return _reached(at, settings) or at.iteration >= settings.max_iterations or at.since_best >= settings.patience
 
 
-def _reached(at: Progress, settings: NoiseSettings) -> bool:
-    if settings.method == "error-max":
+def _reached(at: Progress, settings: Alternating) -> bool:
+    if isinstance(settings, ErrorMax):
         return settings.form == "sample-wise" or at.error > settings.goal
     return at.error < settings.goal
 
 
-def _finished(search: Search, at: Progress) -> Finished:
-    settings = search.settings
-    stop: Stop = "stalled" if at.iteration < settings.max_iterations else "max_iterations reached"
-    if _reached(at, settings):
+def _finished(search: AlternatingSearch, at: Progress) -> Finished:
+    stop: Stop = "stalled" if at.iteration < search.settings.max_iterations else "max_iterations reached"
+    if _reached(at, search.settings):
         stop = "goal reached"
-    return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.networks)
+    return Finished(search.levels(), at.iteration, at.error, stop, at.seconds, search.ensemble.networks)
 
 
-def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) -> None:
+def _check_workers(data: ImageSet, settings: Searched, workers: Workers) -> None:
+    if isinstance(settings, Joint):
+        raise UsageError("A joint search runs in one process.")
     least = IMAGES_OF_A_WORKER * workers.count
     if min(settings.batch_size, len(data)) < least:
         raise UsageError(f"{workers.count} processes need batches of at least {least} images, and as many images.")
@@ -159,12 +148,12 @@ def _check_workers(data: ImageSet, settings: NoiseSettings, workers: Workers) ->
         raise UsageError("The setting compile is for one process: with several, each gets batches of changing sizes.")
 
 
-def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, workers: Workers) -> float:
+def _estimate(data: ImageSet, settings: ErrorMin | ErrorMax, device: torch.device, workers: Workers) -> float:
     """Return the seconds that the longest course of the search would take, from a few timed steps of a separate one."""
     tried = min(settings.steps, 2)
     few = data.first(max(4 * settings.batch_size, len(data.classes)))
-    trial = Search(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
-    clean = settings.method == "error-max"
+    trial = AlternatingSearch(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
+    clean = isinstance(settings, ErrorMax)
     trial.train_surrogate(1, clean=clean)
     trial.improve_noise(1)
     wait_for(device)
@@ -176,7 +165,7 @@ def _estimate(data: ImageSet, settings: NoiseSettings, device: torch.device, wor
     passed = time.perf_counter()
     surrogate_step, noise_step = (trained - start) / 2, (passed - trained) / 2 * settings.steps / tried
     one_pass = noise_step * math.ceil(math.ceil(len(data) * settings.share) / settings.batch_size)
-    if clean:
+    if isinstance(settings, ErrorMax):
         share = settings.share if settings.surrogate_on == "noise-images" else 1.0
         epochs = settings.surrogate_epochs * surrogate_step * math.ceil(len(data) * share / settings.batch_size)
         return epochs + one_pass * (1 if settings.form == "sample-wise" else settings.max_iterations)

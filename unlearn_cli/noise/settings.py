@@ -1,80 +1,64 @@
-"""The settings that decide which noise is made: the method, its hyper-parameters, and presets of them."""
+"""The settings that decide which noise is made: a dataclass for each method, and presets of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.errors import UsageError
 
-Method = Literal["error-min", "error-max", "random", "lsp", "ar"]
 Solver = Literal["pgd", "fgsm", "adam", "lbfgs", "cw"]
 
-SEARCHED = ("error-min", "error-max")
-"""The methods that need a surrogate."""
-
-NOT_JOINT = (
-    "solver", "step_size", "noise_steps", "penalty", "surrogate_steps", "noise_share", "surrogate_on", "stop_error",
-    "patience", "surrogate_epochs", "patch",
-)  # fmt: skip
-"""Hyper-parameters that a joint search does not have."""
-
 PENALTY_SOLVERS = ("adam", "lbfgs")
-"""The solvers of the penalty form."""
+"""The solvers of the penalty form, which only error-minimizing noise has."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseSettings:
-    """The method and its hyper-parameters; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``.
+class Common:
+    """The settings that all noise has."""
 
-    Where ``step_size``, ``noise_steps`` or ``stop_error`` is None, its value depends on other settings: see the
-    properties ``step``, ``steps`` and ``goal``.
-    """
-
-    method: Method = "error-min"
     form: Form = "class-wise"
-    patch: int | None = None
-    """The side in pixels of a square patch that the noise is confined to, at a random place each time (appendix F)."""
     epsilon: int = 8
     """The L-infinity bound of the noise, in pixel levels."""
-    solver: Solver = "pgd"
-    """The solver of the inner problem: see ``solvers``."""
-    step_size: float | None = None
-    """The step size of the noise, in pixel levels."""
-    noise_steps: int | None = None
-    """T: the number of steps of the noise on each batch."""
-    penalty: float = 1.0
-    """The weight c of the penalty form (appendix I, equation 5)."""
-    surrogate_steps: int = 10
-    """M: the number of batches that the surrogate is trained on before each pass over the noise."""
-    noise_share: float = 0.2
-    """Class-wise: the share of the training images that the noise is optimised on."""
-    surrogate_on: Literal["all", "noise-images"] = "all"
-    """The images that the surrogate is trained on. In the paper's text it is one subset for noise and surrogate; its
-    official code trains on all, and so does the default, as all images are at hand anyway."""
-    stop_error: float | None = None
-    """Lambda: the search ends when the surrogate's error rate on noisy images is below it (error-max: above it)."""
-    max_iterations: int = 100
-    """The search ends after this many iterations in any case, and reports that."""
-    patience: int = 20
-    """The search counts as stalled, and ends, after this many iterations without a better error rate."""
     frame: Literal["image", "face"] = "image"
     """Where ``protect`` will apply the noise: over the whole photo, or to a square around each face."""
-    joint: bool = False
-    """error-min, class-wise: optimise noise and surrogate together (see ``noise.joint``); an iteration is an epoch."""
-    rounds: int = 4
-    """joint: the number of fresh surrogates, one after another."""
-    clean_classes: float = 0.0
-    """joint: the share of the classes, the last ones, that carry no noise."""
-    strength: Strength | None = None
-    """joint: the bank's name among others of the same classes, by how visible its noise is."""
-    visibility: float | None = None
-    """joint: how visible each pattern may be, as ``noise.visibility`` measures it; None means that only epsilon limits
-    it."""
-    surrogate_epochs: int = 20
-    """error-max: the number of epochs of clean training, in which the surrogate is to converge."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` if a setting is NaN or infinite."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"The setting {_shown(item.name)} is {value}, and has to be a number.")
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Return the names of the settings that have no effect, given the values of the others."""
+        return frozenset()
+
+    def hyperparameters(self) -> dict[str, object]:
+        """Return the hyper-parameters for the noise's provenance: those with an effect, with the values in force."""
+        return {name: value for name, value in self._values().items() if name not in self.unused}
+
+    def _values(self) -> dict[str, object]:
+        """Return the values in force of all hyper-parameters, unused ones too."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Common):
+    """Noise that needs no search (see ``baselines``)."""
+
+    method: Literal["random", "lsp", "ar"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched(Common):
+    """What every search has; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``."""
+
     through: str = "augment"
     """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""
     surrogate: str = "resnet18"
@@ -86,14 +70,40 @@ class NoiseSettings:
     precision: Literal["fp32", "bf16"] = "fp32"
     """The precision of the networks' arithmetic; the noise is always float32."""
     compile: bool = False
-    seed: int = 0
+    max_iterations: int = 100
+    """The search ends after this many iterations in any case, and reports that."""
 
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` if a setting is NaN or infinite."""
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"The setting {item.name.replace('_', '-')} is {value}, and has to be a number.")
+    def _values(self) -> dict[str, object]:
+        names = ["max_iterations", "batch_size", "learning_rate", "momentum", "weight_decay", "precision"]
+        names += ["compile"] if self.compile else []
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternating(Searched):
+    """What a search has that trains the surrogate and improves the noise at different times, and not in one step.
+
+    Where ``step_size``, ``noise_steps`` or ``stop_error`` is None, its value depends on other settings: see the
+    properties ``step``, ``steps`` and ``goal``.
+    """
+
+    patch: int | None = None
+    """The side in pixels of a square patch that the noise is confined to, at a random place each time (appendix F)."""
+    solver: Solver = "pgd"
+    """The solver of the inner problem: see ``solvers``."""
+    step_size: float | None = None
+    """The step size of the noise, in pixel levels."""
+    noise_steps: int | None = None
+    """T: the number of steps of the noise on each batch."""
+    noise_share: float = 0.2
+    """Class-wise: the share of the training images that the noise is optimised on."""
+    surrogate_on: Literal["all", "noise-images"] = "all"
+    """The images that the surrogate is trained on. In the paper's text it is one subset for noise and surrogate; its
+    official code trains on all, and so does the default, as all images are at hand anyway."""
+    stop_error: float | None = None
+    """Lambda: the search ends when the surrogate's error rate on noisy images is below it (error-max: above it)."""
+    patience: int = 20
+    """The search counts as stalled, and ends, after this many iterations without a better error rate."""
 
     @property
     def step(self) -> float:
@@ -115,14 +125,9 @@ class NoiseSettings:
 
     @property
     def goal(self) -> float:
-        """Lambda in force: by default 0.1 class-wise and 0.01 sample-wise; for error-max 0.8, as in the official code.
-
-        Error-max noise that is sample-wise has no use for it.
-        """
+        """Lambda in force: by default 0.1 class-wise and 0.01 sample-wise."""
         if self.stop_error is not None:
             return self.stop_error
-        if self.method == "error-max":
-            return 0.8
         return 0.1 if self.form == "class-wise" else 0.01
 
     @property
@@ -130,111 +135,180 @@ class NoiseSettings:
         """The share of the images that the noise is optimised on: ``noise_share`` class-wise, all sample-wise."""
         return self.noise_share if self.form == "class-wise" else 1.0
 
-    def idle(self, name: str) -> bool:
-        """Return whether the setting of this name has no effect, given the other settings."""
-        if self.method not in SEARCHED:
-            return name not in ("method", "form", "epsilon", "patch", "seed")
-        of_joint = name in ("rounds", "clean_classes", "visibility")
-        if of_joint or (self.joint and name in NOT_JOINT):
-            return not (of_joint and self.joint)
-        whole_pass = self.method == "error-max" and self.form == "sample-wise"
-        return {
-            "penalty": self.solver not in PENALTY_SOLVERS,
-            "noise_share": self.form == "sample-wise",
-            "surrogate_steps": self.method == "error-max",
-            "surrogate_epochs": self.method == "error-min",
-            "stop_error": whole_pass,
-            "max_iterations": whole_pass,
-            "patience": whole_pass,
-        }.get(name, False)
+    @property
+    def unused(self) -> frozenset[str]:
+        """Return ``noise_share`` for sample-wise noise, which every image gets."""
+        return frozenset({"noise_share"} if self.form == "sample-wise" else ())
 
-    def in_force(self) -> dict[str, Any]:
-        """Return the hyper-parameters that have an effect on the noise, for its provenance."""
-        if self.method not in SEARCHED:
-            return {"patch": self.patch} if self.patch is not None else {}
-        if self.joint:
-            names = ["joint", "rounds", "clean_classes", "visibility", "max_iterations", "batch_size"]
-            names += ["learning_rate", "momentum", "weight_decay", "precision"]
-            return {name: getattr(self, name) for name in names}
-        values: dict[str, Any] = {
+    def _values(self) -> dict[str, object]:
+        values = super()._values() | {
             "step_size": self.step,
             "noise_steps": self.steps,
             "solver": self.solver,
             "stop_error": self.goal,
             "noise_share": self.share,
+            "patience": self.patience,
+            "surrogate_on": self.surrogate_on,
         }
-        names = ["max_iterations", "patience", "batch_size", "learning_rate", "momentum", "weight_decay", "precision"]
-        names += ["surrogate_epochs"] if self.method == "error-max" else ["surrogate_steps", "surrogate_on"]
-        names += ["penalty"] if self.solver in PENALTY_SOLVERS else []
-        names += ["surrogate_on"] if self.method == "error-max" else []
-        names += ["patch"] if self.patch is not None else []
-        names += ["compile"] if self.compile else []
-        return values | {name: getattr(self, name) for name in names}
+        return values | ({"patch": self.patch} if self.patch is not None else {})
 
 
-def settings_for(device: str, preset: str | None, said: dict[str, Any], seed: int) -> NoiseSettings:
-    """Return the settings of a preset (or the defaults) with what was ``said`` besides, fit for a kind of device.
+@dataclass(frozen=True, kw_only=True)
+class ErrorMin(Alternating):
+    """Error-minimizing noise by Algorithm 1: surrogate and noise are optimised in turns (Huang et al., 2021)."""
 
-    ``device`` is PyTorch's name of its kind: networks are smaller on a ``cpu``, and their arithmetic bf16 on ``cuda``.
-    Raises ``UsageError`` for a number that is not finite.
+    method: Literal["error-min"] = "error-min"
+    penalty: float = 1.0
+    """The weight c of the penalty form (appendix I, equation 5)."""
+    surrogate_steps: int = 10
+    """M: the number of batches that the surrogate is trained on before each pass over the noise."""
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Return what sample-wise noise does not use, and ``penalty`` where the solver has no penalty form."""
+        return super().unused | (frozenset() if self.solver in PENALTY_SOLVERS else {"penalty"})
+
+    def _values(self) -> dict[str, object]:
+        return super()._values() | {"surrogate_steps": self.surrogate_steps, "penalty": self.penalty}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorMax(Alternating):
+    """Error-maximizing noise: the surrogate is trained on clean images first, and stays as it is."""
+
+    method: Literal["error-max"] = "error-max"
+    surrogate_epochs: int = 20
+    """The number of epochs of clean training, in which the surrogate is to converge."""
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` if a setting is NaN or infinite, and for a solver of the penalty form."""
+        super().__post_init__()
+        if self.solver in PENALTY_SOLVERS:
+            raise UsageError("The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.")
+
+    @property
+    def goal(self) -> float:
+        """Lambda in force: by default 0.8, as in the official code."""
+        return 0.8 if self.stop_error is None else self.stop_error
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Return what sample-wise noise does not use: it is made in one pass, whatever its error rate."""
+        one_pass = {"stop_error", "max_iterations", "patience"} if self.form == "sample-wise" else frozenset()
+        return super().unused | one_pass
+
+    def _values(self) -> dict[str, object]:
+        return super()._values() | {"surrogate_epochs": self.surrogate_epochs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(Searched):
+    """Error-minimizing noise that is optimised together with the surrogate (see ``joint``); an iteration is an epoch.
+
+    It is class-wise.
     """
-    fitting: dict[str, Any] = {
-        "surrogate": "resnet10-w16" if device == "cpu" else "resnet18",
-        "precision": "bf16" if device == "cuda" else "fp32",
-    }
-    own = dict(PRESETS[preset]) if preset else {}
-    if "visibility" in said:
-        own.pop("strength", None)  # The strength is the name of the preset's own visibility.
-    return NoiseSettings(**(fitting | own | said), seed=seed)
+
+    method: Literal["joint"] = "joint"
+    form: Literal["class-wise"] = "class-wise"
+    rounds: int = 4
+    """The number of fresh surrogates, one after another."""
+    clean_classes: float = 0.0
+    """The share of the classes, the last ones, that carry no noise."""
+    strength: Strength | None = None
+    """The bank's name among others of the same classes, by how visible its noise is."""
+    visibility: float | None = None
+    """How visible each pattern may be, as ``noise.visibility`` measures it; None means that only epsilon limits it."""
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` if a setting is NaN or infinite, and for another form."""
+        super().__post_init__()
+        if self.form != "class-wise":
+            raise UsageError(JOINT_ONLY)
+
+    def _values(self) -> dict[str, object]:
+        own = {name: getattr(self, name) for name in ("rounds", "clean_classes", "visibility")}
+        return {"joint": True} | own | super()._values()
 
 
-PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
-"""Noise without transformations, as published; the batch size is that of the official ``perturbation.py``."""
+NoiseSettings = Baseline | ErrorMin | ErrorMax | Joint
+"""The settings of any noise."""
 
-PERSON: dict[str, Any] = {
-    "joint": True,
-    "frame": "face",
-    "clean_classes": 0.5,
-    "strength": "medium",
-    "visibility": 0.058,
-    "rounds": 2,
-    "max_iterations": 60,
-    "batch_size": 64,
-    "through": "person",
-    "surrogate": "resnet10-w16,vgg11-w16",
+Kind = type[Baseline] | type[ErrorMin] | type[ErrorMax] | type[Joint]
+
+KINDS: dict[str, Kind] = {
+    "error-min": ErrorMin,
+    "error-max": ErrorMax,
+    "random": Baseline,
+    "lsp": Baseline,
+    "ar": Baseline,
 }
-"""A bank of patterns that protect single people among many; docs/results/person.md tells what else was tried."""
 
-PHOTOS: dict[str, Any] = {
-    "joint": True,
-    "visibility": 0.07,
-    "rounds": 2,
-    "max_iterations": 60,
-    "batch_size": 64,
-    "through": "scale+shift+flip",
-}
-"""A bank of patterns over whole photos, one for each class of what they show; docs/results/photos.md tells what else
-was tried."""
+JOINT_ONLY = "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no."
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "person": PERSON,
-    # With two networks the noise is more visible than its target, at both targets tried (docs/results/person.md).
-    "person-low": {**PERSON, "strength": "low", "visibility": 0.02, "surrogate": "resnet10-w16"},
-    "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
-    "photos": PHOTOS,
-    "paper-cifar10": PAPER,
-    "paper-svhn": PAPER,
-    "paper-cifar100": {**PAPER, "surrogate_steps": 20},
-    "paper-imagenet": {
-        **PAPER,
-        "epsilon": 16,
-        "surrogate_steps": 100,
-        "stop_error": 0.1,
-        "weight_decay": 5e-5,
-        "batch_size": 32,
-    },
-    "paper-face": {**PAPER, "epsilon": 16, "surrogate_steps": 30, "stop_error": 0.1, "noise_share": 1.0},
-}
-"""Named sets of hyper-parameters, where they differ from the defaults. Those named ``paper-`` have the paper's values
-for a dataset (section 4.1 and the official code's ``scripts`` and ``configs``), except that the official ``face``
-setting has an Inception-ResNet as its network."""
+OWNERS: tuple[tuple[Kind, str], ...] = (
+    (ErrorMin, "a search in turns for error-min noise: say --method error-min and --set joint=no"),
+    (ErrorMax, "error-max noise: say --method error-max"),
+    (Joint, "a joint search: add --set joint=yes"),
+)
+"""The searches, and what to say for each."""
+
+
+def make_settings(said: Mapping[str, Any], *, fitting: Mapping[str, Any] = {}) -> NoiseSettings:
+    """Return the settings of the method that the words ``method`` and ``joint`` choose; by default it is error-min.
+
+    What was ``said`` goes before what is ``fitting``, which is left out where the method has no such setting. Raises
+    ``UsageError`` for something said that the method does not have, for settings that do not go together, and for a
+    number that is not finite.
+    """
+    words = {**fitting, **said}
+    kind = _kind(words)
+    for name in said:
+        if name not in _names(kind):
+            raise UsageError(_refusal(name, kind, words))
+    if kind is Joint:
+        words["method"] = "joint"
+    own = {item.name for item in fields(kind)}
+    return kind(**{name: value for name, value in words.items() if name in own})
+
+
+def without_use(said: Mapping[str, Any], *, fitting: Mapping[str, Any] = {}) -> list[str]:
+    """Return the names of what was said that the chosen method does not have, and that its noise can do without.
+
+    They only tell how to search. A patch is not among them, because noise without it would be other noise than was
+    asked for.
+    """
+    names = _names(_kind({**fitting, **said}))
+    return [name for name in said if name not in names and name != "patch"]
+
+
+def _kind(words: Mapping[str, Any]) -> Kind:
+    """Return the class that the words choose. Raises ``UsageError`` for an unknown method, and a joint error-max."""
+    method = words.get("method", "error-min")
+    if method not in KINDS:
+        raise UsageError(f"There is no method '{method}'. There are: {', '.join(KINDS)}.")
+    kind = KINDS[method]
+    if kind is Baseline or not words.get("joint"):
+        return kind
+    if kind is not ErrorMin:
+        raise UsageError(JOINT_ONLY)
+    return Joint
+
+
+def _names(kind: Kind) -> set[str]:
+    """Return the words that a class takes: its fields, and where it is a search, also whether that is a joint one."""
+    return {item.name for item in fields(kind)} | (set() if kind is Baseline else {"joint"})
+
+
+def _refusal(name: str, kind: Kind, words: Mapping[str, Any]) -> str:
+    """Return the sentence for a setting that a class does not have."""
+    owners = [advice for owner, advice in OWNERS if name in _names(owner)]
+    if not owners:
+        return f"Noise has no setting '{_shown(name)}'."
+    if kind is Baseline:
+        return f"--method {words['method']} searches nothing: leave out the setting {_shown(name)}."
+    return f"The setting {_shown(name)} belongs to {owners[0]}."
+
+
+def _shown(name: str) -> str:
+    """Return the name as the command line has it."""
+    return name.replace("_", "-")

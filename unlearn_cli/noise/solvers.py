@@ -12,24 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.noise.settings import Alternating, ErrorMin
 
 Gradient = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A function of noise that returns the loss to minimise, a mean over the batch's images, and its gradient."""
 
-Solve = Callable[[Tensor, Gradient, NoiseSettings], Tensor]
+Solve = Callable[[Tensor, Gradient, Alternating], Tensor]
 
 LEVELS = 255.0
 
 
-def pgd(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
+def pgd(noise: Tensor, gradient: Gradient, settings: Alternating) -> Tensor:
     """Take T signed gradient steps of size alpha, each projected onto the bound (Huang et al., 2021, equation 3)."""
     for _ in range(settings.steps):
         noise = (noise - settings.step * gradient(noise)[1].sign()).clamp(-settings.epsilon, settings.epsilon)
     return noise
 
 
-def fgsm(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
+def fgsm(noise: Tensor, gradient: Gradient, settings: Alternating) -> Tensor:
     """Take one signed step of size epsilon, unless the settings differ (Goodfellow et al., 2015, section 4).
 
     From zero, as in the first pass of sample-wise noise, this is the published ``epsilon sign(gradient)``.
@@ -37,7 +37,7 @@ def fgsm(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
     return pgd(noise, gradient, settings)
 
 
-def adam(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
+def adam(noise: Tensor, gradient: Gradient, settings: Alternating) -> Tensor:
     """Take T steps of Adam (Kingma and Ba, 2015) on the penalty form, and project the result onto the bound."""
     moved = noise.clone().requires_grad_()
     optimizer = torch.optim.Adam([moved], lr=settings.step)
@@ -47,7 +47,7 @@ def adam(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
     return moved.detach().clamp(-settings.epsilon, settings.epsilon)
 
 
-def lbfgs(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
+def lbfgs(noise: Tensor, gradient: Gradient, settings: Alternating) -> Tensor:
     """Take up to T steps of L-BFGS with a line search on the penalty form, and project the result onto the bound."""
     if noise.numel() == 0:
         return noise  # This worker has no image in the batch.
@@ -62,12 +62,13 @@ def lbfgs(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> Tensor:
     return moved.detach().clamp(-settings.epsilon, settings.epsilon)
 
 
-def _penalised(noise: Tensor, gradient: Gradient, settings: NoiseSettings) -> tuple[Tensor, Tensor]:
+def _penalised(noise: Tensor, gradient: Gradient, settings: Alternating) -> tuple[Tensor, Tensor]:
     """Return the penalty form and its gradient (Huang et al., 2021, appendix I, equation 5).
 
     It is the squared Euclidean norm of each pattern, in the unit interval, plus c times the loss of its image, summed
     over the patterns (after Szegedy et al., 2014, section 4.1).
     """
+    assert isinstance(settings, ErrorMin)  # The other methods have no penalty form.
     loss, slope = gradient(noise)
     unit = noise / LEVELS
     scale = settings.penalty * len(noise)

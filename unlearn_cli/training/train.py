@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
@@ -14,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn_cli.errors import WorkError
-from unlearn_cli.files import write_atomically
 from unlearn_cli.training.augmentations import augmentation
+from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model
 from unlearn_cli.training.workers import ALONE, Workers
@@ -212,11 +211,8 @@ def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -
 
 
 def _keep(path: Path, settings: TrainingSettings, state: dict[str, Any], history: list[EpochEnded]) -> None:
-    buffer = io.BytesIO()
     parts = {name: part.state_dict() for name, part in state.items()}
-    content = {"settings": asdict(settings), "history": [asdict(epoch) for epoch in history], **parts}
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    save_checkpoint(path, {"settings": asdict(settings), "history": [asdict(epoch) for epoch in history], **parts})
 
 
 def _restore(
@@ -224,15 +220,9 @@ def _restore(
 ) -> list[EpochEnded]:
     if path is None or not path.exists():
         return []
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        found = content["settings"]
-        history = [EpochEnded(**{**epoch, "by_class": tuple(epoch["by_class"])}) for epoch in content["history"]]
-        if found == asdict(settings):
-            for name, part in state.items():
-                part.load_state_dict(content[name])
-    except Exception as error:  # torch.load raises many kinds of exceptions for damaged files.
-        raise WorkError(f"The checkpoint {path} is damaged. Delete it to begin this training again.") from error
-    if found != asdict(settings):
-        raise WorkError(f"{path} is from a training with other settings. Name another --output, or delete it.")
-    return history
+    with open_checkpoint(path, device, "this training") as content:
+        if content["settings"] != asdict(settings):
+            raise WorkError(f"{path} is from a training with other settings. Name another --output, or delete it.")
+        for name, part in state.items():
+            part.load_state_dict(content[name])
+        return [EpochEnded(**{**epoch, "by_class": tuple(epoch["by_class"])}) for epoch in content["history"]]

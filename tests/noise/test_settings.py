@@ -1,0 +1,124 @@
+"""Each method has its own settings, and says in a sentence which ones it does not have."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.noise.presets import PRESETS, settings_for
+from unlearn_cli.noise.settings import Baseline, ErrorMax, ErrorMin, Joint, NoiseSettings, make_settings, without_use
+
+COMMON = {"method", "form", "epsilon", "frame", "seed"}
+SEARCHED = COMMON | {
+    "through", "surrogate", "batch_size", "learning_rate", "momentum", "weight_decay", "precision", "compile",
+    "max_iterations",
+}  # fmt: skip
+ALTERNATING = SEARCHED | {
+    "patch", "solver", "step_size", "noise_steps", "noise_share", "surrogate_on", "stop_error", "patience",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "names"),
+    [
+        ({"method": "random"}, Baseline, COMMON),
+        ({"method": "lsp"}, Baseline, COMMON),
+        ({"method": "ar"}, Baseline, COMMON),
+        ({}, ErrorMin, ALTERNATING | {"penalty", "surrogate_steps"}),
+        ({"method": "error-max"}, ErrorMax, ALTERNATING | {"surrogate_epochs"}),
+        ({"joint": True}, Joint, SEARCHED | {"rounds", "clean_classes", "strength", "visibility"}),
+    ],
+)
+def test_each_method_has_its_own_fields(said: dict[str, Any], kind: type[NoiseSettings], names: set[str]) -> None:
+    settings = make_settings(said)
+    assert type(settings) is kind
+    # What noise will be made is hashed from this, so it tells the methods apart.
+    assert asdict(settings).keys() == names
+    assert settings.method == ("joint" if "joint" in said else said.get("method", "error-min"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_every_preset_builds(preset: str | None, device: str) -> None:
+    settings = settings_for(device, preset, {"epsilon": 3}, seed=5)
+    assert isinstance(settings, ErrorMin | Joint)
+    assert (settings.epsilon, settings.seed) == (3, 5)
+    for name, value in (PRESETS[preset] if preset else {}).items():
+        if name not in ("epsilon", "joint"):
+            assert getattr(settings, name) == value
+    assert isinstance(settings, Joint) == (preset is not None and not preset.startswith("paper-"))
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"rounds": 3}, "The setting rounds belongs to a joint search: add --set joint=yes."),
+        ({"clean_classes": 0.5}, "The setting clean-classes belongs to a joint search: add --set joint=yes."),
+        ({"surrogate_epochs": 3}, "The setting surrogate-epochs belongs to error-max noise: say --method error-max."),
+        (
+            {"method": "error-max", "penalty": 2.0},
+            "The setting penalty belongs to a search in turns for error-min noise: say --method error-min and --set "
+            "joint=no.",
+        ),
+        (
+            {"joint": True, "patch": 8},
+            "The setting patch belongs to a search in turns for error-min noise: say --method error-min and --set "
+            "joint=no.",
+        ),
+        ({"method": "lsp", "solver": "pgd"}, "--method lsp searches nothing: leave out the setting solver."),
+        ({"method": "ar", "joint": True}, "--method ar searches nothing: leave out the setting joint."),
+        (
+            {"method": "error-max", "joint": True},
+            "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no.",
+        ),
+        (
+            {"joint": True, "form": "sample-wise"},
+            "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no.",
+        ),
+        (
+            {"method": "error-max", "solver": "lbfgs"},
+            "The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.",
+        ),
+        ({"colour": "red"}, "Noise has no setting 'colour'."),
+        (
+            {"method": "magic"},
+            "There is no method 'magic'. There are: error-min, error-max, random, lsp, ar.",
+        ),
+        ({"learning_rate": float("nan")}, "The setting learning-rate is nan, and has to be a number."),
+    ],
+)
+def test_a_setting_of_another_method_is_refused(said: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        make_settings(said)
+    assert str(refused.value) == sentence
+
+
+def test_what_is_fitting_is_taken_where_there_is_such_a_setting_and_goes_after_what_was_said() -> None:
+    fitting = {"surrogate": "vgg11", "surrogate_epochs": 1, "rounds": 2, "epsilon": 3}
+    assert make_settings({"epsilon": 5}, fitting=fitting) == ErrorMin(surrogate="vgg11", epsilon=5)
+    assert make_settings({"method": "error-max"}, fitting=fitting) == ErrorMax(
+        surrogate="vgg11", surrogate_epochs=1, epsilon=3
+    )
+    assert make_settings({"joint": True}, fitting=fitting) == Joint(surrogate="vgg11", rounds=2, epsilon=3)
+    assert make_settings({"method": "ar"}, fitting={"joint": True, **fitting}) == Baseline(method="ar", epsilon=3)
+
+
+def test_what_has_no_effect_is_known_and_not_in_the_provenance() -> None:
+    said = {"method": "random", "surrogate": "vgg11", "joint": False, "patch": 8, "epsilon": 4}
+    assert without_use(said) == ["surrogate", "joint"]
+    assert without_use({"rounds": 2}) == ["rounds"]
+    assert without_use({"rounds": 2}, fitting=PRESETS["person"]) == []
+    for settings, unused in (
+        (ErrorMin(), {"penalty"}),
+        (ErrorMin(solver="adam"), set()),
+        (ErrorMin(form="sample-wise"), {"penalty", "noise_share"}),
+        (ErrorMax(), set()),
+        (ErrorMax(form="sample-wise"), {"noise_share", "stop_error", "max_iterations", "patience"}),
+        (Joint(), set()),
+    ):
+        assert settings.unused == unused
+        own = set(asdict(settings)) - COMMON - {"through", "surrogate", "compile", "patch", "strength"}
+        assert settings.hyperparameters().keys() - {"joint"} == own - unused

@@ -1,0 +1,199 @@
+"""A search that trains its surrogate and improves the noise at different times (Huang et al., 2021, Algorithm 1).
+
+It corrects three defects of the paper's official code: noise is added in signed arithmetic, the images are clamped
+alike for the surrogate's step and for the noise's step, and each step transforms the noisy images at random, as a
+victim will.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
+from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place, whole_mean
+from unlearn_cli.noise.settings import Alternating, ErrorMax
+from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
+from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.train import as_input, in_batches
+from unlearn_cli.training.workers import ALONE, Workers
+
+LEAST_FOR_BATCH_NORM = 2
+"""The least number of images in a batch that batch norm can be trained on."""
+
+
+class AlternatingSearch:
+    """The state of one search: the surrogate, which may be an ensemble of networks, and the noise."""
+
+    def __init__(self, data: ImageSet, settings: Alternating, device: torch.device, workers: Workers = ALONE) -> None:
+        """Begin with no noise and fresh networks.
+
+        Raises ``UsageError`` as ``Ensemble`` does, and for a patch whose side is not from 1 pixel to the size of the
+        images.
+        """
+        if settings.patch is not None and not 1 <= settings.patch <= data.size:
+            raise UsageError(f"The setting patch is a side of 1 to {data.size} pixels, as the images have.")
+        self.settings = settings
+        self.ensemble = Ensemble(data, settings, device, workers)
+        size = settings.patch or data.size
+        self.form: NoiseForm = (
+            ClassWise(len(data.classes), size, device, workers)
+            if settings.form == "class-wise"
+            else SampleWise(len(self.ensemble.data), size, device)
+        )
+        self.solve = SOLVERS[settings.solver]
+        self.batches: list[Tensor] = []
+        self.noise_images = self._choose_noise_images(data.labels.cpu())
+        self.surrogate_images = (
+            self.noise_images if settings.surrogate_on == "noise-images" else torch.arange(len(data))
+        )
+
+    def train_surrogate(self, steps: int, *, clean: bool = False) -> Tensor:
+        """Train on so many batches of noisy images (Algorithm 1, lines 3 to 6), or of ``clean`` ones.
+
+        Return how many of this worker's images were classified wrongly. It is a tensor, so that nothing waits for
+        a GPU.
+        """
+        ensemble = self.ensemble
+        ensemble.networks.train()
+        wrong = torch.zeros((), device=ensemble.device)
+        for _ in range(steps):
+            batch = ensemble.batch(self._next_batch())
+            ensemble.seed_dropout()
+            noise = None if clean else self.form.spread(self.form.part(batch), batch)
+            outputs = self.logits(batch, noise, self.draw(batch))
+            ensemble.step(torch.stack([whole_mean(F.cross_entropy, logits, batch) for logits in outputs]).sum())
+            wrong += _wrong(outputs, batch)
+        return wrong
+
+    def train_clean_epoch(self, epoch: int, epochs: int) -> float:
+        """Train on clean images for the next of so many epochs, ``epoch`` of which are over; return the error rate.
+
+        The learning rate follows a cosine to zero over all steps.
+        """
+        steps = len(in_batches(self.surrogate_images, self.settings.batch_size))
+        wrong = torch.zeros((), device=self.ensemble.device)
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            done = step / (epochs * steps)
+            self.ensemble.scale_learning_rate((1 + math.cos(math.pi * done)) / 2)
+            wrong += self.train_surrogate(1, clean=True)
+        return self.ensemble.workers.sum(wrong).item() / len(self.surrogate_images)
+
+    def improve_noise(self, batches: int | None = None) -> float:
+        """Run the solver once on every batch of the noise's images (Algorithm 1, lines 7 to 12); return the error rate.
+
+        An image counts as the surrogate classified it in the solver's last step. ``batches`` limits the pass to the
+        first few. Raises ``WorkError`` if the surrogate's training diverged.
+        """
+        ensemble = self.ensemble
+        ensemble.freeze()
+        wrong = torch.zeros((), device=ensemble.device)
+        order = self.noise_images[ensemble.shuffled(len(self.noise_images))]
+        for indices in order.split(self.settings.batch_size)[:batches]:
+            batch = ensemble.batch(indices)
+            inner = _Inner(self, batch)
+            self.form.put(self.solve(self.form.part(batch), inner, self.settings), batch)
+            wrong += inner.wrong
+        ensemble.networks.requires_grad_(True)
+        if not all(bool(torch.isfinite(p).all()) for p in ensemble.networks.parameters()):
+            raise WorkError(DIVERGED)
+        return ensemble.workers.sum(wrong).item() / len(order)
+
+    def levels(self) -> NDArray[np.int8]:
+        """Return the noise of all workers' images or of all classes, int8, in whole pixel levels."""
+        epsilon, ensemble = self.settings.epsilon, self.ensemble
+        noise = self.form.noise.round().clamp(-epsilon, epsilon).to(torch.int8)
+        whole = noise if self.settings.form == "class-wise" else ensemble.workers.gather(noise, ensemble.total)
+        return whole.cpu().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later process needs to continue this search."""
+        return {"noise": self.form.noise, "ensemble": self.ensemble.state(), "batches": self.batches}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a result of ``state``."""
+        self.form.noise = state["noise"].to(self.ensemble.device)
+        self.ensemble.restore(state["ensemble"])
+        self.batches = [batch.cpu() for batch in state["batches"]]
+
+    def draw(self, batch: Batch) -> Tensor:
+        """Return random numbers for the batch: first for the transformations, then for the places of patches."""
+        return self.ensemble.draw(batch, PLACE_DRAWS if self.settings.patch is not None else 0)
+
+    def logits(self, batch: Batch, noise: Tensor | None, draws: Tensor) -> list[Tensor]:
+        """Return each network's logits ``[B, K]`` for the batch's images, with noise applied and transformed."""
+        data = self.ensemble.data
+        images = as_input(data.images[batch.indices])
+        if noise is not None:
+            if self.settings.patch is not None:
+                noise = place(noise, draws[self.ensemble.through.draws :], data.size)
+            images = self.form.apply(images, noise)
+        return self.ensemble.outputs(images, draws)
+
+    def _choose_noise_images(self, labels: Tensor) -> Tensor:
+        """Return the indices of a random share of the images, and of the same share of each class that it missed."""
+        share = self.settings.share
+        chosen = self.ensemble.shuffled(len(labels))[: math.ceil(len(labels) * share)]
+        parts = [chosen]
+        for label in sorted(set(range(self.ensemble.classes)) - set(labels[chosen].tolist())):
+            mine = (labels == label).nonzero()[:, 0]
+            parts.append(mine[: math.ceil(len(mine) * share)])
+        return torch.cat(parts)
+
+    def _next_batch(self) -> Tensor:
+        """Return the indices of the surrogate's next batch, over all workers.
+
+        A batch that has too few images of one worker for batch norm is skipped.
+        """
+        images, count = self.surrogate_images, self.ensemble.workers.count
+        while True:
+            if not self.batches:
+                self.batches = in_batches(images[self.ensemble.shuffled(len(images))], self.settings.batch_size)
+            batch = self.batches.pop(0)
+            fewest = int(torch.bincount(batch % count, minlength=count).min())
+            if count == 1 or fewest >= LEAST_FOR_BATCH_NORM:
+                return batch
+
+
+class _Inner:
+    """The inner problem of one batch: a function that a solver calls for the loss and gradient at some noise."""
+
+    def __init__(self, search: AlternatingSearch, batch: Batch) -> None:
+        self.search, self.batch = search, batch
+        self.sign = -1.0 if isinstance(search.settings, ErrorMax) else 1.0
+        self.uses_margin = search.settings.solver == "cw"
+        frozen = search.settings.solver in FROZEN_DRAWS
+        self.draws = search.draw(batch) if frozen else None
+        self.wrong = torch.zeros((), device=batch.labels.device)
+
+    def __call__(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and its gradient at this noise; the loss is a mean over the images and over an ensemble.
+
+        A solver always minimises, so the loss has its sign changed where it is to be maximised.
+        """
+        search, batch = self.search, self.batch
+        part = part.detach().requires_grad_()
+        draws = search.draw(batch) if self.draws is None else self.draws
+        outputs = search.logits(batch, search.form.spread(part, batch), draws)
+        loss = torch.stack([search.form.mean(self._loss, logits, batch) for logits in outputs]).mean()
+        (gradient,) = torch.autograd.grad(loss, part)
+        self.wrong = _wrong(outputs, batch)
+        return search.form.together(loss.detach()), search.form.together(gradient)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.uses_margin:
+            return margin(logits, labels, self.sign)
+        return self.sign * F.cross_entropy(logits, labels)
+
+
+def _wrong(outputs: list[Tensor], batch: Batch) -> Tensor:
+    """Return how many images are classified wrongly, as a mean over an ensemble's networks."""
+    counts = [(logits.detach().argmax(1) != batch.labels).sum() for logits in outputs]
+    return torch.stack(counts).float().mean()
