@@ -35,7 +35,7 @@ from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.protection import Protection, anchored
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
-from unlearn_cli.training.train import TrainingSettings, train_victim
+from unlearn_cli.training.train import EpochEnded, TrainingSettings, train_victim
 from unlearn_cli.training.trip import TRIPS
 
 SIZE = 40
@@ -165,6 +165,8 @@ def detect(faces: Path, bank: str) -> None:
     test = both(DatasetSpec(**{**vars(spec), "classes": ("id12?", "id13?", "id14?", "id15?")}), 0, out)
     settings = TrainingSettings(model="resnet10-w16", epochs=12, batch_size=64)
     for ended in train_victim(train, test, settings, torch.device("cpu")):
+        if not isinstance(ended, EpochEnded):
+            continue
         print(f"epoch {ended.epoch}: {ended.clean_accuracy:.3f} of {len(test)}, {ended.by_class}", flush=True)
 
 

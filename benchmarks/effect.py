@@ -21,7 +21,7 @@ from unlearn_cli.banks.bank import load_bank
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.training.datasets import DatasetSpec, load_dataset
-from unlearn_cli.training.train import TrainingSettings, train_victim
+from unlearn_cli.training.train import EpochEnded, TrainingSettings, train_victim
 
 DATA = Path("data")
 OUT = Path("build/effect")
@@ -84,7 +84,11 @@ def measure(name: str, victim: str, seed: int) -> None:
         bank = load_bank(make("error-min-cw" if name == FITTED else name))
         train = protect_set(train, bank, form)
     settings = TrainingSettings(model=victim, epochs=EPOCHS, seed=seed)
-    curve = [epoch.clean_accuracy for epoch in train_victim(train, test, settings, torch.device("cpu"))]
+    curve = [
+        event.clean_accuracy
+        for event in train_victim(train, test, settings, torch.device("cpu"))
+        if isinstance(event, EpochEnded)
+    ]
     cell.write_text(json.dumps({"final": curve[-1], "peak": max(curve), "curve": curve}))
     print(f"{name} on {victim}, seed {seed}: final {curve[-1]:.1%}, peak {max(curve):.1%}", flush=True)
 

@@ -97,12 +97,14 @@ def test_engine_rooms_have_types_and_not_dictionaries_of_anything() -> None:
             assert allowed or "dict[str, Any]" not in said, f"{path.name}: {function.name}"
 
 
-JSON_OR_KEYWORDS = set(
-    "make_report worst baseline recorded verify_people read_card write_card new_card add_result identity hash_of "
-    "noise_identity state restore write_bank images_at".split()
-)
-"""Functions that take or give JSON (reports, cards, what is hashed or kept), or keywords for a dataclass. The reports'
-rows are to become dataclasses, and the set smaller."""
+JSON_OR_KEYWORDS = {"identity", "noise_identity", "hash_of", "state", "restore", "settings_for", "images_at"}
+"""Functions that take or give JSON that is hashed, a search's state that PyTorch saves, words that become a dataclass,
+or the content of a recipe's TOML file."""
+
+
+def test_no_two_files_have_one_name() -> None:
+    names = [path.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
 
 
 FRAGMENTS = ("Of ", "Those of ", "What of ", "Whom ", "Without ", "With ")

@@ -151,8 +151,8 @@ def test_an_ensemble_is_fooled_together(images: ImageSet) -> None:
 def test_an_interrupted_search_ends_with_the_same_bits(
     images: ImageSet, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)  # A slow disk makes it keep less often.
+    monkeypatch.setattr("unlearn_cli.noise.resume.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.resume.SHARE", 0.0)  # A slow disk makes it keep less often.
     few = images.first(80)
     settings = replace(QUICK, form=form, noise_steps=2, max_iterations=3, stop_error=0.0)  # type: ignore[arg-type]
     _, whole = search(few, settings)

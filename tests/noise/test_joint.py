@@ -45,8 +45,8 @@ def test_half_of_the_classes_get_noise_within_the_bound_that_is_quick_to_learn(i
 def test_an_interrupted_search_ends_with_the_same_bits(
     images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr("unlearn_cli.noise.checkpoint.SHARE", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.resume.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.resume.SHARE", 0.0)
     settings = replace(SETTINGS, visibility=0.02)
     _, whole = search(images, settings)
     events = make_noise(images, settings, CPU, checkpoint=tmp_path)

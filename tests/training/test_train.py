@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model
-from unlearn_cli.training.train import EpochEnded, TrainingSettings, train_victim
+from unlearn_cli.training.train import EpochEnded, Trained, TrainingSettings, train_victim
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32, learning_rate=0.05)
@@ -27,17 +28,25 @@ def data() -> ImageSet:
     return ImageSet(images.to(torch.uint8), labels, ("blue", "red"), "colours", "none")
 
 
+def epochs(*arguments: Any) -> list[EpochEnded]:
+    """What a whole training tells of its epochs; its last event has the same."""
+    *ended, last = train_victim(*arguments)
+    assert isinstance(last, Trained)
+    assert list(last.epochs) == ended
+    return [event for event in ended if isinstance(event, EpochEnded)]
+
+
 def curve(epochs: list[EpochEnded]) -> list[tuple[int, float, float]]:
     return [(e.epoch, e.train_accuracy, e.clean_accuracy) for e in epochs]
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(data: ImageSet, tmp_path: Path) -> None:
-    whole = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "whole.pt"))
+    whole = epochs(data, data, SETTINGS, CPU, tmp_path / "whole.pt")
     assert whole[-1].clean_accuracy > 0.9
     broken = train_victim(data, data, SETTINGS, CPU, tmp_path / "broken.pt")
     first = [next(broken), next(broken)]
     broken.close()
-    rest = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "broken.pt"))
+    rest = epochs(data, data, SETTINGS, CPU, tmp_path / "broken.pt")
     assert curve(rest) == curve(whole)
     assert rest[:2] == first
     one, other = (torch.load(tmp_path / f"{name}.pt", weights_only=True)["model"] for name in ("whole", "broken"))
@@ -45,15 +54,17 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(data: ImageSet, tmp_pa
 
 
 def test_a_finished_training_is_not_done_again(data: ImageSet, tmp_path: Path) -> None:
-    first = list(train_victim(data, data, SETTINGS, CPU, tmp_path / "a.pt"))
+    first = epochs(data, data, SETTINGS, CPU, tmp_path / "a.pt")
     before = (tmp_path / "a.pt").stat().st_mtime_ns
-    assert list(train_victim(data, data, SETTINGS, CPU, tmp_path / "a.pt")) == first
+    assert epochs(data, data, SETTINGS, CPU, tmp_path / "a.pt") == first
     assert (tmp_path / "a.pt").stat().st_mtime_ns == before
 
 
 def test_another_seed_is_another_training(data: ImageSet) -> None:
     one = next(train_victim(data, data, SETTINGS, CPU))
     other = next(train_victim(data, data, replace(SETTINGS, seed=1), CPU))
+    assert isinstance(one, EpochEnded)
+    assert isinstance(other, EpochEnded)
     assert one.train_accuracy != other.train_accuracy
 
 

@@ -15,27 +15,26 @@ Dataset = Annotated[str, typer.Option(help=KNOWN)]
 OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Where a dataset with a name lies or goes.  [default: unlearn's folder in the user's cache]"),
+    typer.Option(help="Folder of a named dataset.  [default: unlearn's cache folder]"),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")]
-ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this many pixels square.")]
+ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this size in pixels (square).")]
 Crop = Annotated[
-    int | None, typer.Option(min=8, help="Cut out the middle square of this many pixels first.  [default: largest]")
+    int | None,
+    typer.Option(min=8, help="First cut out the central square of this size in pixels.  [default: the largest]"),
 ]
 Classes = Annotated[
     str | None, typer.Option(help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.")
 ]
-FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first so many classes.")]
+FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first N classes.")]
 ClassMap = Annotated[
     Path | None,
-    typer.Option(
-        "--map", help='TOML file with lines "class" = "new name"; several may share one, others are left out.'
-    ),
+    typer.Option("--map", help='TOML file with lines "class" = "new name"; classes that are not listed are left out.'),
 ]
 TrainSize = Annotated[
-    int | None, typer.Option(min=1, help="Use this many training images.  [default: all; on a CPU 10000]")
+    int | None, typer.Option(min=1, help="Number of training images to use.  [default: all; on a CPU 10000]")
 ]
-Device = Annotated[str | None, typer.Option(help="cuda, mps, cpu.  [default: the best there is]")]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu.  [default: the fastest available]")]
 
 CPU_IMAGES = 10_000
 """The number of images on which a small network takes only seconds per epoch on two cores."""

@@ -43,11 +43,13 @@ def generate(
     train_size: options.TrainSize = None,
     method: Annotated[
         Literal["error-min", "error-max", "random", "lsp", "ar"] | None,
-        typer.Option(help="How noise is made; all but error-min are there to compare with.  [default: error-min]"),
+        typer.Option(
+            help="How the noise is made. Only error-min protects; the others are to compare with.  [default: error-min]"
+        ),
     ] = None,
     form: Annotated[
         Form | None,
-        typer.Option(help="A pattern for each class, or for each training image.  [default: class-wise]"),
+        typer.Option(help="A pattern for each class, or one for each training image.  [default: class-wise]"),
     ] = None,
     preset: Annotated[
         Literal[
@@ -63,45 +65,51 @@ def generate(
         ]
         | None,
         typer.Option(
-            help="person: patterns for people among many; -low and -high are less and more visible. photos: for what "
-            "photos show. paper-...: the paper's values for a dataset, plain noise included. Options go before them."
+            help="A set of values. person: patterns for people among many (-low and -high are less and more visible); "
+            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. Options take precedence."
         ),
     ] = None,
     surrogate: Annotated[
         str | None,
         typer.Option(
-            help="resnet18, vgg11, resnet10-w16, vgg11-w16, a classifier of torchvision's, or several, by commas.  "
+            help="Networks that the noise is made on, by commas: resnet18, vgg11, resnet10-w16, vgg11-w16, or a "
+            "classifier of torchvision.  "
             "[default: resnet18; on a CPU resnet10-w16]"
         ),
     ] = None,
     through: Annotated[
         str | None,
         typer.Option(
-            help="What the noise is optimised through: none, augment, photo, or a chain such as "
+            help="Random transformations that the noise is optimised through: none, augment, photo, or a chain such as "
             "flip+shift+crop+scale+blur+gray+color+jpeg:50-95+resize:50-100.  [default: augment]"
         ),
     ] = None,
     epsilon: Annotated[
-        int | None, typer.Option(min=1, max=127, help="Bound of the noise, in levels of 255.  [default: 8]")
+        int | None, typer.Option(min=1, max=127, help="Bound of the noise, in pixel levels (0..255).  [default: 8]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same noise, on a CPU to the bit.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; on a CPU the same seed makes identical noise.")] = 0,
     device: options.Device = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Set a hyper-parameter; may be given several times."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Set a hyper-parameter; may be given several times (see --list-settings).",
+        ),
     ] = None,
     list_settings: Annotated[
-        bool, typer.Option("--list-settings", help="List the hyper-parameters with their defaults, and leave.")
+        bool, typer.Option("--list-settings", help="List the hyper-parameters with their defaults, and exit.")
     ] = False,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep the search here, and go on with the one that is there.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder in which the search is saved, and from which it continues."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
-    """Make a noise bank: error-minimizing noise (Huang et al., ICLR 2021), or noise to compare it with.
+    """Make a bank of error-minimizing noise (Huang et al., ICLR 2021), or of other noise to compare it with.
 
-    Beside the bank go its card and the surrogate, with which 'unlearn protect --form sample-wise' makes noise for
-    each photo. Start it with 'torchrun --nproc-per-node N -m unlearn_cli generate' to share the work among devices.
+    The command also writes the bank's card and the surrogate network, with which 'unlearn protect --form sample-wise'
+    makes noise for each photo. Start it with 'torchrun --nproc-per-node N -m unlearn_cli generate' to share the work among devices.
     """
     from unlearn_cli.banks.catalog import check_output
     from unlearn_cli.errors import UsageError

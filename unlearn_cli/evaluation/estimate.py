@@ -9,7 +9,7 @@ import torch
 
 from unlearn_cli.evaluation.cell import Cell, Library
 from unlearn_cli.evaluation.defences.hardening import CHOICES, STEPS
-from unlearn_cli.training.train import train_victim
+from unlearn_cli.training.train import EpochEnded, train_victim
 
 BATCHES = 3
 
@@ -24,8 +24,9 @@ def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.devi
         if key not in speeds:
             few = train.first(BATCHES * cell.training.batch_size)
             settings = replace(cell.training, epochs=2)
-            for ended in train_victim(few, test.first(1), settings, device):
-                speeds[key] = ended.seconds / len(few)
+            for event in train_victim(few, test.first(1), settings, device):
+                if isinstance(event, EpochEnded):
+                    speeds[key] = event.seconds / len(few)
         # A test image costs about a third of a training image, which also needs a backward pass.
         images = len(train) * _passes(cell.defence) + len(test) / 3
         total += cell.training.epochs * speeds[key] * images

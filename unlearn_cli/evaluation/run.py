@@ -26,7 +26,7 @@ from unlearn_cli.evaluation.scenario import Scenario, build, library_test
 from unlearn_cli.files import lock, write_atomically
 from unlearn_cli.training.datasets import digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
-from unlearn_cli.training.train import EpochEnded, predict, train_victim
+from unlearn_cli.training.train import EpochEnded, Trained, predict, train_victim
 from unlearn_cli.training.workers import ALONE, Workers
 
 
@@ -113,25 +113,21 @@ class Runner:
         scenario = build(cell, self.library, self.store.bank, self.device)
         checkpoint = self.output / "cells" / f"{name}.pt"
         harden = parse_defence(cell.defence).harden
-        epochs: list[EpochEnded] = []
-        training = train_victim(
+        trained: Trained | None = None
+        for event in train_victim(
             scenario.train, scenario.test, cell.training, self.device, checkpoint, harden=harden, workers=self.workers
-        )
-        while True:
-            try:
-                ended = next(training)
-            except StopIteration as end:
-                model: nn.Module = end.value
-                break
-            epochs.append(ended)
-            yield ended
+        ):
+            if isinstance(event, EpochEnded):
+                yield event
+            else:
+                trained = event
+        assert trained is not None
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
-        return self._result(cell, what, scenario, epochs, model)
+        return self._result(cell, what, scenario, trained)
 
-    def _result(
-        self, cell: Cell, what: dict[str, Any], scenario: Scenario, epochs: list[EpochEnded], model: nn.Module
-    ) -> RunResult:
+    def _result(self, cell: Cell, what: dict[str, Any], scenario: Scenario, trained: Trained) -> RunResult:
+        model = trained.network
         test = scenario.test
         predicted = predict(model, test.images.to(self.device)).cpu()
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
@@ -153,11 +149,11 @@ class Runner:
             noise=_noise_used(scenario.bank) if scenario.bank is not None else None,
             protected_images=int(scenario.protected.sum()),
             protected_classes=scenario.protected_classes,
-            epochs=tuple(_epoch(ended) for ended in epochs),
+            epochs=tuple(_epoch(ended) for ended in trained.epochs),
             confusion=tuple(map(tuple, counts.tolist())),
             trigger=self._trigger(cell, scenario, model) if cell.trigger and scenario.bank is not None else None,
             verification=verification,
-            seconds=round(sum(epoch.seconds for epoch in epochs), 3),
+            seconds=round(sum(epoch.seconds for epoch in trained.epochs), 3),
             command=self.command,
             hardware=describe_hardware(self.device),
             versions=library_versions(),

@@ -58,6 +58,14 @@ class EpochEnded:
     seconds: float
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The training is over: the last event of ``train_victim``."""
+
+    network: nn.Module
+    epochs: tuple[EpochEnded, ...]
+
+
 def train_victim(
     train: ImageSet,
     test: ImageSet,
@@ -67,8 +75,8 @@ def train_victim(
     *,
     harden: Harden | None = None,
     workers: Workers = ALONE,
-) -> Generator[EpochEnded, None, nn.Module]:
-    """Train a fresh network, yield its results on clean test images after every epoch, and return the network.
+) -> Generator[EpochEnded | Trained, None, None]:
+    """Train a fresh network; yield its results on clean test images after every epoch, at last ``Trained``.
 
     With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
     same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
@@ -101,7 +109,7 @@ def train_victim(
         if checkpoint is not None and workers.rank == 0:
             _keep(checkpoint, settings, state, history)
         yield done
-    return model
+    yield Trained(model, tuple(history))
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
