@@ -66,7 +66,7 @@ def generate(
         | None,
         typer.Option(
             help="A set of values. person: patterns for people among many (-low and -high are less and more visible); "
-            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. Options take precedence."
+            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. Options go before it."
         ),
     ] = None,
     surrogate: Annotated[
@@ -109,7 +109,8 @@ def generate(
     """Make a bank of error-minimizing noise (Huang et al., ICLR 2021), or of other noise to compare it with.
 
     The command also writes the bank's card and the surrogate network, with which 'unlearn protect --form sample-wise'
-    makes noise for each photo. Start it with 'torchrun --nproc-per-node N -m unlearn_cli generate' to share the work among devices.
+    makes noise for each photo. To share the work among devices, start it with 'torchrun --nproc-per-node N -m
+    unlearn_cli generate'.
     """
     from unlearn_cli.banks.catalog import check_output
     from unlearn_cli.errors import UsageError

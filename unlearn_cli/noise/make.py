@@ -13,9 +13,9 @@ import torch
 from unlearn_cli.errors import UsageError
 from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.baselines import BASELINES
-from unlearn_cli.noise.resume import Checkpoint, Progress
 from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop, SurrogateEpoch
 from unlearn_cli.noise.joint import JointSearch
+from unlearn_cli.noise.resume import Checkpoint, Progress
 from unlearn_cli.noise.settings import Alternating, Baseline, ErrorMax, ErrorMin, Joint, NoiseSettings, Searched
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.devices import wait_for
