@@ -125,16 +125,17 @@ def read_card(bank: Path, sha256: str | None = None) -> Card:
     The card is empty if there is no file, or if the file belongs to a bank with another SHA-256 than this one, about
     which it says nothing. Raises ``BankError`` if it cannot be read or is not what unlearn writes.
     """
-    import msgspec  # Only who reads cards needs it.
+    from pydantic import TypeAdapter, ValidationError  # Typer loads it too, but not for help.
 
     path = card_path(bank)
     try:
-        content = parse_finite_json(path.read_bytes())
-        card = msgspec.convert(content, Card)
+        card = TypeAdapter(Card).validate_python(parse_finite_json(path.read_bytes()))
     except FileNotFoundError:
         return Card(bank=bank.stem, bank_sha256=sha256 or "")
-    except msgspec.ValidationError as error:
-        raise BankError(f"The card {path} is not one that unlearn wrote ({error}). Restore or delete it.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise BankError(f"The card {path} is not one that unlearn wrote ({where}). Restore or delete it.") from error
     except (BankError, OSError) as error:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
     return card if sha256 in (None, card.bank_sha256) else Card(bank=bank.stem, bank_sha256=sha256 or "")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.files import write_atomically
@@ -117,11 +117,11 @@ def write_result(path: Path, result: RunResult) -> None:
 def read_result(path: Path) -> RunResult:
     """Return the result in a file. Raises ``WorkError`` if it is damaged or has another schema."""
     try:
-        result = msgspec.json.decode(path.read_bytes(), type=RunResult)
-    except msgspec.ValidationError as error:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.") from error
-    except (OSError, msgspec.DecodeError) as error:
+        result = TypeAdapter(RunResult).validate_python(json.loads(path.read_bytes()))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise WorkError(f"The result {path} is damaged. Delete it to train that run again.") from error
+    except ValidationError as error:
+        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.") from error
     if result.schema != RESULT_SCHEMA:
         raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.")
     return result
