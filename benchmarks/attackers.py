@@ -31,9 +31,10 @@ from PIL import Image
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.evaluation.people import person_key, protect_folders
 from unlearn_cli.faces import find_faces
+from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.protection import Protection, anchored
+from unlearn_cli.photos.protection import Protection, face_squares
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 from unlearn_cli.training.train import EpochEnded, TrainingSettings, train_victim
 from unlearn_cli.training.trip import TRIPS
@@ -49,7 +50,7 @@ def square(photo: Pixels, span: float) -> tuple[slice, slice] | None:
     faces = find_faces(photo)
     if not faces:
         return None
-    box = faces[0].widened(span)
+    box = faces[0].box.widened(span)
     top, left = max(0, round(box.top)), max(0, round(box.left))
     return slice(top, round(box.top + box.side)), slice(left, round(box.left + box.side))
 
@@ -109,7 +110,8 @@ def with_the_key(protections: dict[str, Protection], protected: set[str], span: 
         of = protections[name].pattern
         negative = Pattern(-of.noise, of.epsilon)
         changed = photo.copy()
-        anchored(negative, Photo(photo, "RGB", "JPEG"), span).apply(changed, "RGB")
+        squares = face_squares(Photo(photo, "RGB", "JPEG"), span)
+        Anchored(negative, squares, negative).apply(changed, "RGB")
         return changed
 
     return change

@@ -37,7 +37,7 @@ def framed(path: Path) -> NDArray[np.uint8]:
         portrait = np.asarray(opened.convert("RGB"))
     rng = np.random.default_rng(list(hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()))
     found = find_faces(portrait)
-    width = found[0].side if found else USUAL_FACE * portrait.shape[1]
+    width = found[0].box.side if found else USUAL_FACE * portrait.shape[1]
     wanted = np.exp(rng.uniform(*np.log(WIDTHS)))
     # A portrait that is larger than the frame is cut off, so a close face may lose its hair, as in selfies.
     large = cv2.resize(portrait, None, fx=wanted / width, fy=wanted / width, interpolation=cv2.INTER_CUBIC)

@@ -82,7 +82,7 @@ def face(data: bytes, box: tuple[int, int, int, int]) -> Image.Image:
 
 def box_of(data: bytes) -> tuple[int, int, int, int]:
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    found = find_faces(np.asarray(image))[0].widened(MARGIN)
+    found = find_faces(np.asarray(image))[0].box.widened(MARGIN)
     left, top = max(0, round(found.left)), max(0, round(found.top))
     return left, top, min(image.width, left + round(found.side)), min(image.height, top + round(found.side))
 

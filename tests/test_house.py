@@ -19,7 +19,7 @@ PACKAGE = ROOT / "unlearn_cli"
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
-    "faces": set(),
+    "faces": {"errors"},
     "pixels": set(),
     "banks": {"errors", "files"},
     "photos": {"errors", "files", "faces", "pixels", "banks"},

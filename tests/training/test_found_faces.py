@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from unlearn_cli.faces import find_faces
 from unlearn_cli.training import found_faces as module
 from unlearn_cli.training.found_faces import found_faces
+from unlearn_cli.training.haar import find_boxes
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,14 @@ def test_the_same_pixels_are_searched_once(portrait: NDArray[np.uint8], monkeypa
 
     def search(pixels: NDArray[Any]) -> Any:
         searched.append(pixels.shape)
-        return find_faces(pixels)
+        return find_boxes(pixels)
 
-    monkeypatch.setattr(module, "find_faces", search)
+    monkeypatch.setattr(module, "find_boxes", search)
     empty = np.zeros((60, 80, 3), np.uint8)
     other = portrait.copy()
     other[0, 0] ^= 1
     first = [found_faces(pixels) for pixels in (portrait, empty, other)]
-    assert first == [find_faces(pixels) for pixels in (portrait, empty, other)]
+    assert first == [find_boxes(pixels) for pixels in (portrait, empty, other)]
     assert first[0]
     assert not first[1]
     assert [found_faces(pixels) for pixels in (portrait, empty, other)] == first
@@ -47,21 +47,21 @@ def test_the_same_pixels_are_searched_once(portrait: NDArray[np.uint8], monkeypa
 
 
 def test_another_detector_searches_again(portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "find_faces", lambda _: [])
+    monkeypatch.setattr(module, "find_boxes", lambda _: [])
     monkeypatch.setattr(module, "DETECTOR", "one that sees nothing")
     assert found_faces(portrait) == []
     monkeypatch.undo()
-    assert found_faces(portrait) == find_faces(portrait)
+    assert found_faces(portrait) == find_boxes(portrait)
 
 
 def test_a_damaged_or_missing_memory_is_none(portrait: NDArray[np.uint8], cache: Path) -> None:
     cache.mkdir()
     (cache / "faces.sqlite").write_bytes(b"no database" * 1000)
-    assert found_faces(portrait) == find_faces(portrait)
+    assert found_faces(portrait) == find_boxes(portrait)
     (cache / "faces.sqlite").unlink()
     cache.rmdir()
     cache.write_bytes(b"no folder")
-    assert found_faces(portrait) == find_faces(portrait)
+    assert found_faces(portrait) == find_boxes(portrait)
 
 
 def test_no_photo_is_kept(portrait: NDArray[np.uint8], cache: Path) -> None:

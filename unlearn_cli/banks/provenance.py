@@ -20,6 +20,8 @@ EDGE = 0.08
 MOST_SPAN = 10
 FRAMES = ("image", "face", "texture", "patch")
 
+Anchor = Literal["box", "landmarks"]
+"""How a pattern goes with a face: on an upright square around it, or on a square that turns with its landmarks."""
 Form = Literal["class-wise", "sample-wise"]
 """The two forms of noise: one pattern for each class, or noise for each image (Huang et al., 2021, section 3.1)."""
 Strength = Literal["low", "medium", "high"]
@@ -42,6 +44,8 @@ class Provenance:
     span: float | None = None
     """The side of the square that a pattern of frame ``face`` covers, as a multiple of the side of the detector's
     box."""
+    anchor: Anchor | None = None
+    """How a pattern of frame ``face`` is applied to a face; None in older banks, which are anchored to ``box``."""
     variants: int = 1
     """The number of patterns of each class, one of which is chosen at random for each image; they are consecutive."""
     uniform: int = 0
@@ -74,7 +78,7 @@ class Provenance:
         values = asdict(self) | {"schema": 1 if self.is_plain else SCHEMA}
         if self.is_plain:
             del values["variants"], values["uniform"]
-        for name in ("span", "strength"):
+        for name in ("span", "anchor", "strength"):
             if values[name] is None:
                 del values[name]
         return json.dumps(values, allow_nan=False, ensure_ascii=False)
@@ -124,6 +128,10 @@ class Provenance:
         is_span = isinstance(self.span, int | float) and 0 < self.span <= MOST_SPAN
         if is_span != (self.frame == "face") or not (is_span or self.span is None):
             raise BankError(f"its span is {self.span!r}: only frame 'face' has one, up to {MOST_SPAN}")
+        if self.anchor is not None and (self.frame != "face" or self.anchor not in get_args(Anchor)):
+            raise BankError(
+                f"its anchor is {self.anchor!r}: only frame 'face' has one, {' or '.join(get_args(Anchor))}"
+            )
         if self.form not in get_args(Form):
             raise BankError(f"its form is {self.form!r}, not one of {', '.join(get_args(Form))}")
         if self.strength not in (None, *get_args(Strength)):

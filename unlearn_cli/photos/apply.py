@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -145,13 +145,18 @@ class Pattern:
         ``SUPPORTED_MODES``.
         """
         height, width = pixels.shape[:2]
-        strips: Iterable[NDArray[np.int8]]
+        return apply_strips(pixels, mode, self.strips(mode, width, height, cache), self.epsilon)
+
+    def strips(self, mode: str, width: int, height: int, cache: StripCache | None = None) -> Iterator[NDArray[np.int8]]:
+        """Yield the noise stretched over this many pixels in strips of rows, int8 ``[rows, width, bands]``.
+
+        Strips that come from a cache must not be written to.
+        """
         if cache is None:
-            strips = self.stretched(mode, width, height).strips()
-        else:
-            key = (self.fingerprint, mode, width, height)
-            strips = cache.strips(key, pixels.size, lambda: self.stretched(mode, width, height))
-        return apply_strips(pixels, mode, strips, self.epsilon)
+            return self.stretched(mode, width, height).strips()
+        values = width * height * len(self.planes(mode))
+        key = (self.fingerprint, mode, width, height)
+        return cache.strips(key, values, lambda: self.stretched(mode, width, height))
 
 
 def apply_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.int8]], epsilon: int) -> float:

@@ -253,7 +253,7 @@ class Copying:
         )
 
     def _faces(self) -> int | None:
-        return len(self.noise.boxes) if isinstance(self.noise, Anchored) else None
+        return len(self.noise.squares) if isinstance(self.noise, Anchored) else None
 
     def _doubts(self, made: Protected) -> Iterator[str]:
         """Yield the reasons why a protected photo may be protected less."""

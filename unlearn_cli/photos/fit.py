@@ -11,9 +11,11 @@ from PIL import Image
 
 from unlearn_cli.banks.bank import APPLICABLE, Bank
 from unlearn_cli.banks.keys import Key, identity_pattern
+from unlearn_cli.banks.provenance import Anchor
+from unlearn_cli.photos.anchored import Anchored, Square, under
 from unlearn_cli.photos.apply import GREY_MODES, Noise, Pattern
 from unlearn_cli.photos.decode import Photo
-from unlearn_cli.photos.protection import anchored, face_squares
+from unlearn_cli.photos.protection import face_squares
 from unlearn_cli.photos.quality import visible
 
 CLOSER = 3
@@ -55,10 +57,34 @@ class Patterns:
             return None
         if before.mode in GREY_MODES:
             difference = difference[..., :1]
-        found = [candidate for bank in self._banks for candidate in _candidates(before, difference, bank)]
+        pair = _Compared(before, difference)
+        found = [candidate for bank in self._banks for candidate in _candidates(pair, bank)]
         found.sort(key=lambda candidate: candidate[0], reverse=True)
-        fits = [_fit(before, difference, bank, index) for _, bank, index in found[:CLOSER]]
+        fits = [_fit(pair, bank, index) for _, bank, index in found[:CLOSER]]
         return max(fits, key=lambda fit: fit.correlation, default=None)
+
+
+class _Compared:
+    """A photo and what its copy differs by; its faces are found once for all banks."""
+
+    def __init__(self, before: Photo, difference: Floats) -> None:
+        self.before, self.difference = before, difference
+        self._squares: dict[tuple[float, Anchor], tuple[Square, ...]] = {}
+
+    def squares(self, bank: Bank) -> tuple[Square, ...]:
+        """Return the square that a bank's pattern covers on the largest face; none if there is no face."""
+        of = bank.provenance
+        if of.span is None:
+            return ()
+        key = (of.span, of.anchor or "box")
+        if key not in self._squares:
+            self._squares[key] = face_squares(self.before, *key)
+        return self._squares[key]
+
+    def part(self, plane: Floats, bank: Bank) -> Floats:
+        """Return the part of a plane ``[H, W, bands]`` under a bank's pattern: all, or the square on the face."""
+        squares = self.squares(bank)
+        return under(squares[-1], plane) if squares else plane
 
 
 def _with_own(bank: Bank, key: Key | None) -> Bank:
@@ -68,28 +94,14 @@ def _with_own(bank: Bank, key: Key | None) -> Bank:
     return replace(bank, noise=np.concatenate([bank.noise, identity_pattern(bank.noise, key)[None]]))
 
 
-def _candidates(before: Photo, difference: Floats, bank: Bank) -> list[tuple[float, Bank, int]]:
+def _candidates(pair: _Compared, bank: Bank) -> list[tuple[float, Bank, int]]:
     """Return the patterns of a bank that fit best, each with its correlation."""
-    part = _square_of(before, difference, bank)
+    part = pair.part(pair.difference, bank)
     size = (min(bank.noise.shape[3], part.shape[1]), min(bank.noise.shape[2], part.shape[0]))
-    mode = "L" if before.mode in GREY_MODES else "RGB"
+    mode = "L" if pair.before.mode in GREY_MODES else "RGB"
     patterns = np.stack([_stretched(bank, index, mode, *size) for index in range(len(bank.noise))])
     correlations = _correlations(_reduced(part, size), patterns)
     return [(float(correlations[index]), bank, int(index)) for index in correlations.argsort()[-CLOSER:]]
-
-
-def _square_of(before: Photo, plane: Floats, bank: Bank) -> Floats:
-    """Return the part of a plane ``[H, W, bands]`` under a bank's pattern: all, or the square of the largest face."""
-    of = bank.provenance
-    boxes = face_squares(before, of.span) if of.span is not None else []
-    if not boxes:
-        return plane
-    side, left, top = max(1, round(boxes[-1].side)), round(boxes[-1].left), round(boxes[-1].top)
-    square = np.zeros((side, side, plane.shape[2]), np.float32)
-    rows = slice(max(top, 0), min(top + side, plane.shape[0]))
-    columns = slice(max(left, 0), min(left + side, plane.shape[1]))
-    square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = plane[rows, columns]
-    return square
 
 
 def _stretched(bank: Bank, index: int, mode: str, width: int, height: int) -> Floats:
@@ -97,18 +109,18 @@ def _stretched(bank: Bank, index: int, mode: str, width: int, height: int) -> Fl
     return np.concatenate(list(stretched.strips())).astype(np.float32)
 
 
-def _fit(before: Photo, difference: Floats, bank: Bank, index: int) -> Fit:
+def _fit(pair: _Compared, bank: Bank, index: int) -> Fit:
     """Return how well one pattern fits.
 
     It is applied to the original, so that it saturates at the same pixel values as in the copy.
     """
-    of = bank.provenance
+    of, before = bank.provenance, pair.before
     again = replace(before, pixels=before.pixels.copy())
     pattern = Pattern(bank.noise[index], of.epsilon)
-    noise: Noise = pattern if of.span is None else anchored(pattern, before, of.span)
+    noise: Noise = pattern if of.span is None else Anchored(pattern, pair.squares(bank), pattern)
     noise.apply(again.pixels, again.mode)
-    expected = (visible(again) - visible(before))[..., : difference.shape[2]]
-    expected, difference = _square_of(before, expected, bank), _square_of(before, difference, bank)
+    expected = (visible(again) - visible(before))[..., : pair.difference.shape[2]]
+    expected, difference = pair.part(expected, bank), pair.part(pair.difference, bank)
     height, width = difference.shape[:2]
     size = (min(bank.noise.shape[3], width), min(bank.noise.shape[2], height))
     applied, seen = _reduced(expected, size), _reduced(difference, size)

@@ -13,16 +13,20 @@ from PIL import Image
 
 from unlearn_cli.banks.catalog import Choice
 from unlearn_cli.banks.keys import Key, identity_pattern
+from unlearn_cli.banks.provenance import Anchor
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.anchored import Anchored, Square
 from unlearn_cli.photos.apply import DEEP, UNIT, Noise, Pattern
 from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import to_image
 
 if TYPE_CHECKING:
-    from unlearn_cli.faces import Box
+    from unlearn_cli.faces import Face
 
 Faces = Literal["largest", "all"]
+
+DETECTOR = "YuNet 2023mar"
+"""What finds faces; with another detector, copies are made again, because their noise lies elsewhere."""
 
 OVERSAMPLED = 4
 """The number of pixels, per wanted pixel and side, to which a large photo is averaged before it is resized."""
@@ -56,6 +60,8 @@ class Protection:
     """If set, its noise replaces the pattern, of which only the bound is used."""
     span: float | None = None
     """If the pattern goes with faces, the side of its square as a multiple of the side of a face's box."""
+    anchor: Anchor = "box"
+    """How the square lies on a face: upright, or turned with its landmarks."""
     faces: Faces = "largest"
     """The choice of the faces that carry it, if a photo has several."""
     key_fingerprint: str | None = None
@@ -80,6 +86,7 @@ class Protection:
             bound,
             bank.path,
             span=bank.provenance.span,
+            anchor=bank.provenance.anchor or "box",
             key_fingerprint=own.fingerprint if own is not None else None,
         )
 
@@ -93,7 +100,9 @@ class Protection:
         """Return a digest of everything that decides the noise besides the photo."""
         if self.per_photo is not None:
             return self.per_photo.fingerprint
-        return self.pattern.fingerprint + (f" {self.faces} faces, {self.span}" if self.span is not None else "")
+        if self.span is None:
+            return self.pattern.fingerprint
+        return f"{self.pattern.fingerprint} {self.faces} faces, {self.span} {self.anchor} by {DETECTOR}"
 
     def noise_for(self, photo: Photo) -> Noise:
         """Return the noise to apply to a photo."""
@@ -101,20 +110,22 @@ class Protection:
             return Pattern(self.per_photo.make(reduced(photo, self.per_photo.size)), self.pattern.epsilon)
         if self.span is None:
             return self.pattern
-        return anchored(self.pattern, photo, self.span, self.faces)
+        return Anchored(self.pattern, face_squares(photo, self.span, self.anchor, self.faces), self.pattern)
 
 
-def anchored(pattern: Pattern, photo: Photo, span: float, faces: Faces = "largest") -> Anchored:
-    """Return the noise that has a pattern on the faces of a photo, and beneath them over the whole of it."""
-    return Anchored(pattern, tuple(face_squares(photo, span, faces)), pattern)
-
-
-def face_squares(photo: Photo, span: float, faces: Faces = "largest") -> list[Box]:
+def face_squares(photo: Photo, span: float, anchor: Anchor = "box", faces: Faces = "largest") -> tuple[Square, ...]:
     """Return the squares that a pattern covers on a photo's faces; the largest face's is last, above the others."""
     from unlearn_cli.faces import find_faces  # OpenCV takes a moment to load.
 
     found = find_faces(photo.pixels, photo.mode)[: 1 if faces == "largest" else None]
-    return [box.widened(span) for box in reversed(found)]
+    return tuple(face_square(face, span, anchor) for face in reversed(found))
+
+
+def face_square(face: Face, span: float, anchor: Anchor) -> Square:
+    """Return the square that a pattern covers on a face: ``span`` times its box, upright or turned with it."""
+    box = face.box
+    turn = face.alignment.turn / face.alignment.scale if anchor == "landmarks" else 1
+    return Square(complex(*box.centre), box.side * span, turn)
 
 
 def reduced(photo: Photo, size: int) -> NDArray[np.uint8]:

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from unlearn_cli.faces import DETECTOR, Box, find_faces
+from unlearn_cli.faces import Box
+from unlearn_cli.training.haar import DETECTOR, find_boxes
 
 WAIT = 30.0
 """How many seconds to wait for other processes that write to the cache."""
 
 
 def found_faces(pixels: NDArray[np.uint8]) -> list[Box]:
-    """Return what ``find_faces`` returns for pixels ``[H, W, 3]``, from the cache if they were searched before.
+    """Return what ``haar.find_boxes`` returns for pixels ``[H, W, 3]``, from the cache if they were searched before.
 
     The cache holds only the boxes, under a hash of the pixels. If it cannot be used, faces are searched each time.
     """
@@ -30,9 +31,9 @@ def found_faces(pixels: NDArray[np.uint8]) -> list[Box]:
             row = kept.execute("SELECT boxes FROM faces WHERE pixels = ?", (key,)).fetchone()
             if row is not None:
                 return [Box(*box) for box in json.loads(row[0])]
-            found = find_faces(pixels)
+            found = find_boxes(pixels)
             boxes = json.dumps([(box.left, box.top, box.side) for box in found])
             kept.execute("INSERT OR IGNORE INTO faces VALUES (?, ?)", (key, boxes))
             return found
     except (OSError, sqlite3.Error):
-        return find_faces(pixels)
+        return find_boxes(pixels)
