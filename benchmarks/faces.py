@@ -148,7 +148,7 @@ def spread_table(portraits: list[Pixels]) -> None:
     moved: dict[str, list[tuple[float, float]]] = {name: [] for name in DETECTORS}
     turns = []
     for photo in portraits:
-        photo = cv2.resize(photo, (400, 400), interpolation=cv2.INTER_CUBIC)
+        photo = np.asarray(cv2.resize(photo, (400, 400), interpolation=cv2.INTER_CUBIC), np.uint8)
         file = io.BytesIO()
         Image.fromarray(photo).resize((320, 320), Image.Resampling.LANCZOS).save(file, "JPEG", quality=75)
         again = np.asarray(Image.open(file))

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "photos": {"errors", "files", "faces", "pixels", "banks"},
     "training": {"errors", "files", "faces"},
     "noise": {"errors", "files", "pixels", "banks", "training"},
-    "evaluation": {"errors", "files", "pixels", "banks", "photos", "noise", "training"},
+    "evaluation": {"errors", "files", "faces", "pixels", "banks", "photos", "noise", "training"},
     "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "training"},
 }
 NO_TORCH = ("errors", "files", "faces", "pixels", "banks", "photos")

@@ -43,6 +43,25 @@ def test_the_command_tells_the_story(crowd: Path, tmp_path: Path, run: Run) -> N
             assert photo.size == (250, 250)
 
 
+def test_a_recogniser_is_asked_with_every_head_and_gallery(crowd: Path, tmp_path: Path, run: Run) -> None:
+    pytest.importorskip("dlib", reason="the extra 'recognisers' is not installed")
+    done = run(
+        "evaluate", "people", str(crowd), "--protect", "id000,id003", "--scale", "tiny", "--attacker", "frozen:dlib",
+        "-o", "ev",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    report = json.loads((tmp_path / "ev" / "report.json").read_text())
+    rows = [row["labels"] for row in report["rows"] if row["protected_images"]]
+    asked = {(row["head"], row["protected"]) for row in rows}
+    assert asked == {(head, of) for head in ("centroid", "neighbour", "ridge") for of in ("known", "asked", "both")}
+    assert {row["trip"]["name"] for row in report["rows"]} == {"aligned"}
+    assert report["dataset"]["image_size"] == 112
+    for row in report["rows"]:
+        assert row["unprotected"] is not None or not row["protected_images"]
+        assert 0 <= row["auc"] <= 1
+    assert run("evaluate", "people", "crowd", "--protect", "id000", "--attacker", "moon").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.faces import TEMPLATE, Alignment
 from unlearn_cli.training.datasets import DatasetSpec, load_dataset
+from unlearn_cli.training.landmarks import find_landmarks
 from unlearn_cli.training.trip import TRIPS, Trip, parse_trip
 from unlearn_cli.training.trip import arrive as arrive_all
 
@@ -71,7 +74,7 @@ def test_a_face_is_cut_out_and_jitter_is_the_photo_s_own(face: Path) -> None:
 
 
 def test_without_a_face_it_is_the_middle(stripes: Path) -> None:
-    trip = Trip(name="x", crop="face")
+    trip = Trip(name="x", crop="face", detector="haar")
     np.testing.assert_array_equal(arrive(stripes, trip, 50, "a"), arrive(stripes, TRIPS["none"], 50, "a"))
 
 
@@ -94,3 +97,34 @@ def test_what_is_no_trip_is_told(text: str) -> None:
 
 def test_another_quality_is_another_trip() -> None:
     assert parse_trip("face:50") == replace(TRIPS["face"], name="face:50", quality=50)
+
+
+@pytest.mark.parametrize("detector", ["yunet", "dlib"])
+def test_an_aligned_face_has_its_landmarks_where_recognisers_want_them(
+    face: Path, tmp_path: Path, detector: Literal["yunet", "dlib"]
+) -> None:
+    """However the photo is turned and however large it is."""
+    if detector == "dlib":
+        pytest.importorskip("dlib", reason="the extra 'recognisers' is not installed")
+    trip = replace(TRIPS["aligned"], detector=detector, jitter=0, zoom=(1, 1), turn=0)
+    with Image.open(face) as photo:
+        for name, degrees, side in (("as-it-is", 0, 500), ("tilted", 18, 500), ("large", 0, 1600)):
+            photo.resize((side, side), Image.Resampling.BICUBIC).rotate(degrees).save(tmp_path / f"{name}.png")
+            crop = arrive(tmp_path / f"{name}.png", trip, 112, "a")
+            landmarks = find_landmarks(np.asarray(Image.fromarray(crop).resize((448, 448))), "yunet")
+            assert landmarks is not None
+            points = np.array(landmarks, np.complex128) / 4
+            assert np.abs(points - TEMPLATE).mean() < 6, name
+            assert abs(np.degrees(np.angle(Alignment.to(points).turn))) < 6, name
+
+
+def test_alignment_leaves_a_little_jitter_that_is_the_photo_s_own(face: Path) -> None:
+    trip = replace(TRIPS["aligned"], detector="yunet")
+    one, again, other = (arrive(face, trip, 112, key).astype(int) for key in ("a", "a", "b"))
+    np.testing.assert_array_equal(one, again)
+    assert 0 < np.abs(one - other).mean() < 25
+
+
+def test_without_a_face_to_align_it_is_the_middle(stripes: Path) -> None:
+    trip = Trip(name="x", crop="aligned", detector="yunet")
+    np.testing.assert_array_equal(arrive(stripes, trip, 50, "a"), arrive(stripes, TRIPS["none"], 50, "a"))

@@ -13,6 +13,7 @@ from unlearn_cli.cli.console import command_line, exits, out
 from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
     FOLDER,
+    Attacker,
     Augment,
     Defence,
     Jobs,
@@ -158,6 +159,7 @@ def people(
             help="Protect this many people at a time, in turns, until all had their turn.  [default: all at once]",
         ),
     ] = None,
+    attacker: Attacker = None,
     trip: TripName = "face",
     model: Model = None,
     augment: Augment = "standard",
@@ -188,11 +190,16 @@ def people(
 
         open_bank(bank)
     from unlearn_cli.evaluation import plans
+    from unlearn_cli.evaluation.attackers.parse import parse_attackers
 
     def planned(run: _Run) -> Plan:
         size = rare.image_size or run.scale.face_size
         spec = run.spec(f"folder:{folder}", replace(rare, image_size=size), trip=trip or "face", views=rare.views or 3)
-        victims = run.victims(rare, model, augment, defence, seeds or 3, random_control, batch_size=32)
+        attackers = parse_attackers(plans.split("--attacker", attacker)) if attacker is not None else None
+        defences = defence if attackers is None else ",".join([*attackers.defences, *_besides(defence)])
+        victims = run.victims(rare, model, augment, defences, seeds or 3, random_control, batch_size=32)
+        if attackers is not None:
+            victims = replace(victims, recognisers=attackers.recognisers, scratch=bool(defences))
         of = plans.People(
             root=folder,
             patterns=protect,
@@ -244,6 +251,11 @@ def recipe(
         return plans.plan_recipe(name, victims, spec, rare.pairs, rare.train_size)
 
     _evaluate(planned, rare, output, only, scale, jobs, record=None)
+
+
+def _besides(defence: str) -> list[str]:
+    """Return the defences of ``--defence`` that are said beside ``--attacker``."""
+    return [part for part in defence.split(",") if part.strip() and part.strip() != "none"]
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,20 @@ Augment = Annotated[
 Defence = Annotated[
     str,
     typer.Option(
-        help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, bit-depth:B, "
-        "adversarial:E, orthogonal-projection, ueraser-like."
+        help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, pipeline, "
+        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like."
     ),
 ]
 RandomControl = Annotated[
     bool,
     typer.Option("--random-control", help="Also train on images with random noise within the same bound, to compare."),
+]
+Attacker = Annotated[
+    str | None,
+    typer.Option(
+        help="Who learns from the photos, by commas: scratch, scratch-grey, scratch-jitter, scratch-pipeline (they "
+        "train), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  [default: scratch]"
+    ),
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]
 TripName = Annotated[

@@ -17,6 +17,7 @@ ATTACKS = {
     "none": "trained from scratch",
     "gray": "trained in grey",
     "color-jitter": "trained with random changes of colour",
+    "pipeline": "trained with random changes of colour and grey",
     "blur": "trained on blurred photos",
     "jpeg": "trained on photos that were compressed hard",
     "bit-depth": "trained on photos of fewer colours",
@@ -91,15 +92,18 @@ def _figures(protection: Protection, card: Card) -> list[str]:
         return [f"Nothing was measured of sample-wise noise by the bank '{protection.bank}'."]
     if not results:
         return ["Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does it."]
-    plain = [result for result in results if result.defence == "none"]
+    results = [result for result in results if result.labels.get("protected", "known") == "known"]
+    plain = [result for result in results if result.defence == "none" and not _recogniser(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the best supported figure; of several the worst
-    worst = results[0] if results[0].defence != "none" else None
+    worst = results[0] if results[0] not in plain else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
 
 
 def _sentence(result: Result) -> str:
     """Return a result in one sentence that needs no knowledge of the field."""
     how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
+    if recogniser := _recogniser(result):
+        how = f"that knows faces already ({recogniser}) and has known photos"
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     if result.all_classes:
         what = f"on protected photos of {crowd} classes classified {named} of 100 new photos rightly"
@@ -108,6 +112,12 @@ def _sentence(result: Result) -> str:
         what = f"on a crowd of {crowd} {people} named the protected ones rightly on {named} of 100 new photos"
     verdict = _verdict(result)
     return f"a model {how} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
+
+
+def _recogniser(result: Result) -> str:
+    """Return the name of the recogniser that was asked; nothing where a victim was trained."""
+    kind, _, name = str(result.training.get("model", "")).partition(":")
+    return name if kind == "frozen" else ""
 
 
 def _verdict(result: Result) -> str:
@@ -125,14 +135,14 @@ COLUMNS = ("attack", "photos", "protected", "named rightly", "unprotected", "ran
 def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
     """Yield a row of ``COLUMNS`` for each result of a card, the worst first."""
     for result in worst_first(card.results):
-        training, images = result.training, result.images
+        images = result.images
         defence = f", {result.defence}" if result.defence != "none" else ""
         form = ", noise made for each photo" if result.form == "sample-wise" else ""
         some = f"{result.protected_classes} of {len(images.classes)} classes"
         turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
         others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"
         yield (
-            f"{training.get('model')}, {training.get('epochs')} epochs{defence}",
+            _attack(result) + defence,
             f"{images.train_images} of {images.name}, {images.image_size} px{_trip(result)}{form}",
             "all" if result.all_classes else some + turns,
             f"{_with_interval(result.protected)}, best epoch {100 * result.protected.peak:.1f} %",
@@ -141,6 +151,13 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
             others,
             str(result.seeds),
         )
+
+
+def _attack(result: Result) -> str:
+    model, labels = result.training.get("model"), result.labels
+    if _recogniser(result):
+        return f"{model}, {labels.get('head')}, protected: {labels.get('protected', 'known')}"
+    return f"{model}, {result.training.get('epochs')} epochs"
 
 
 def _trip(result: Result) -> str:

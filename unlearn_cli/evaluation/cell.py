@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from unlearn_cli.banks.catalog import open_bank, surrogate_path
 from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.attackers.frozen import Frozen
+from unlearn_cli.evaluation.attackers.recognisers import fingerprint
 from unlearn_cli.evaluation.face_pairs import pairs_digest
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.settings import NoiseSettings
@@ -78,6 +80,8 @@ class Cell:
     """A CSV file of pairs of photos, which lie beside it, for also measuring face verification (figure 7)."""
     protected_tree: Path | None = None
     """A folder of photos that ``protect`` wrote, laid out like the dataset's folder, to use instead of noise."""
+    frozen: Frozen | None = None
+    """The attacker that asks a recogniser instead of training a victim; ``training`` then only has its name."""
 
 
 class Library:
@@ -86,7 +90,7 @@ class Library:
     def __init__(self) -> None:
         self._sets: dict[tuple[DatasetSpec, Split], ImageSet] = {}
         self._digests: dict[DatasetSpec, str] = {}
-        self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...]], ImageSet] = {}
+        self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...], Split], ImageSet] = {}
 
     def train(self, images: Images) -> ImageSet:
         """Return the training images. Raises what ``load_dataset`` raises."""
@@ -108,20 +112,21 @@ class Library:
             self._digests[spec] = digest(self._load(spec, "train"), self._load(spec, "test"))
         return self._digests.get(spec, "")
 
-    def counterpart(self, cell: Cell) -> ImageSet:
-        """Return the training images of a run, where those of the protected classes come from ``protected_tree``.
+    def counterpart(self, cell: Cell, split: Split = "train") -> ImageSet:
+        """Return the images of a run's split, where those of the protected classes come from ``protected_tree``.
 
         Raises ``WorkError`` unless both folders have the same photos of these classes, and ``UsageError`` for a class
         that does not exist.
         """
         assert cell.protected_tree is not None
         spec, tree = cell.images.spec, cell.protected_tree
-        key = (spec, tree, cell.protect_classes)
+        key = (spec, tree, cell.protect_classes, split)
         if key not in self._counterparts:
-            data = self._load(spec, "train")
+            data = self._load(spec, split)
             labels = set(protected_labels(data.classes, cell.protect_classes))
-            self._counterparts[key] = load_counterpart(spec, "train", data, tree, labels)
-        return self._counterparts[key].first(cell.images.train_size)
+            self._counterparts[key] = load_counterpart(spec, split, data, tree, labels)
+        size = cell.images.train_size if split == "train" else cell.images.test_size
+        return self._counterparts[key].first(size)
 
     def _load(self, spec: DatasetSpec, split: Split) -> ImageSet:
         if (spec, split) not in self._sets:
@@ -160,7 +165,12 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
         "trigger": cell.trigger,
         "pairs": pairs_digest(cell.pairs) if cell.pairs else None,
         "protected_tree": digest(library.counterpart(cell)) if cell.protected_tree else None,
-    }
+    } | (_of_frozen(cell.frozen) if cell.frozen else {})
+
+
+def _of_frozen(frozen: Frozen) -> dict[str, Any]:
+    sha256 = fingerprint(frozen.recogniser)
+    return {"frozen": {"recogniser": sha256, "head": frozen.head, "gallery": frozen.gallery}}
 
 
 def hash_of(identity: dict[str, Any]) -> str:

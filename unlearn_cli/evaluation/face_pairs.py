@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.metrics import roc
-from unlearn_cli.evaluation.result import FacePairs
+from unlearn_cli.evaluation.result import FacePairs, thinned
 from unlearn_cli.files import sha256_of
 from unlearn_cli.training.datasets import DatasetSpec, read_photos
 from unlearn_cli.training.train import as_input
 
 COLUMNS = ("first", "second", "same")
-ROC_POINTS = 200
 
 
 def verify_people(
@@ -41,13 +40,7 @@ def verify_people(
     first, second = [at[row[0]] for row in rows], [at[row[1]] for row in rows]
     scores = (features[first] * features[second]).sum(1).double().numpy()
     curve = roc(scores, np.array([same for *_, same in rows]))
-    thin = np.unique(np.linspace(0, len(curve.false_positive_rate) - 1, ROC_POINTS).round().astype(int))
-    return FacePairs(
-        pairs=len(rows),
-        auc=round(curve.auc, 4),
-        false_positive_rate=tuple(round(curve.false_positive_rate[i], 4) for i in thin),
-        true_positive_rate=tuple(round(curve.true_positive_rate[i], 4) for i in thin),
-    )
+    return thinned(curve, len(rows))
 
 
 def pairs_digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearn_cli.banks.catalog import Choice, choose, open_bank
 from unlearn_cli.errors import UsageError
-from unlearn_cli.evaluation.ad_hoc import ad_hoc
+from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
@@ -37,6 +37,10 @@ class Victims:
     seeds: int
     training: dict[str, Any]
     """Fields of ``TrainingSettings``; its seed is that of the first training."""
+    recognisers: tuple[str, ...] = ()
+    """The recognisers of attackers that do not train, as ``Frozen.recogniser`` names them."""
+    scratch: bool = True
+    """Whether victims are trained at all."""
     random: bool = False
     """Whether random noise within the same bound is also measured."""
     command: str = ""
@@ -48,9 +52,12 @@ class Victims:
 
     def cells(self, cell: Cell, noise: str, random: Cell | None = None) -> list[Planned]:
         """Return a protected run for each victim, its clean baseline, and a run with random noise if asked for."""
+        asked = ask_recognisers(cell, random if self.random else None, noise, self.recognisers)
+        if not self.scratch:
+            return asked
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
         augments, defences = split("--augment", self.augment), split("--defence", self.defence)
-        return ad_hoc(
+        trained = ad_hoc(
             cell,
             random if self.random else None,
             noise=noise,
@@ -59,6 +66,7 @@ class Victims:
             defences=defences,
             seeds=self.seeds,
         )
+        return [*trained, *asked]
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
         """Return the head of the report."""

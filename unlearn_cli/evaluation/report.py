@@ -22,7 +22,14 @@ from unlearn_cli.training.trip import SUBSAMPLING_NAME
 
 REPORT_SCHEMA = 2
 LABELS_NOT_SHOWN = ("form", "method")
-NAMES = {"poison_rate": "share", "protect_classes": "only", "keep": "train on", "augment": "", "defence": "against"}
+NAMES = {
+    "poison_rate": "share",
+    "protect_classes": "only",
+    "keep": "train on",
+    "augment": "",
+    "defence": "against",
+    "head": "",
+}
 """The names of labels, as a reader of the report sees them."""
 
 Labels = set[int] | None
@@ -252,7 +259,9 @@ def _others_of(protected: list[RunResult], clean: list[RunResult]) -> Accuracies
 
 def _like(result: RunResult) -> str:
     training = {key: value for key, value in result.cell["training"].items() if key != "seed"}
-    return hash_of({**{key: result.cell.get(key) for key in ("images", "joined", "defence")}, "training": training})
+    head = result.cell.get("frozen", {}).get("head")
+    own = {"training": training} | ({"head": head} if head else {})
+    return hash_of({key: result.cell.get(key) for key in ("images", "joined", "defence")} | own)
 
 
 def _means(columns: Sequence[tuple[float | None, ...]]) -> tuple[float | None, ...] | None:

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from unlearn_cli.errors import WorkError
+from unlearn_cli.evaluation.metrics import Roc
 from unlearn_cli.files import write_atomically
 from unlearn_cli.training.train import TrainingSettings
 
@@ -70,6 +72,20 @@ class FacePairs:
     auc: float
     false_positive_rate: tuple[float, ...]
     true_positive_rate: tuple[float, ...]
+
+
+ROC_POINTS = 200
+
+
+def thinned(curve: Roc, pairs: int) -> FacePairs:
+    """Return a curve over so many pairs with at most ``ROC_POINTS`` points."""
+    points = np.unique(np.linspace(0, len(curve.false_positive_rate) - 1, ROC_POINTS).round().astype(int))
+    return FacePairs(
+        pairs=pairs,
+        auc=round(curve.auc, 4),
+        false_positive_rate=tuple(round(curve.false_positive_rate[i], 4) for i in points),
+        true_positive_rate=tuple(round(curve.true_positive_rate[i], 4) for i in points),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

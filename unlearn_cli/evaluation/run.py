@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.errors import WorkError
+from unlearn_cli.evaluation.attackers.frozen import Frozen, answers, verify_features
+from unlearn_cli.evaluation.attackers.recognisers import Remembered, open_recogniser
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
 from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.examples import example_sheet
@@ -67,6 +72,7 @@ class Runner:
     ) -> None:
         self.output, self.device, self.library = output, device, library or Library()
         self.command, self.workers = command, workers
+        self.recognisers: dict[str, Remembered] = {}
         self.store = NoiseStore(output, device, self.library, command, workers)
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Event]:
@@ -111,6 +117,8 @@ class Runner:
         if cell.noise is not None and cell.keep == "all":
             yield from self.store.make(cell.noise, cell.images)
         scenario = build(cell, self.library, self.store.bank, self.device)
+        if cell.frozen is not None:
+            return self._ask(cell, cell.frozen, what, scenario)
         checkpoint = self.output / "cells" / f"{name}.pt"
         harden = parse_defence(cell.defence).harden
         trained: Trained | None = None
@@ -124,16 +132,47 @@ class Runner:
         assert trained is not None
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
-        return self._result(cell, what, scenario, trained)
-
-    def _result(self, cell: Cell, what: dict[str, Any], scenario: Scenario, trained: Trained) -> RunResult:
-        model = trained.network
-        test = scenario.test
-        predicted = predict(model, test.images.to(self.device)).cpu()
+        network, test = trained.network, scenario.test
+        predicted = predict(network, test.images.to(self.device)).cpu()
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
-        verification = None
-        if cell.pairs is not None:
-            verification = verify_people(model, cell.pairs, cell.images.spec, test.size, self.device, scenario.filter)
+        result = self._result(cell, what, scenario, tuple(_epoch(ended) for ended in trained.epochs), counts)
+        pairs = cell.pairs
+        return replace(
+            result,
+            trigger=self._trigger(cell, scenario, network) if cell.trigger and scenario.bank is not None else None,
+            verification=verify_people(network, pairs, cell.images.spec, test.size, self.device, scenario.filter)
+            if pairs is not None
+            else None,
+            seconds=round(sum(epoch.seconds for epoch in trained.epochs), 3),
+        )
+
+    def _ask(self, cell: Cell, frozen: Frozen, what: dict[str, Any], scenario: Scenario) -> RunResult:
+        """Return the result of the attack with a recogniser as it is, which needs no training."""
+        start = time.perf_counter()
+        if frozen.recogniser not in self.recognisers:
+            recogniser = Remembered(open_recogniser(frozen.recogniser), self.output / "features")
+            self.recognisers[frozen.recogniser] = recogniser
+        known, asked = (
+            self.recognisers[frozen.recogniser].embed(data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            for data in (scenario.train, scenario.test)
+        )
+        labels, right = scenario.train.labels.cpu().numpy(), scenario.test.labels.cpu().numpy()
+        counts = confusion(answers(known, labels, asked, frozen.head), right, len(scenario.test.classes))
+        among = counts.sum(axis=1)
+        by_class = tuple(
+            round(of / all_, 4) if all_ else None for of, all_ in zip(counts.diagonal(), among, strict=True)
+        )
+        itself = float((answers(known, labels, known, frozen.head) == labels).mean())
+        epoch = Epoch(train=round(itself, 4), clean=round(float(counts.trace() / among.sum()), 4), by_class=by_class)
+        people = scenario.protected_classes or tuple(range(len(among)))
+        verification = verify_features(known, labels, asked, right, people)
+        result = self._result(cell, what, scenario, (epoch,), counts)
+        return replace(result, verification=verification, seconds=round(time.perf_counter() - start, 3))
+
+    def _result(
+        self, cell: Cell, what: dict[str, Any], scenario: Scenario, epochs: tuple[Epoch, ...], counts: NDArray[np.int64]
+    ) -> RunResult:
+        test = scenario.test
         return RunResult(
             hash=hash_of(what),
             cell=what,
@@ -149,11 +188,9 @@ class Runner:
             noise=_noise_used(scenario.bank) if scenario.bank is not None else None,
             protected_images=int(scenario.protected.sum()),
             protected_classes=scenario.protected_classes,
-            epochs=tuple(_epoch(ended) for ended in trained.epochs),
+            epochs=epochs,
             confusion=tuple(map(tuple, counts.tolist())),
-            trigger=self._trigger(cell, scenario, model) if cell.trigger and scenario.bank is not None else None,
-            verification=verification,
-            seconds=round(sum(epoch.seconds for epoch in trained.epochs), 3),
+            seconds=0.0,
             command=self.command,
             hardware=describe_hardware(self.device),
             versions=library_versions(),

@@ -12,6 +12,8 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.attackers.frozen import Gallery
+from unlearn_cli.evaluation.attackers.recognisers import open_recogniser
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.defences.table import parse_defence
@@ -79,7 +81,17 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
     if filter_ is not None:
         seen, shown = replace(noisy, images=filter_(noisy.images)), replace(test, images=filter_(test.images))
     named = tuple(wanted) if protects else ()
+    if cell.frozen is not None and cell.protected_tree is not None:
+        seen, shown = _galleries(cell, cell.frozen.gallery, library, train, seen, shown)
     return Scenario(seen, shown, mask, named, bank, original, noisy, filter_)
+
+
+def _galleries(
+    cell: Cell, gallery: Gallery, library: Library, clean: ImageSet, known: ImageSet, asked: ImageSet
+) -> tuple[ImageSet, ImageSet]:
+    """Return the known and the asked photos, of which those carry noise that a gallery names; ``known`` carries it."""
+    protected = library.counterpart(cell, "test") if gallery != "known" else asked
+    return (clean if gallery == "asked" else known), protected
 
 
 def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, views: int = 1) -> Tensor:
@@ -138,9 +150,12 @@ def check(cell: Cell, library: Library) -> None:
     spec, size = cell.images.spec, cell.images.train_size
     if spec.views > 1 and (cell.joined is not None or (size is not None and size <= len(train))):
         raise UsageError("Views need the whole of one folder: leave out --set train-size.")
-    model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
-    if cell.pairs is not None:
-        last_layer(model)
+    if cell.frozen is not None:
+        open_recogniser(cell.frozen.recogniser)
+    else:
+        model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
+        if cell.pairs is not None:
+            last_layer(model)
     wanted = protected_labels(train.classes, cell.protect_classes)
     mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
     protects = cell.noise is not None or cell.protected_tree is not None

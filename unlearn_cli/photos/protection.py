@@ -117,7 +117,7 @@ def face_squares(photo: Photo, span: float, anchor: Anchor = "box", faces: Faces
     """Return the squares that a pattern covers on a photo's faces; the largest face's is last, above the others."""
     from unlearn_cli.faces import find_faces  # OpenCV takes a moment to load.
 
-    found = find_faces(photo.pixels, photo.mode)[: 1 if faces == "largest" else None]
+    found = find_faces(photo.pixels, photo.mode, 1 if faces == "largest" else None)
     return tuple(face_square(face, span, anchor) for face in reversed(found))
 
 

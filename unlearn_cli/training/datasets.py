@@ -306,7 +306,11 @@ def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
     """
     if not spec.source.startswith("folder:") or spec.crop is not None:
         raise UsageError("Noise for faces is made on a folder of people, without a crop: --dataset folder:PEOPLE.")
-    return replace(spec, trip=Trip(name="square", crop="face", margin=span), image_size=spec.image_size or FACE_PIXELS)
+    return replace(
+        spec,
+        trip=Trip(name="square", crop="face", detector="haar", margin=span),
+        image_size=spec.image_size or FACE_PIXELS,
+    )
 
 
 def select_classes(names: Sequence[str], spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -1,7 +1,8 @@
 """Changes of the training step that make a victim depend less on noise.
 
 - Adversarial training (Madry et al., ICLR 2018), which breaks error-minimizing noise: Huang et al., 2021, figure 6.
-- Colour jitter: random colour changes in each training step, so that a victim does not rely on colours.
+- Colour jitter: random colour changes in each training step, so that a victim does not rely on colours;
+  ``pipeline`` also makes some images grey.
 - Training on the worst of several augmentations, after UEraser (Qin et al., "Learning the unlearnable", 2023), which
   uses plasma transforms, channel shuffling and TrivialAugment. Ours is only "like" it, since it uses the transforms of
   ``noise.transforms`` (crop, brightness, contrast, saturation, hue, blur, grey) and channel shuffling.
@@ -56,6 +57,20 @@ def color_jitter() -> Defence:
 
 CHOICES = 5
 SHUFFLE_PROBABILITY = 0.5
+
+
+def pipeline() -> Defence:
+    """Return a defence that changes colours as ``color_jitter`` does, and makes one image of five grey.
+
+    Together with flips and crops, these are the augmentations that face recognisers and self-supervised networks are
+    usually trained with (RandomGrayscale 0.2 and ColorJitter 0.4, 0.4, 0.4, 0.1 of torchvision).
+    """
+    through = Through("color+gray")
+
+    def harden(_model: nn.Module, images: Tensor, _targets: Tensor, generator: torch.Generator) -> Tensor:
+        return through.apply(images, through.draw(len(images), generator).to(images.device))
+
+    return Defence(name="pipeline", harden=harden)
 
 
 def ueraser_like() -> Defence:

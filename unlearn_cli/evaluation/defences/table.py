@@ -8,13 +8,14 @@ from collections.abc import Callable
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.defences.defence import Defence
 from unlearn_cli.evaluation.defences.filters import bit_depth, blur, gray, jpeg, orthogonal_projection
-from unlearn_cli.evaluation.defences.hardening import adversarial, color_jitter, ueraser_like
+from unlearn_cli.evaluation.defences.hardening import adversarial, color_jitter, pipeline, ueraser_like
 
 PLAIN: dict[str, Callable[[], Defence]] = {
     "none": lambda: Defence(name="none"),
     "gray": gray,
     "blur": blur,
     "color-jitter": color_jitter,
+    "pipeline": pipeline,
     "orthogonal-projection": orthogonal_projection,
     "ueraser-like": ueraser_like,
 }
@@ -26,8 +27,8 @@ NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
 """For each defence with a number: the function that makes it, and the default, least and largest number."""
 
 NAMES = (
-    "none, jpeg:QUALITY, gray, blur, color-jitter, bit-depth:BITS, adversarial:LEVELS, orthogonal-projection, "
-    "ueraser-like"
+    "none, jpeg:QUALITY, gray, blur, color-jitter, pipeline, bit-depth:BITS, adversarial:LEVELS, "
+    "orthogonal-projection, ueraser-like"
 )
 
 

@@ -1,0 +1,53 @@
+"""The attackers of ``evaluate people``, by the names that ``--attacker`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.attackers.recognisers import open_recogniser
+
+SCRATCH = {
+    "scratch": "none",
+    "scratch-grey": "gray",
+    "scratch-jitter": "color-jitter",
+    "scratch-pipeline": "pipeline",
+}
+"""The attackers that train a victim from scratch, and the defence in their training."""
+FROZEN = "frozen:"
+NAMES = f"{', '.join(SCRATCH)}, frozen:dlib, frozen:FILE.onnx, all"
+
+
+@dataclass(frozen=True)
+class Attackers:
+    """The attackers of an evaluation."""
+
+    defences: tuple[str, ...]
+    """The defences of those that train, as ``defences.table`` names them."""
+    recognisers: tuple[str, ...]
+    """The recognisers of those that do not train."""
+
+
+def parse_attackers(names: Sequence[str]) -> Attackers:
+    """Return the attackers of these names; ``all`` means every attacker that is possible here without a further file.
+
+    Raises ``UsageError`` for an unknown name, and for a recogniser that cannot be used.
+    """
+    every = [*SCRATCH, *([f"{FROZEN}dlib"] if _has_dlib() else [])]
+    wanted = list(dict.fromkeys(part for name in names for part in (every if name == "all" else [name])))
+    for name in wanted:
+        if name not in SCRATCH and not name.startswith(FROZEN):
+            raise UsageError(f"There is no attacker '{name}'. Use one of {NAMES}.")
+    recognisers = tuple(name.removeprefix(FROZEN) for name in wanted if name.startswith(FROZEN))
+    for recogniser in recognisers:
+        open_recogniser(recogniser)
+    return Attackers(tuple(SCRATCH[name] for name in wanted if name in SCRATCH), recognisers)
+
+
+def _has_dlib() -> bool:
+    try:
+        open_recogniser("dlib")
+    except UsageError:
+        return False
+    return True

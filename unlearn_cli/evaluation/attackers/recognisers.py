@@ -1,0 +1,183 @@
+"""Face recognisers: networks that were trained on other people's faces, and that an attacker uses as they are.
+
+A recogniser maps an aligned face to a vector, its feature; faces of one person have features in about one direction.
+dlib's network (a ResNet of 29 layers, trained on 3 million faces) and any ONNX file with an aligned input of 112
+pixels, such as those of the ArcFace family, can be used; both need the extra ``recognisers``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearn_cli.errors import UsageError
+from unlearn_cli.faces import TEMPLATE_SIDE, Alignment
+from unlearn_cli.files import sha256_of
+
+Images = NDArray[np.uint8]
+Features = NDArray[np.float32]
+
+DLIB_SIDE = 150
+DLIB_TEMPLATE = np.array([46.3 + 47.5j, 106.1 + 48.2j, 76.8 + 80.0j, 49.5 + 105.3j, 101.4 + 105.7j])
+"""Where the landmarks of ``faces.TEMPLATE`` lie in dlib's own crops of 150 pixels: means over 600 portraits."""
+DLIB_MODEL = "models/dlib_face_recognition_resnet_model_v1.dat"
+
+MISSING = "The recogniser {name} needs the extra 'recognisers': in unlearn's checkout, pip install '.[recognisers]'."
+AT_ONCE = 64
+
+
+class Recogniser(Protocol):
+    """A face recogniser."""
+
+    name: str
+    fingerprint: str
+    """A digest of the network."""
+
+    def embed(self, images: Images) -> Features:
+        """Return the features ``[N, D]``, each of length 1, of aligned faces uint8 ``[N, 112, 112, 3]`` (RGB)."""
+
+
+def open_recogniser(name: str) -> Recogniser:
+    """Return the recogniser ``dlib``, or that of an ONNX file by its path.
+
+    Raises ``UsageError`` if there is none of this name, its package is not installed, or the file is no such network.
+    """
+    if name == "dlib":
+        return _Dlib()
+    if name.endswith(".onnx"):
+        return _Onnx(Path(name))
+    raise UsageError(f"There is no recogniser '{name}'. Use dlib, or the path of an .onnx file.")
+
+
+def fingerprint(name: str) -> str:
+    """Return a digest of the recogniser of this name. Raises ``UsageError`` as ``open_recogniser`` does."""
+    return _digest(_dlib_file() if name == "dlib" else Path(name))
+
+
+def _digest(path: Path) -> str:
+    found = sha256_of(path)
+    if found is None:
+        raise UsageError(f"The recogniser {path} cannot be read.")
+    return found
+
+
+def _dlib_file() -> Path:
+    package = find_spec("face_recognition_models")
+    if find_spec("dlib") is None or package is None or package.origin is None:
+        raise UsageError(MISSING.format(name="dlib"))
+    return Path(package.origin).parent / DLIB_MODEL
+
+
+class _Dlib:
+    name = "dlib"
+
+    def __init__(self) -> None:
+        path = _dlib_file()
+        dlib: Any = import_module("dlib")  # It has no types.
+        self._network: Any = dlib.face_recognition_model_v1(str(path))
+        self.fingerprint = _digest(path)
+        # From an aligned face of 112 pixels to dlib's crop: both templates are aligned to each other.
+        to_ours = Alignment.to(DLIB_TEMPLATE)
+        back = 1 / to_ours.turn
+        start = -to_ours.shift / to_ours.turn
+        self._matrix = np.array([[back.real, -back.imag, start.real], [back.imag, back.real, start.imag]])
+
+    def embed(self, images: Images) -> Features:
+        """Return the features of aligned faces."""
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crops = [
+            cv2.warpAffine(image, self._matrix, (DLIB_SIDE, DLIB_SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            for image in images
+        ]
+        features = np.empty((len(crops), 128), np.float32)
+        for start in range(0, len(crops), AT_ONCE):
+            found = self._network.compute_face_descriptor(crops[start : start + AT_ONCE])
+            features[start : start + len(found)] = np.array(found)
+        return _normalised(features)
+
+
+class _Onnx:
+    def __init__(self, path: Path) -> None:
+        self.name, self.fingerprint = path.stem, _digest(path)
+        try:
+            onnxruntime: Any = import_module("onnxruntime")
+        except ModuleNotFoundError as error:
+            raise UsageError(MISSING.format(name=path.name)) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 0
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many kinds of exceptions for files that it cannot load.
+            raise UsageError(f"{path} is no ONNX network that can be loaded.") from error
+        (self._input, *_) = self._session.get_inputs()
+        if list(self._input.shape[1:]) != [3, TEMPLATE_SIDE, TEMPLATE_SIDE]:
+            raise UsageError(
+                f"{path} takes images of shape {self._input.shape}; a recogniser takes [N, 3, {TEMPLATE_SIDE}, "
+                f"{TEMPLATE_SIDE}], aligned."
+            )
+        self._one = self._input.shape[0] == 1
+        self._shift, self._scale = _preprocessing(path)
+
+    def embed(self, images: Images) -> Features:
+        """Return the features of aligned faces."""
+        parts = []
+        for start in range(0, len(images), 1 if self._one else AT_ONCE):
+            part = images[start : start + (1 if self._one else AT_ONCE)].astype(np.float32)
+            part = np.ascontiguousarray(((part - self._shift) / self._scale).transpose(0, 3, 1, 2))
+            parts.append(self._session.run(None, {self._input.name: part})[0])
+        return _normalised(np.concatenate(parts).reshape(len(images), -1))
+
+
+def _preprocessing(path: Path) -> tuple[float, float]:
+    """Return what is subtracted from pixel values and what they are divided by.
+
+    OpenCV's SFace normalises by itself; the ArcFace family takes (value - 127.5) / 127.5.
+    """
+    return (0.0, 1.0) if "sface" in path.name.lower() else (127.5, 127.5)
+
+
+def _normalised(features: Features) -> Features:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    normalised: Features = (features / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return normalised
+
+
+class Remembered:
+    """A recogniser that remembers its features in a file, by the hash of each image."""
+
+    def __init__(self, recogniser: Recogniser, folder: Path) -> None:
+        self.recogniser = recogniser
+        self._path = folder / f"{recogniser.name}-{recogniser.fingerprint[:16]}.npz"
+        self._known: dict[bytes, Features] = {}
+        if self._path.is_file():
+            with np.load(self._path) as kept:
+                self._known = dict(zip(map(bytes, kept["keys"]), kept["features"], strict=True))
+
+    def embed(self, images: Images) -> Features:
+        """Return the features of aligned faces, of which only new ones are computed."""
+        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        new = {key: index for index, key in enumerate(keys) if key not in self._known}
+        if new:
+            found = self.recogniser.embed(images[list(new.values())])
+            self._known |= dict(zip(new, found, strict=True))
+            self._keep()
+        return np.stack([self._known[key] for key in keys])
+
+    def _keep(self) -> None:
+        import io
+
+        from unlearn_cli.files import write_atomically
+
+        buffer = io.BytesIO()
+        keys = np.array([np.frombuffer(key, np.uint8) for key in self._known])
+        np.savez(buffer, keys=keys, features=np.stack(list(self._known.values())))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path, buffer.getvalue())
