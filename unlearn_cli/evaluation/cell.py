@@ -136,7 +136,7 @@ def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> lis
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in classes):
-            raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
+            raise UsageError(f"No class matches '{pattern}'. The classes are: {', '.join(classes[:12])}.")
     return [
         label
         for label, name in enumerate(classes)

@@ -75,7 +75,7 @@ def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
                 for x, share in enumerate(line):
                     color = "white" if share > 50 else "black"
                     axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
-        axes.set(xlabel="named as", ylabel="is", title=row.name)
+        axes.set(xlabel="classified as", ylabel="true class", title=row.name)
         axes.title.set_fontsize(9)
         return _png(chart)
 

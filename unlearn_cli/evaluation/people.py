@@ -1,4 +1,4 @@
-"""Protects some people among many as they would do it themselves: the files, each person with their own pattern."""
+"""Protecting the photos of some people among many as these people would do it, each with a pattern of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find_people(root: Path, patterns: Sequence[str]) -> list[str]:
     names = list(list_classes(root))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(f"Nobody in {root} matches '{pattern}'. There are: {', '.join(names[:12])}.")
+            raise UsageError(f"Nobody in {root} matches '{pattern}'. The people are: {', '.join(names[:12])}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
@@ -68,7 +68,7 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
         todo = plan([root / name], Where(output=tree / name))
         for photo in protect_photos(todo, {"": protection}, Options(jobs=os.cpu_count() or 1)):
             if photo.status in ("failed", "skipped"):
-                raise WorkError(f"{photo.source} was not protected: {photo.reason}. Take it out of the folder.")
+                raise WorkError(f"{photo.source} was not protected: {photo.reason}. Remove it from the folder.")
     return tree
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: what one training was, and what its victim does on clean images, as one JSON file."""
+"""The result of a run as one JSON file: how a victim was trained, and how it classifies clean images."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ def read_result(path: Path) -> RunResult:
     try:
         result = msgspec.json.decode(path.read_bytes(), type=RunResult)
     except msgspec.ValidationError as error:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.") from error
+        raise WorkError(f"The result {path} was not written by this version. Name another --output.") from error
     except (OSError, msgspec.DecodeError) as error:
-        raise WorkError(f"The result {path} is damaged. Delete it to train that run again.") from error
+        raise WorkError(f"The result {path} is damaged. Delete it, and that run will be trained again.") from error
     if result.schema != RESULT_SCHEMA:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.")
+        raise WorkError(f"The result {path} was not written by this version. Name another --output.")
     return result

@@ -69,7 +69,9 @@ class Protection:
         """
         bank, bound = choice.bank, choice.bank.provenance.epsilon
         if choice.keyed and key is None:
-            raise UsageError(f"'{class_name}' of the bank '{bank.name}' is everybody's own: it needs a key.")
+            raise UsageError(
+                f"For '{class_name}', the bank '{bank.name}' gives each person a different pattern, so it needs a key."
+            )
         own = key if choice.keyed else None
         noise = bank.noise[choice.index] if own is None else identity_pattern(bank.noise, own)
         return cls(
@@ -105,7 +107,7 @@ class Protection:
 
 
 def anchored(pattern: Pattern, photo: Photo, span: float, faces: Faces = "largest") -> Anchored:
-    """Return the noise that has a pattern on the faces of a photo, and beneath them over the whole of it."""
+    """Return noise that applies a pattern to the faces of a photo and, under them, to the whole photo."""
     return Anchored(pattern, tuple(face_squares(photo, span, faces)), pattern)
 
 
