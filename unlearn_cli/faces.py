@@ -1,7 +1,7 @@
-"""Finding faces on a CPU: where a person's noise goes, and what a scraper crops to.
+"""Finding faces on a CPU. A person's noise is applied to them, and scrapers crop photos to them.
 
 This uses the frontal-face Haar cascade that is part of OpenCV's package. It finds upright faces that look towards the
-camera; docs/results/trip.md says how many of them, and at what cost.
+camera; docs/results/trip.md says what share of them it finds, and how long that takes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LEAST_PIXELS = 24
 """The side of the cascade's own window, in pixels."""
 STEP = 1.1
 NEIGHBOURS = 5
-"""The number of detections that have to agree. At 3 it sees faces in walls, at 8 it misses some."""
+"""The number of detections that have to agree. At 3 the detector sees faces in walls, at 8 it misses some faces."""
 
 CASCADE = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
 
 DETECTOR = (
     f"{CASCADE.name} of OpenCV {cv2.__version__}, {LONG_SIDE}, {LEAST_SHARE}, {LEAST_PIXELS}, {STEP}, {NEIGHBOURS}"
 )
-"""Everything that decides which faces are found, besides the photo."""
+"""A text with everything besides the photo that decides which faces are found."""
 
 _own = threading.local()
 

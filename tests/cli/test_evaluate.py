@@ -91,7 +91,7 @@ def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
     assert done.exit_code == 0, done.stderr
     protected, clean = report()["rows"]
     assert (protected["protected_images"], clean["protected_images"]) == (8, 0)
-    assert report()["title"].endswith("the photos in done")
+    assert report()["title"].endswith("the protected photos in done")
     next(Path("done/day").glob("*.png")).unlink()
     assert run("evaluate", *trees, "-o", "other").exit_code == 1
 

@@ -177,7 +177,7 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "cat", "--class-from-folders"], "either --class or"),
         (["in", "--class", "cat", "--set", "map=m.toml"], "--set map works only together with --class-from-folders"),
         (["in", "--class-from-folders", "--set", "map=gone.toml"], "gone.toml cannot be read"),
-        (["in", "--class", "cat", "--in-place"], "--in-place replaces your originals, so it needs --backup"),
+        (["in", "--class", "cat", "--in-place"], "--in-place needs --backup"),
         (["in", "--class", "cat", "--backup", "b"], "--backup works only together with --in-place"),
         (["in", "--class", "cat", "--in-place", "--backup", "b", "-o", "c"], "either --output or --in-place"),
         (

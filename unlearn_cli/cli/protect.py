@@ -221,24 +221,16 @@ def protect(
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
     _refuse_nonsense(
         {
-            "No photos were given. Name photos or folders of photos, or a list of them with --files-from.": (
-                not paths and not files_from
-            ),
+            "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
             "Say what the photos show with --class, such as --class person, or use --class-from-folders.": (
                 class_name is None and not class_from_folders
             ),
             "Use either --class or --class-from-folders, not both.": class_name is not None and class_from_folders,
             "--set map works only together with --class-from-folders.": rare.map is not None and not class_from_folders,
-            "--in-place replaces your originals, so it needs --backup, a folder in which to save them.": (
-                in_place and backup is None
-            ),
-            "--backup works only together with --in-place. Add --in-place, or leave out --backup.": (
-                backup is not None and not in_place
-            ),
+            "--in-place needs --backup, a folder in which to save the originals.": in_place and backup is None,
+            "--backup works only together with --in-place.": backup is not None and not in_place,
             "Use either --output or --in-place, not both.": in_place and output is not None,
-            "PNG is lossless, so --quality has no effect on it. Leave out --quality, or choose another --format.": (
-                quality is not None and format_ is Format.png
-            ),
+            "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
     set_limits(rare.max_megapixels)

@@ -68,7 +68,7 @@ class Cell:
     protect_classes: tuple[str, ...] = ()
     """Names of the protected classes, or shell patterns that match them; empty means all classes."""
     keep: Keep = "all"
-    """``clean`` leaves the protected images out and trains on the others alone (D_c in table 2)."""
+    """``clean`` leaves out the protected images and trains only on the others (D_c in table 2 of the paper)."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     defence: str = "none"
     trigger: bool = False

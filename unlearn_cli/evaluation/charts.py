@@ -60,7 +60,7 @@ def _line(axes: Axes, curve: Sequence[float], index: int, label: str, *, faint: 
 
 
 def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
-    """Draw how each class's clean test images were classified, in percent: each line of the matrix sums to 100."""
+    """Draw how the clean test images of each class were classified, in percent; each row of the matrix sums to 100."""
     with mpl.rc_context(RC):
         count = len(classes)
         side = min(7.0, 1.8 + 0.36 * min(count, 15))

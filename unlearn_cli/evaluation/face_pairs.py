@@ -1,4 +1,4 @@
-"""Face verification: whether a victim's features tell if two photos show one person, whom it never saw (figure 7)."""
+"""Face verification: do a victim's features show whether two photos are of one person, whom it never saw (figure 7)?"""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
 def in_turns(planned: Sequence[Planned], people: Sequence[str], together: int) -> list[Planned]:
     """Split each run that protects all these people into runs that protect ``together`` of them and nobody else.
 
-    In practice a few people among many are protected; taking turns lets the test photos of all of them count.
+    In practice only a few people among many are protected. With turns, each run has only a few protected people, and
+    still the test photos of all of them count.
     """
     turns = [tuple(people[start : start + together]) for start in range(0, len(people), together)]
     label = {"protect_classes": f"{len(people)} people, {together} at a time"} if len(turns) > 1 else {}

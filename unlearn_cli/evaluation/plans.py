@@ -1,4 +1,4 @@
-"""The runs of each kind of evaluation: of a recipe, a bank, copies that ``protect`` wrote, or people among many."""
+"""Planning the runs that evaluate a recipe, a bank, copies that ``protect`` wrote, or people among many."""
 
 from __future__ import annotations
 

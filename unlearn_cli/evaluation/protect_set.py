@@ -38,7 +38,7 @@ def protect_set(
     k-th class gets the k-th pattern, and none is used twice. The place of a patch, the choice from a
     mixture and uniform noise are drawn for each image, from ``seed``.
 
-    A sample-wise bank has noise only for the very images that it was made on. With ``form`` sample-wise,
+    A sample-wise bank has noise only for exactly the images that it was made on. With ``form`` sample-wise,
     noise is made for each image with a class-wise bank's surrogate, as ``protect`` does.
 
     Raises ``UsageError`` where there is no pattern, where a sample-wise bank was made on other images or

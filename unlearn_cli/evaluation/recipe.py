@@ -29,7 +29,7 @@ OF_BASELINES = ("model", "noise", "augment", "defence", "joined")
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The size of an evaluation: the paper's, one that two cores can train, or one that only shows that it runs."""
+    """The size of an evaluation: the paper's, one for two CPU cores, or one that only tests that everything runs."""
 
     name: str
     train_size: int | None = None

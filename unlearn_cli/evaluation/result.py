@@ -88,8 +88,8 @@ class RunResult:
     epochs: tuple[Epoch, ...]
     confusion: Confusion
     trigger: tuple[float | None, ...] | None = None
-    """For each class, the share of the other classes' clean test images that are classified as it once they carry its
-    noise; None for a class without a pattern."""
+    """For each class, the share of the other classes' clean test images that are classified as this class when its
+    noise is applied to them; None for a class without a pattern."""
     verification: FacePairs | None = None
     seconds: float
     command: str = ""

@@ -66,11 +66,11 @@ class Photo:
     """Pillow's name of the original's format; an ``MPO`` counts as the JPEG that it is."""
     metadata: Metadata = field(default_factory=Metadata)
     jpeg_tables: dict[int, list[int]] | None = None
-    """The quantisation tables of a JPEG, which tell its quality."""
+    """The quantisation tables of a JPEG, from which its quality can be seen."""
     tiff_compression: str | None = None
     lossless_webp: bool = False
     notes: tuple[str, ...] = ()
-    """Whole sentences about what a copy does not have, besides the metadata that is dropped on purpose."""
+    """Sentences about parts of the file that a copy does not have, except metadata that is dropped on purpose."""
 
 
 def read_file(path: Path) -> bytes:
@@ -199,7 +199,7 @@ def _refuse(image: Image.Image, data: bytes) -> None:
 
 
 def _is_allowed(width: int, height: int, size: int) -> bool:
-    """Return whether a picture of these pixels in a file of so many bytes may be decoded."""
+    """Return whether a picture of this width and height, in a file of ``size`` bytes, may be decoded."""
     pixels = width * height
     limit = 2 * (Image.MAX_IMAGE_PIXELS or pixels)
     return pixels <= limit and (pixels <= SUSPICIOUS_PIXELS or pixels <= PIXELS_A_BYTE * size)

@@ -35,7 +35,7 @@ HOLDS = {
     "BMP": ("RGB", "L"),
     "AVIF": ("RGB", "RGBA", "L"),
 }
-"""The modes that each format reads back as they were written."""
+"""For each format, the modes in which written pixels are read back unchanged."""
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
@@ -250,7 +250,7 @@ def _tiff_compression(photo: Photo) -> str:
 
 
 def _jpeg_quality(photo: Photo, wanted: int | None) -> int:
-    """Return the wanted quality; otherwise ours, or the lowest above it that is no coarser than the source."""
+    """Return the wanted quality, or else 95, or the lowest quality above 95 that is no coarser than the source."""
     if wanted is not None:
         return wanted
     tables = photo.jpeg_tables or {}

@@ -65,7 +65,7 @@ def is_video(path: Path) -> bool:
 
 
 def stems(path: Path) -> set[str]:
-    """Return the stems that a photo's video may have; an in-place copy may have two suffixes, and both are removed."""
+    """Return the names, without suffix, that a photo's video may have; in-place copies may have two suffixes."""
     stem = Path(path.stem)
     found = {path.stem.casefold()}
     return found | {stem.stem.casefold()} if stem.suffix.lower() in PHOTO_SUFFIXES else found

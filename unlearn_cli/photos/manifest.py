@@ -65,7 +65,8 @@ class Record:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the pattern, if it goes with faces; at 0 it covers the whole photo instead."""
+    """The number of faces to which the pattern was applied; 0 if none was found and it covers the whole photo. None if
+    the noise is not for faces."""
     measured: dict[str, float | None] | None = None
     """The quality of the written file, if it was measured: the fields of ``metrics.Quality``."""
     settings: str | None = None

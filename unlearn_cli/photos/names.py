@@ -30,7 +30,7 @@ class Task:
     backup: Path | None = None
     """Where the original goes if the copy takes its place."""
     copy: Path | None = None
-    """The copy's place, as far as the photo's name tells its format; set by ``scan.plan``."""
+    """The copy's path, as it is expected from the photo's name alone; set by ``scan.plan``."""
 
     @property
     def places(self) -> tuple[Path, ...]:
@@ -81,7 +81,7 @@ def choices(name: str, wanted: FormatChoice) -> tuple[Choices, ...]:
 
 
 def expected(task: Task, wanted: FormatChoice) -> Choices:
-    """Return the names that a photo's copy may have, as far as the photo's name tells its format."""
+    """Return the names that a photo's copy may have, judged by the photo's name alone."""
     if wanted != "keep":
         return Choices(task.target.name, wanted.upper(), instead=True)
     return Choices(task.target.name, default_format(task.source))

@@ -59,7 +59,7 @@ class PhotoDone:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the noise, if it goes with faces."""
+    """The number of faces to which the noise was applied; None if the noise is not for faces."""
     quality: Quality | None = None
     """How the written file differs from the original; None if that was not measured."""
     class_name: str = ""

@@ -55,9 +55,9 @@ class Protection:
     per_photo: PerPhoto | None = None
     """If set, its noise replaces the pattern, of which only the bound is used."""
     span: float | None = None
-    """If the pattern goes with faces, the side of its square as a multiple of the side of a face's box."""
+    """For a pattern that is applied to faces, the side of its square as a multiple of the side of a face's box."""
     faces: Faces = "largest"
-    """The choice of the faces that carry it, if a photo has several."""
+    """The faces to which it is applied, if a photo has several."""
     key_fingerprint: str | None = None
     """The fingerprint of the key that decided the pattern."""
 

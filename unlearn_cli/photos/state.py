@@ -53,7 +53,7 @@ class State:
         self.settings = settings
         """A digest of everything that decides the copy besides the original."""
         self.expected = task.copy or task.target.with_name(expected(task, options.writing.format).alone)
-        """The copy's place, as far as the photo's name tells its format."""
+        """The copy's path, as it is expected from the photo's name alone."""
         self.last = manifest.last(task.source)
         """The last record with a copy."""
 

@@ -154,8 +154,8 @@ def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
     of = NAMED[spec.source]
     if spec.image_size not in (None, 32) or spec.crop or spec.name or spec.licence:
         raise UsageError(
-            f"The images of {of.title} always have 32 pixels. Leave out the size, crop, name and licence of the images, "
-            "which are for folders."
+            f"The images of {of.title} always have 32 pixels. "
+            "Leave out the size, crop, name and licence of the images, which are for folders."
         )
     root = spec.data_dir or user_cache_path("unlearn") / "datasets"
     try:

@@ -231,7 +231,8 @@ def _restore(
     with open_checkpoint(path, device, "this training") as content:
         if content["settings"] != asdict(settings):
             raise WorkError(
-                f"The checkpoint {path} is from a training with other settings. Name another --output, or delete the file."
+                f"The checkpoint {path} is from a training with other settings. "
+                "Name another --output, or delete the file."
             )
         for name, part in state.items():
             part.load_state_dict(content[name])

@@ -68,7 +68,8 @@ def parse_trip(text: str) -> Trip:
     name, _, quality = text.partition(":")
     if name not in TRIPS:
         raise UsageError(
-            f"There is no trip '{name}'. The trips are: {', '.join(TRIPS)}; a number sets the JPEG quality, as in face:50."
+            f"There is no trip '{name}'. The trips are: {', '.join(TRIPS)}. "
+            "A number sets the JPEG quality, as in face:50."
         )
     if not quality:
         return TRIPS[name]
