@@ -1,4 +1,4 @@
-"""Every error that a user can meet. ``str(error)`` says what is wrong and what to do next."""
+"""All errors that are shown to a user. ``str(error)`` says what is wrong and what to do next."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ class PhotoSkippedError(UnlearnError):
 
 
 class AlreadyProtectedError(PhotoSkippedError):
-    """One photo is skipped because a manifest knows it as a protected copy."""
+    """One photo is skipped because a manifest lists it as a protected copy."""

@@ -19,7 +19,7 @@ LOCKED_BYTE = 1 << 40
 
 
 Kind = Literal["any", "new", "private"]
-"""Whether a file may replace another, and whom it is for."""
+"""Whether a file may replace another one, and who may read it; see ``write_atomically``."""
 
 
 def write_atomically(
@@ -69,9 +69,9 @@ def write_atomically(
 
 
 def _copy_attributes(of: Path, name: str) -> None:
-    """Copy another file's owner, extended attributes and permissions to a new file, which is private so far.
+    """Copy another file's owner, extended attributes and permissions to a new file, which only its owner can read yet.
 
-    What the system or the file system does not permit is left out, but nobody gets more permissions by that.
+    Whatever the system or the file system does not allow is left out, but never so that anybody gets more permissions.
     """
     found = os.stat(of)
     mode = stat.S_IMODE(found.st_mode)
@@ -158,7 +158,7 @@ def sha256_of(path: Path) -> str | None:
 
 
 def remove_temporary(folder: Path, tag: str) -> None:
-    """Remove what a killed run with this tag left in a folder. The caller must hold that run's lock."""
+    """Remove temporary files that a killed run with this tag left in a folder. The caller must hold the run's lock."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(TEMPORARY_PREFIX + tag):

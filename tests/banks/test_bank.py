@@ -53,13 +53,13 @@ GOOD = np.full((2, 3, 4, 4), 8, np.int8)
 @pytest.mark.parametrize(
     ("noise", "changes", "because"),
     [
-        (GOOD + np.int8(1), {}, "reaches 9 levels and its own bound is 8"),
+        (GOOD + np.int8(1), {}, "reaches 9 levels, more than its bound of 8"),
         (np.full((2, 3, 4, 4), -128, np.int8), {}, "reaches 128 levels"),
         (GOOD.astype(np.int16), {}, "int16, not int8"),
         (GOOD[:, :2], {}, "shape"),
-        (GOOD[:1], {}, "1 patterns for 2 classes"),
+        (GOOD[:1], {}, "has 1 patterns for 2 classes"),
         (GOOD, {"schema": 3}, "update unlearn"),
-        (GOOD, {"schema": None}, "no schema"),
+        (GOOD, {"schema": None}, "not have a schema number"),
         (GOOD, {"epsilon": 0}, "epsilon"),
         (GOOD, {"epsilon": 8.0}, "epsilon"),
         (GOOD, {"epsilon": True}, "epsilon"),
@@ -68,8 +68,8 @@ GOOD = np.full((2, 3, 4, 4), 8, np.int8)
         (GOOD, {"classes": "catdog"}, "list of names"),
         (GOOD, {"frame": "sideways"}, "frame"),
         (GOOD, {"strength": "mighty"}, "strength is 'mighty'"),
-        (GOOD, {"dataset": "faces"}, "dataset is no JSON object"),
-        (GOOD, {"hyperparameters": None}, "hyperparameters is no JSON object"),
+        (GOOD, {"dataset": "faces"}, "dataset is not a JSON object"),
+        (GOOD, {"hyperparameters": None}, "hyperparameters is not a JSON object"),
     ],
 )
 def test_a_wrong_bank_is_refused(tmp_path: Path, noise: Any, changes: dict[str, Any], because: str) -> None:
@@ -83,7 +83,7 @@ def test_files_that_are_no_banks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     refused(path, b"", because="damaged")
     refused(path, b"\xff" * 100, because="damaged")
-    refused(path, save({"noise": GOOD}), because="not one of unlearn's")
+    refused(path, save({"noise": GOOD}), because="not a noise bank")
     with pytest.raises(BankError, match="No such file"):
         load_bank(tmp_path / "missing.safetensors")
 

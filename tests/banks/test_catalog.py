@@ -90,7 +90,7 @@ def test_stronger_is_more_noise() -> None:
 
 
 def test_a_strength_that_there_is_not_is_refused(bank: Bank) -> None:
-    with pytest.raises(UsageError, match=r"'cifar10' has one strength: leave out --strength"):
+    with pytest.raises(UsageError, match=r"'cifar10' has only one strength: leave out --strength"):
         choose("cat", strength="low")
     with pytest.raises(UsageError, match="leave out either --bank or --strength"):
         choose("dog", str(bank.path), "low")

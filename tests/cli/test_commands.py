@@ -39,11 +39,11 @@ def test_protect_writes_copies_and_says_what_it_did(tmp_path: Path, unlearn: Run
     run = unlearn("protect", "selfies", "--class", "person")
     assert run.returncode == 0, run.stderr
     assert "1 of 1 photos" in run.stdout
-    assert "other files passed over: 1" in run.stdout
+    assert "other files: 1, which are not photos and were ignored" in run.stdout
     assert "largest change: 8 of 255 levels before encoding (bound 8)" in run.stdout
     assert "recorded in: selfies-protected.jsonl" in run.stdout
     # Measured figures and limits, not promises.
-    assert "named the protected ones rightly on" in run.stderr
+    assert "recognised the protected ones on" in run.stderr
     assert "face" in run.stderr
     assert "already trained" in run.stderr
     copy = tmp_path / "selfies-protected" / "sub" / "a.png"
@@ -60,9 +60,9 @@ def test_the_best_supported_figure_is_told_and_the_worst_defence(tmp_path: Path,
     write_card(bank.path, Card(bank_sha256=bank.sha256, results=tuple(results)))
     run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors")
     lines = [line for line in run.stderr.splitlines() if line.startswith("- ")]
-    right = "on protected photos of 2 classes classified {} of 100 new photos rightly; 70 of 100 without protection"
+    right = "on protected photos of 2 classes classified {} of 100 new photos correctly; 70 of 100 without protection"
     assert lines[:2] == [
-        f"- Measured: a model trained in grey {right.format(50)}: little protection.",
+        f"- Measured: a model trained without colours {right.format(50)}: little protection.",
         f"- Measured: a model trained from scratch {right.format(20)}.",
     ]
     assert "unlearn banks show mine" in lines[-1]
@@ -111,12 +111,12 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["protect", "in", "--class", "cat", "-o", "in"], 2, "the input itself"),
         (["protect", "empty", "--class", "cat"], 1, "No photo found"),
         (["protect", "in", "--class", "cat", "-o", "in/a.png"], 2, "is a file"),
-        (["protect", "in", "--class", "person", "--bank", "cifar10"], 2, "The shipped bank person has it"),
+        (["protect", "in", "--class", "person", "--bank", "cifar10"], 2, "The shipped bank person has this class"),
         (["protect", "in", "--class", "cat", "--bank", "nothing"], 3, "There is no noise bank 'nothing'"),
         (["protect", "in", "--class", "cat", "--bank", "broken.safetensors"], 3, "cannot be used: it is damaged"),
         (["banks", "show", "nothing"], 3, "There is no noise bank 'nothing'"),
         (["protect", "in", "--class", "cat", "--bank", "gone.safetensors"], 3, "There is no noise bank gone"),
-        (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already there"),
+        (["generate", "--dataset", "cifar10", "-o", "broken.safetensors"], 2, "already exists"),
         (["generate", "--dataset", "cifar10", "-o", "bank.json"], 2, "name it bank.safetensors"),
         (["evaluate", "bank", "cifar10", "--set", "device=abacus"], 2, "There is no device 'abacus'"),
     ],

@@ -38,7 +38,7 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     many = ("--model", "resnet10-w16,vgg11-w16", "--defence", "none,gray", "--seeds", "2")
     done = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many, "--record")
     assert done.exit_code == 0, done.stderr
-    assert "16 to do of resnet10-w16, vgg11-w16" in done.stderr
+    assert "16 to do (resnet10-w16, vgg11-w16 on cpu" in done.stderr
     rows = report()["rows"]
     assert len(rows) == 8
     protected = [row for row in rows if row["protected_images"]]
@@ -53,7 +53,7 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     assert [result.labels["model"] for result in card.results] == [row["labels"]["model"] for row in protected]
     assert Path("unlearn-evaluation/report.html").is_file()
     again = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many)
-    assert "All 16 trainings are there already" in again.stderr
+    assert "All 16 trainings are already done" in again.stderr
     assert report()["rows"] == rows
 
 
@@ -91,7 +91,7 @@ def test_photos_that_protect_wrote_are_measured_as_they_are(run: Run) -> None:
     assert done.exit_code == 0, done.stderr
     protected, clean = report()["rows"]
     assert (protected["protected_images"], clean["protected_images"]) == (8, 0)
-    assert report()["title"].endswith("the photos in done")
+    assert report()["title"].endswith("the protected photos in done")
     next(Path("done/day").glob("*.png")).unlink()
     assert run("evaluate", *trees, "-o", "other").exit_code == 1
 
@@ -127,7 +127,7 @@ def test_a_recipe_runs_cell_by_cell_on_the_real_cifar10(run: Run, cifar10: Path)
     assert [row["name"] for row in report()["rows"]] == ["class-wise", "clean"]
     whole = run(*recipe)
     assert whole.exit_code == 0, whole.stderr
-    assert "2 of 6 trainings are there already; 4 to do" in whole.stderr
+    assert "2 of 6 trainings are already done; 4 to do" in whole.stderr
     found = report()
     assert (found["scale"], found["missing"], found["dataset"]["train_images"]) == ("tiny", 0, 200)
     assert {row["reported"] for row in found["rows"]} == {0.1642, 0.1993, None}
@@ -185,7 +185,7 @@ def test_people_are_verified(run: Run, shared: Path) -> None:
         (["recipe"], 2, "Name a recipe"),
         (["recipe", "figure99"], 2, "There is no recipe 'figure99'"),
         (["recipe", "face-recognition"], 2, "--dataset folder:PATH"),
-        (["recipe", "figure1", "--only", "model=tree"], 2, "No cell has model=tree"),
+        (["recipe", "figure1", "--only", "model=tree"], 2, "No run has model=tree"),
         (["recipe", "figure1", "--record"], 2, "No such option"),
         (["bank", "gone.safetensors"], 3, "There is no noise bank gone"),
         (["bank", "cifar10", "--data-dir", "empty"], 1, "CIFAR-10 is not in"),
@@ -193,18 +193,22 @@ def test_people_are_verified(run: Run, shared: Path) -> None:
         (["bank", "cifar10", "--augment", "walls", *ALBUM], 2, "no augmentation 'walls'"),
         (["bank", "cifar10", *ALBUM], 2, "no pattern for dawn"),
         (["bank", "person", "--set", "protect-classes=x", *ALBUM], 2, "No class matches 'x'"),
-        (["bank", "person", "--set", "keep=clean", *ALBUM], 2, "leaves none"),
-        (["bank", "person", "--set", "poison-rate=0", *ALBUM], 2, "protects no image"),
-        (["bank", "person", "--defence", ",", *ALBUM], 2, "--defence names nothing"),
+        (["bank", "person", "--set", "keep=clean", *ALBUM], 2, "would leave no images to train on"),
+        (["bank", "person", "--set", "poison-rate=0", *ALBUM], 2, "no image would be protected"),
+        (["bank", "person", "--defence", ",", *ALBUM], 2, "--defence is empty"),
         (["bank", "person", "--model", "resnet9000", *ALBUM], 2, "no model 'resnet9000'"),
-        (["recipe", "figure1", "--set", "batch-size=8"], 2, "There is no setting 'batch-size' here. There are: epochs"),
-        (["recipe", "figure1", "--dataset", "svhn"], 2, "A recipe names its dataset"),
-        (["copies", "album", "album", "--random-control", *ALBUM[2:]], 2, "--bank names the bank"),
+        (
+            ["recipe", "figure1", "--set", "batch-size=8"],
+            2,
+            "There is no setting 'batch-size' here. The settings are: epochs",
+        ),
+        (["recipe", "figure1", "--dataset", "svhn"], 2, "The recipe already decides which dataset is used"),
+        (["copies", "album", "album", "--random-control", *ALBUM[2:]], 2, "--record and --random-control need --bank"),
         (["copies", "album", "album", "--dataset", "svhn"], 2, "No such option"),
-        (["copies", "gone", "album", "--set", "image-size=16"], 1, "gone is no folder"),
+        (["copies", "gone", "album", "--set", "image-size=16"], 1, "gone is not a folder"),
         (["bank", "person", "--set", "trigger=yes", "--form", "sample-wise", *ALBUM], 2, "class-wise noise"),
         (["bank", "family.safetensors", "-o", "album/day/0.png", *ALBUM], 1, "0.png"),
-        (["bank", "family.safetensors", "--set", "pairs=gone.csv", *ALBUM], 1, "The pairs gone.csv"),
+        (["bank", "family.safetensors", "--set", "pairs=gone.csv", *ALBUM], 1, "The pairs file gone.csv"),
     ],
 )
 def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: int, sentence: str) -> None:

@@ -88,7 +88,7 @@ def test_a_backup_on_a_full_disk_leaves_the_originals(tmp_path: Path, unlearn: R
     before = digests(tmp_path / "in")
     run = unlearn(*PROTECT, "--in-place", "--backup", "disk/kept")
     assert run.returncode == 1
-    assert "cannot be kept in the backup (No space left" in run.stderr
+    assert "cannot be saved in the backup folder (No space left" in run.stderr
     kept = digests(small_disk / "kept")
     for name, digest in digests(tmp_path / "in").items():
         assert before[name] in (digest, kept.get(name))

@@ -23,7 +23,7 @@ PROTECT = ("protect", "in", "--class", "person", "--bank", "faces.safetensors", 
 
 @pytest.fixture
 def home(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A photo of a person, a bank that goes with faces, and nobody's key."""
+    """A photo of a person, a bank that applied to faces, and nobody's key."""
     draw = np.random.default_rng(0)
     small = draw.normal(size=(20, 3, 6, 6))
     noise = np.clip(np.rint(np.kron(small, np.ones((4, 4))) * 6), -8, 8).astype(np.int8)
@@ -48,9 +48,9 @@ def test_a_key_is_made_on_first_use_and_told_once(home: Path, unlearn: RunUnlear
     first = unlearn(*PROTECT)
     assert first.returncode == 0, first.stderr
     path = home / "data" / "unlearn" / "key"
-    assert f"Made your key, {path}" in first.stderr.replace("\n", "")
+    assert f"A secret key was created for you: {path}" in first.stderr.replace("\n", "")
     again = unlearn(*PROTECT)
-    assert "Made your key" not in again.stderr
+    assert "A secret key was created for you" not in again.stderr
     record = json.loads((home / "in-protected.jsonl").read_text().splitlines()[0])
     key = Key.parse(path.read_text(), "the file")
     assert record["key_fingerprint"] == key.fingerprint
@@ -100,7 +100,7 @@ def test_a_file_without_a_key_is_one_sentence(home: Path, unlearn: RunUnlearn, t
 def test_noise_for_each_photo_is_refused_where_patterns_go_with_faces(home: Path, unlearn: RunUnlearn) -> None:
     run = unlearn(*PROTECT, "--form", "sample-wise")
     assert run.returncode == 2
-    assert "goes with faces" in run.stderr
+    assert "applied to faces" in run.stderr
     assert not (home / "data").exists()
     with pytest.raises(UsageError, match="key"):
         Protection.of(choose("person", str(home / "faces.safetensors")), "person")

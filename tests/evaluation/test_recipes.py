@@ -73,9 +73,9 @@ def test_seeds_multiply() -> None:
 @pytest.mark.parametrize(
     ("text", "because"),
     [
-        ("colour=red", "no 'colour'"),
-        ("noise=fog", "No cell has noise=fog"),
-        ("clean", "no 'clean'"),
+        ("colour=red", "no key 'colour'"),
+        ("noise=fog", "No run has noise=fog"),
+        ("clean", "no key 'clean'"),
         ("noise=clean,noise=fog", "a key twice"),
     ],
 )
@@ -158,7 +158,7 @@ def test_pairs_are_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     for rows, because in (
         ([["a", "b"], ["1", "2"]], "first, second, same"),
-        ([["first", "second", "same"], ["1", "2", "1"]], "of two"),
+        ([["first", "second", "same"], ["1", "2", "1"]], "of two people"),
     ):
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)

@@ -150,7 +150,7 @@ def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "cells" / f"{hash_of(identity(cell, Library()))}.json"
     damaged.parent.mkdir()
     damaged.write_text("{")
-    with pytest.raises(WorkError, match=r"damaged.*The runs that are done stay"):
+    with pytest.raises(WorkError, match=r"damaged.*The results of finished runs are kept"):
         spread([cell], tmp_path, CPU, "", jobs=1)
 
 
@@ -205,7 +205,7 @@ def test_other_pairs_are_another_cell(folder: Path, tmp_path: Path) -> None:
     names.add(hash_of(identity(verified, Library())))
     assert len(names) == 3
     pairs.write_text("first,second,same\nday/00.png,gone.png,1\nday/00.png,night/00.png,0\n")
-    with pytest.raises(WorkError, match=r"name gone\.png"):
+    with pytest.raises(WorkError, match=r"names gone\.png"):
         identity(verified, Library())
     with pytest.raises(WorkError, match="cannot be read"):
         identity(replace(cell, pairs=folder / "gone.csv"), Library())

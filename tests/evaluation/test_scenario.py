@@ -81,7 +81,7 @@ def test_clean_images_alone_are_those_that_the_other_training_has_clean(scenario
     assert len(alone.train) == 12
     assert torch.equal(alone.train.images, both.train.images[~both.protected])
     assert not bool(alone.protected.any())
-    with pytest.raises(UsageError, match="leaves none"):
+    with pytest.raises(UsageError, match="would leave no images to train on"):
         scenario(keep="clean")
 
 
@@ -96,7 +96,7 @@ def test_a_class_of_another_dataset_joins(scenario: Build) -> None:
     assert found.train.classes == (*CLASSES, "ship")
     assert (len(found.train), len(found.test), int(found.protected.sum())) == (80, 40, 20)
     assert bool((found.train.labels[found.protected] == 3).all())
-    with pytest.raises(UsageError, match="do not go together"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         join(images(), images())
 
 
@@ -135,7 +135,7 @@ def test_photos_that_were_protected_on_the_disk_are_used_as_they_are(tmp_path: P
     assert found.protected_classes == (1,)
     # One of two photos with one name in different folders is lost: the others must not take its place.
     (tmp_path / "done" / "dog" / "1" / "z.png").unlink()
-    with pytest.raises(WorkError, match=r"1 of one are not in the other, such as dog/1/z\.png"):
+    with pytest.raises(WorkError, match=r"1 of one are missing in the other, such as dog/1/z\.png"):
         build(cell, Library(), lambda plan, on: bank, CPU)
     put(tmp_path / "done" / "dog" / "1" / "z.png", 0)
     put(tmp_path / "done" / "dog" / "1" / "new.png", 0)
@@ -151,11 +151,11 @@ def test_photos_that_were_protected_on_the_disk_are_used_as_they_are(tmp_path: P
         ({"training": TrainingSettings(model="walls")}, "no model 'walls'"),
         ({"training": TrainingSettings(model="squeezenet1_1"), "pairs": Path("x")}, "does not take|linear layer"),
         ({"protect_classes": ("fox",)}, "No class matches 'fox'"),
-        ({"keep": "clean"}, "leaves none"),
-        ({"poison_rate": 0.01}, "protects no image"),
+        ({"keep": "clean"}, "would leave no images to train on"),
+        ({"poison_rate": 0.01}, "no image would be protected"),
         ({"noise": NoisePlan(bank="cifar10", fitted=True), "trigger": True, "protect_classes": ("cat",)}, "class-wise"),
         ({"noise": NoisePlan(bank="cifar10")}, "no pattern for cow"),
-        ({"noise": None, "protected_tree": Path("x"), "trigger": True}, "it belongs to 'unlearn evaluate bank'"),
+        ({"noise": None, "protected_tree": Path("x"), "trigger": True}, "it works only with 'unlearn evaluate bank'"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_anything_is_trained(changes: dict[str, object], because: str) -> None:

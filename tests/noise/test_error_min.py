@@ -106,10 +106,10 @@ def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> Non
         ({"patch": 33}, "1 to 32 pixels"),
         ({"through": "walls"}, "no transformation 'walls'"),
         ({"through": "jpeg:95-50"}, "the lower first"),
-        ({"through": "flip:3"}, "flip takes no numbers"),
-        ({"through": ""}, "say --through none"),
+        ({"through": "flip:3"}, "flip does not take numbers"),
+        ({"through": ""}, "write --through none"),
         ({"method": "error-max", "solver": "adam"}, "penalty form"),
-        ({"method": "lsp", "patch": 8}, "searches nothing"),
+        ({"method": "lsp", "patch": 8}, "works without a search"),
     ],
 )
 def test_what_makes_no_sense_says_so(images: ImageSet, changes: dict[str, object], because: str) -> None:

@@ -55,39 +55,45 @@ def test_every_preset_builds(preset: str | None, device: str) -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ({"rounds": 3}, "The setting rounds belongs to a joint search: add --set joint=yes."),
-        ({"clean_classes": 0.5}, "The setting clean-classes belongs to a joint search: add --set joint=yes."),
-        ({"surrogate_epochs": 3}, "The setting surrogate-epochs belongs to error-max noise: say --method error-max."),
+        ({"rounds": 3}, "The setting rounds works only for a joint search: add --set joint=yes."),
+        ({"clean_classes": 0.5}, "The setting clean-classes works only for a joint search: add --set joint=yes."),
+        (
+            {"surrogate_epochs": 3},
+            "The setting surrogate-epochs works only for error-max noise: use --method error-max.",
+        ),
         (
             {"method": "error-max", "penalty": 2.0},
-            "The setting penalty belongs to a search in turns for error-min noise: say --method error-min and --set "
-            "joint=no.",
+            "The setting penalty works only for error-min noise without a joint search: use --method error-min and "
+            "--set joint=no.",
         ),
         (
             {"joint": True, "patch": 8},
-            "The setting patch belongs to a search in turns for error-min noise: say --method error-min and --set "
-            "joint=no.",
+            "The setting patch works only for error-min noise without a joint search: use --method error-min and "
+            "--set joint=no.",
         ),
-        ({"method": "lsp", "solver": "pgd"}, "--method lsp searches nothing: leave out the setting solver."),
-        ({"method": "ar", "joint": True}, "--method ar searches nothing: leave out the setting joint."),
+        ({"method": "lsp", "solver": "pgd"}, "--method lsp works without a search: leave out the setting solver."),
+        ({"method": "ar", "joint": True}, "--method ar works without a search: leave out the setting joint."),
         (
             {"method": "error-max", "joint": True},
-            "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no.",
+            "A joint search makes only class-wise error-min noise. Leave out --method and --form, or add --set "
+            "joint=no.",
         ),
         (
             {"joint": True, "form": "sample-wise"},
-            "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no.",
+            "A joint search makes only class-wise error-min noise. Leave out --method and --form, or add --set "
+            "joint=no.",
         ),
         (
             {"method": "error-max", "solver": "lbfgs"},
-            "The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.",
+            "The solvers adam and lbfgs use a penalty form, which only error-min has. For error-max, choose the "
+            "solver pgd, fgsm or cw.",
         ),
-        ({"colour": "red"}, "Noise has no setting 'colour'."),
+        ({"colour": "red"}, "There is no setting 'colour' for noise."),
         (
             {"method": "magic"},
-            "There is no method 'magic'. There are: error-min, error-max, random, lsp, ar.",
+            "There is no method 'magic'. The methods are: error-min, error-max, random, lsp, ar.",
         ),
-        ({"learning_rate": float("nan")}, "The setting learning-rate is nan, and has to be a number."),
+        ({"learning_rate": float("nan")}, "The setting learning-rate must be a finite number, not nan."),
     ],
 )
 def test_a_setting_of_another_method_is_refused(said: dict[str, Any], sentence: str) -> None:

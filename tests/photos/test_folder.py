@@ -98,7 +98,7 @@ def test_a_damaged_photo_fails_alone(tmp_path: Path) -> None:
         "c.jpg": "failed",
         "d.jpg": "protected",
     }
-    assert "cut off" in done["b.jpg"].reason
+    assert "is missing" in done["b.jpg"].reason
     assert sorted(p.name for p in (tmp_path / "in-protected").iterdir()) == ["a.jpg", "d.jpg"]
 
 
@@ -118,7 +118,7 @@ def test_a_photo_that_noise_cannot_change_is_not_called_protected(tmp_path: Path
     Image.new("RGBA", (20, 20), (90, 120, 30, 0)).save(tmp_path / "in" / "clear.png")
     done = run(tmp_path / "in")["clear.png"]
     assert done.status == "skipped"
-    assert "changes nothing" in done.reason
+    assert "changes none of its pixels" in done.reason
 
 
 def test_what_the_file_holds_is_measured(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_lossless_copy_that_does_not_hold_its_pixels_is_never_written(
     monkeypatch.setattr("unlearn_cli.photos.one.encode", one_value_off)
     done = run(tmp_path / "in")[name]
     assert done.status == "failed"
-    assert "does not hold the pixels" in done.reason
+    assert "does not contain the pixels" in done.reason
     monkeypatch.setattr("unlearn_cli.photos.one.encode", lambda photo, writing: b"torn")
     assert "could not be read again" in run(tmp_path / "in")[name].reason
     assert not (tmp_path / "in-protected").exists()
@@ -223,7 +223,7 @@ def test_what_a_wanted_format_cannot_hold_is_left_alone(tmp_path: Path) -> None:
     Image.new("RGBA", (20, 20), (90, 120, 30, 128)).save(tmp_path / "in" / "a.png")
     done = run(tmp_path / "in", writing=Writing("jpeg"))["a.png"]
     assert done.status == "skipped"
-    assert "JPEG cannot hold" in done.reason
+    assert "JPEG cannot store" in done.reason
 
 
 def test_a_quality_is_as_asked(tmp_path: Path) -> None:

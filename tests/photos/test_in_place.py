@@ -114,7 +114,7 @@ def test_a_photo_that_was_edited_since_is_not_put_back_unasked(album: Path) -> N
     (album / "in" / "a.png").write_bytes(b"edited")
     results = {photo.source.name: photo for photo in restore(album / "in.jsonl")}
     assert results["a.png"].status == "failed"
-    assert "another photo in its place now" in results["a.png"].reason
+    assert "a different photo in its place now" in results["a.png"].reason
     assert (album / "in" / "a.png").read_bytes() == b"edited"
     assert [photo.status for photo in restore(album / "in.jsonl", overwrite=True)] == ["restored"]
     assert contents(album / "in") == before
@@ -125,7 +125,7 @@ def test_a_damaged_backup_is_not_put_back(album: Path) -> None:
     protected = (album / "in" / "a.png").read_bytes()
     (album / "kept" / "a.png").write_bytes(b"damaged")
     results = {photo.source.name: photo for photo in restore(album / "in.jsonl", overwrite=True)}
-    assert "not the original" in results["a.png"].reason
+    assert "not the original any more" in results["a.png"].reason
     assert (album / "in" / "a.png").read_bytes() == protected
 
 
@@ -135,7 +135,7 @@ def test_a_backup_is_never_written_over(album: Path) -> None:
     original = (album / "in" / "a.png").read_bytes()
     done = in_place(album)["a.png"]
     assert done.status == "failed"
-    assert "holds another photo" in done.reason
+    assert "already has a different photo" in done.reason
     assert (album / "kept" / "a.png").read_bytes() == b"an older photo"
     assert (album / "in" / "a.png").read_bytes() == original
 
@@ -148,7 +148,9 @@ def test_a_backup_inside_the_album_is_refused(album: Path) -> None:
 def test_what_an_earlier_run_has_kept_is_never_replaced(album: Path) -> None:
     in_place(album)
     done = run(album / "kept", Where(backup=album / "kept2", manifest=album / "in.jsonl"))
-    assert {photo.reason for photo in done.values()} == {"it is an original that an earlier run in place has kept"}
+    assert {photo.reason for photo in done.values()} == {
+        "it is the original that an earlier --in-place run saved in a backup"
+    }
 
 
 def test_what_cannot_be_undone_says_so(album: Path) -> None:
@@ -157,7 +159,7 @@ def test_what_cannot_be_undone_says_so(album: Path) -> None:
     run(album / "in")
     with pytest.raises(UsageError, match="replaced no photos"):
         list(restore(album / "in-protected.jsonl"))
-    with pytest.raises(UsageError, match=r"is or holds the input"):
+    with pytest.raises(UsageError, match=r"is or contains the input"):
         run(album / "in", Where(backup=album))
 
 
@@ -167,7 +169,7 @@ def test_a_backup_that_is_the_photo_itself_is_refused(album: Path) -> None:
     (album / "kept").mkdir()
     (album / "kept" / "a.png").symlink_to(album / "in" / "a.png")
     done = in_place(album)["a.png"]
-    assert "is a link, or the photo itself" in done.reason
+    assert "is a link or the photo itself" in done.reason
     (album / "kept" / "a.png").unlink()
     os.link(album / "in" / "a.png", album / "kept" / "a.png")
     assert in_place(album)["a.png"].status == "failed"
@@ -205,7 +207,7 @@ def test_undo_does_not_replace_another_photo(album: Path) -> None:
     make_photo(album / "in" / "sub" / "b.jpg", 60)
     new = (album / "in" / "sub" / "b.jpg").read_bytes()
     results = {photo.source.name: photo for photo in restore(album / "in.jsonl")}
-    assert "another photo in its place" in results["b.jpg"].reason
+    assert "a different photo in its place" in results["b.jpg"].reason
     assert (album / "in" / "sub" / "b.jpg").read_bytes() == new
 
 
@@ -296,7 +298,7 @@ def test_without_its_manifest_a_renamed_copy_is_not_protected_again(album: Path)
     (album / "in.jsonl").unlink()
     done = in_place(album, writing=Writing("png"))
     assert contents(album / "in") == after
-    assert "original of its name in another format" in done["b.png"].reason
+    assert "original of the same name in another format" in done["b.png"].reason
 
 
 def test_two_photos_that_differ_by_suffix_are_both_kept(album: Path) -> None:
@@ -345,7 +347,7 @@ def test_a_copy_that_was_edited_is_not_taken_for_the_other_of_a_pair(tmp_path: P
     with Image.open(tmp_path / "in" / "x.gif.png") as image:
         image.rotate(90).save(tmp_path / "in" / "x.gif.png")
     edited = (tmp_path / "in" / "x.gif.png").read_bytes()
-    assert "original of its name in another format" in in_place(tmp_path)["x.gif.png"].reason
+    assert "original of the same name in another format" in in_place(tmp_path)["x.gif.png"].reason
     assert (tmp_path / "in" / "x.gif.png").read_bytes() == edited
 
 
@@ -355,7 +357,7 @@ def test_without_its_manifest_a_numbered_copy_is_not_protected_again(tmp_path: P
     in_place(tmp_path)
     after = contents(tmp_path / "in")
     (tmp_path / "in.jsonl").unlink()
-    assert "original of its name in another format" in in_place(tmp_path)["y.gif-2.png"].reason
+    assert "original of the same name in another format" in in_place(tmp_path)["y.gif-2.png"].reason
     assert contents(tmp_path / "in") == after
 
 

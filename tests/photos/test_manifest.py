@@ -110,7 +110,7 @@ def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "in-protected" / "a.png"
     target.parent.mkdir()
     target.write_bytes(b"something the user put there")
-    assert "something else is at its copy's place" in run(tmp_path / "in")["a.png"].reason
+    assert "another file is already in the place of its copy" in run(tmp_path / "in")["a.png"].reason
     assert "--existing skip" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
     assert target.read_bytes() == b"something the user put there"
 
@@ -143,9 +143,9 @@ def test_a_protected_photo_is_not_protected_again_wherever_it_is(tmp_path: Path)
     run(tmp_path / "in", Where(output=tmp_path / "in" / "out"))
     done = run(tmp_path / "in")
     assert done["a.png"].status == "skipped"  # the later of the two of this name, in/out/a.png
-    assert "protected photo already" in done["a.png"].reason
+    assert "already protected, according to a manifest" in done["a.png"].reason
     (tmp_path / "in" / "moved.png").write_bytes((tmp_path / "in" / "out" / "a.png").read_bytes())
-    assert "protected photo already" in run(tmp_path / "in")["moved.png"].reason
+    assert "already protected, according to a manifest" in run(tmp_path / "in")["moved.png"].reason
     assert run(tmp_path / "in", again=True)["moved.png"].status == "protected"
 
 
@@ -159,7 +159,7 @@ def test_two_runs_at_once_are_one_too_many(tmp_path: Path) -> None:
 def test_another_file_is_not_taken_for_a_manifest(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.png")
     (tmp_path / "notes.jsonl").write_text('{"my": "notes"}\n')
-    with pytest.raises(UsageError, match="is no manifest"):
+    with pytest.raises(UsageError, match="is not a manifest"):
         run(tmp_path / "in", Where(manifest=tmp_path / "notes.jsonl"))
     assert (tmp_path / "notes.jsonl").read_text() == '{"my": "notes"}\n'
 
@@ -190,7 +190,7 @@ def test_a_manifest_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypa
     whole = Manifest._open
     monkeypatch.setattr(Manifest, "_open", lambda self: Full(whole(self)))
     monkeypatch.setattr(module, "lock", lambda file: True)
-    with pytest.raises(WorkError, match=r"No space left.*goes on where it stopped"):
+    with pytest.raises(WorkError, match=r"No space left.*continues where it stopped"):
         run(tmp_path / "in")
     monkeypatch.undo()
     assert run(tmp_path / "in")["a.png"].status == "protected"
@@ -250,7 +250,7 @@ def test_other_peoples_files_are_no_manifests_and_do_no_harm(tmp_path: Path, con
     make_photo(tmp_path / "in" / "a.png")
     for place in (tmp_path / "notes.jsonl", tmp_path / "in" / "notes.jsonl"):
         place.write_bytes(content)
-    with pytest.raises(UsageError, match="is no manifest"):
+    with pytest.raises(UsageError, match="is not a manifest"):
         run(tmp_path / "in", Where(manifest=tmp_path / "notes.jsonl"))
     assert (tmp_path / "notes.jsonl").read_bytes() == content
     assert run(tmp_path / "in")["a.png"].status == "protected"
@@ -298,7 +298,7 @@ def test_after_a_full_disk_nothing_more_is_written_to_a_manifest(tmp_path: Path)
 
 def test_a_manifest_has_its_suffix_because_later_runs_look_for_it(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.png")
-    with pytest.raises(UsageError, match=r"ends in \.jsonl"):
+    with pytest.raises(UsageError, match=r"must end in \.jsonl"):
         run(tmp_path / "in", Where(manifest=tmp_path / "records.json"))
 
 

@@ -90,7 +90,7 @@ def test_photos_of_one_name_from_several_folders_are_numbered_in_order_of_their_
 
 def test_a_copy_in_another_photos_place_is_still_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.jpg", "a/y.gif", "a-protected/x.jpg", "a-protected/y.gif.png")
-    with pytest.raises(UsageError, match="is an input"):
+    with pytest.raises(UsageError, match="is one of the photos to protect"):
         plan([tmp_path / "a", tmp_path / "a-protected/x.jpg"])
     (tmp_path / "a/x.jpg").unlink()
     tasks = plan([tmp_path / "a", tmp_path / "a-protected/y.gif.png"]).tasks
@@ -230,7 +230,10 @@ def test_what_is_left_of_a_photo_that_is_gone_is_never_written_over(tmp_path: Pa
     left = (tmp_path / "in-protected" / "a.png").read_bytes()
     (tmp_path / "in" / "a.gif").unlink()
     make_photo(tmp_path / "in" / "a.png", 50)
-    assert "something else is at its copy's place" in run(tmp_path / "in", writing=Writing("png"))["a.png"].reason
+    assert (
+        "another file is already in the place of its copy"
+        in run(tmp_path / "in", writing=Writing("png"))["a.png"].reason
+    )
     assert (tmp_path / "in-protected" / "a.png").read_bytes() == left
 
 

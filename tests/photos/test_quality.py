@@ -118,5 +118,5 @@ def test_sixteen_bits_are_measured_in_levels() -> None:
 
 def test_two_sizes_cannot_be_compared() -> None:
     one, other = Photo(np.zeros((4, 5, 3), np.uint8), "RGB", "PNG"), Photo(np.zeros((5, 4, 3), np.uint8), "RGB", "PNG")
-    with pytest.raises(PhotoError, match="4 x 5 RGB where its original is 5 x 4 RGB"):
+    with pytest.raises(PhotoError, match="4 x 5 RGB, but that of its original is 5 x 4 RGB"):
         compare(one, other)

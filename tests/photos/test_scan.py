@@ -76,9 +76,9 @@ def test_copies_with_dots_and_suffixes_in_their_names_are_known(tmp_path: Path) 
 
 def test_no_input_is_ever_written_to(tmp_path: Path) -> None:
     touch(tmp_path, "a/sub/x.jpg", "a/x.jpg", "a-protected/x.jpg")
-    with pytest.raises(UsageError, match="holds the input"):
+    with pytest.raises(UsageError, match="contains the input"):
         plan([tmp_path / "a/sub"], Where(output=tmp_path / "a"))
-    with pytest.raises(UsageError, match="is an input"):
+    with pytest.raises(UsageError, match="is one of the photos to protect"):
         plan([tmp_path / "a", tmp_path / "a-protected/x.jpg"])
     with pytest.raises(UsageError, match="the input itself"):
         plan([tmp_path / "a/sub/x.jpg", tmp_path / "a/x.jpg"], Where(output=tmp_path / "a"))

@@ -72,7 +72,7 @@ def test_the_first_images_are_the_same_number_of_each_class(tree: Path) -> None:
         ({"download": True}, UsageError, "--download"),
         ({"source": "folder:/nowhere"}, WorkError, "one subfolder"),
         ({"classes": ("b*",)}, WorkError, "at least 2 classes"),
-        ({"source": "cifar10"}, UsageError, "at 32 pixels"),
+        ({"source": "cifar10"}, UsageError, "always have 32 pixels"),
         ({"source": "cifar10", "image_size": 32, "data_dir": Path("/nowhere")}, WorkError, "--data-dir"),
     ],
 )
@@ -112,7 +112,7 @@ def test_imagenet_is_a_users_copy_in_folders(tree: Path, tmp_path_factory: pytes
     assert (len(train), len(test)) == (20, 20)  # their own split: nothing is set aside
     assert train.size == 224
     assert train.name == "ImageNet"
-    with pytest.raises(UsageError, match="may not be fetched"):
+    with pytest.raises(UsageError, match="do not allow unlearn to download"):
         load_dataset(DatasetSpec(source="imagenet", download=True), "all")
 
 

@@ -49,19 +49,19 @@ class Bank:
         of = self.provenance
         if of.form == "sample-wise":
             raise BankError(
-                f"The noise bank {self.path} holds the noise of {len(self.noise)} images of {of.dataset.get('name')}, "
-                "and of no other photos. Only 'unlearn evaluate' applies it; use another bank."
+                f"The noise bank {self.path} has noise for {len(self.noise)} images of {of.dataset.get('name')} only "
+                "and cannot protect other photos. Use another bank; 'unlearn evaluate' can measure this one."
             )
         if not of.is_plain or of.frame not in APPLICABLE:
-            how = "a mixture" if of.variants > 1 or of.uniform else f"applied by frame '{of.frame}'"
+            how = "a mixture" if of.variants > 1 or of.uniform else f"made for the frame '{of.frame}'"
             raise BankError(
-                f"The noise bank {self.path} is {how}, and this version applies only one pattern over a whole photo. "
-                "'unlearn evaluate' measures it; to protect photos, use another bank."
+                f"The noise bank {self.path} is {how}, which cannot be applied to photos by this version. "
+                "Use another bank; 'unlearn evaluate' can measure this one."
             )
 
     @property
     def noise_sha256(self) -> str:
-        """Return the SHA-256 of the noise alone, by which a surrogate refers to the noise that it was trained with."""
+        """Return the SHA-256 of the noise alone; a surrogate's file uses it to name the noise that it belongs to."""
         return hashlib.sha256(np.ascontiguousarray(self.noise).tobytes()).hexdigest()
 
 
@@ -88,7 +88,7 @@ def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
         data = _read(path)
         digest = hashlib.sha256(data).hexdigest()
         if expected_sha256 is not None and digest != expected_sha256:
-            raise BankError("its SHA-256 is not the one that it was shipped with")
+            raise BankError("its SHA-256 differs from the one that it was shipped with")
         noise, provenance = _parse(data)
     except BankError as error:
         raise BankError(
@@ -101,7 +101,7 @@ def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise BankError(f"it is larger than {MAX_BYTES >> 20} MiB, so it is no noise bank")
+            raise BankError(f"it is larger than {MAX_BYTES >> 20} MiB, so it is not a noise bank")
         return path.read_bytes()
     except OSError as error:
         raise BankError(error.strerror or str(error)) from error
@@ -111,15 +111,15 @@ def _parse(data: bytes) -> tuple[NDArray[np.int8], Provenance]:
     try:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise BankError("it is damaged or no safetensors file") from error
+        raise BankError("it is damaged or not a safetensors file") from error
     # The numpy loader returns no metadata; the header is JSON, preceded by its length in 8 bytes.
     header = parse_finite_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     metadata = header.get("__metadata__") or {}
     if METADATA_KEY not in metadata:
-        raise BankError("it is a safetensors file, but not one of unlearn's")
+        raise BankError("it is a safetensors file, but not a noise bank")
     provenance = Provenance.from_json(metadata[METADATA_KEY])
     if set(tensors) != {"noise"}:
-        raise BankError("it does not hold one tensor named 'noise'")
+        raise BankError("it does not contain exactly one tensor, named 'noise'")
     _check_noise(tensors["noise"], provenance)
     return tensors["noise"], provenance
 
@@ -131,10 +131,10 @@ def _check_noise(noise: NDArray[np.int8], provenance: Provenance) -> None:
         raise BankError(f"its noise has shape {list(noise.shape)}, not [classes, 3, height, width]")
     wanted = len(provenance.classes) * provenance.variants
     if provenance.form == "class-wise" and len(noise) != wanted:
-        raise BankError(f"it holds {len(noise)} patterns for {len(provenance.classes)} classes")
+        raise BankError(f"it has {len(noise)} patterns for {len(provenance.classes)} classes")
     if provenance.frame == "patch" and max(noise.shape[2:]) > provenance.scale:
         raise BankError(f"its patch of {noise.shape[3]} pixels is larger than its images")
     # The comparison is in int16, because the absolute value of int8's -128 is -128.
     largest = int(np.abs(noise.astype(np.int16)).max())
     if largest > provenance.epsilon:
-        raise BankError(f"its noise reaches {largest} levels and its own bound is {provenance.epsilon}")
+        raise BankError(f"its noise reaches {largest} levels, more than its bound of {provenance.epsilon}")

@@ -1,6 +1,6 @@
-"""A bank's card: the JSON beside it with the numbers that were measured, so that measuring does not change the bank.
+"""A bank's card: a JSON file beside the bank with everything that was measured, so that the bank itself never changes.
 
-A card holds numbers and no sentences; the terminal words them (``cli.measured``).
+A card contains only numbers; ``cli.measured`` turns them into sentences.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unlearn_cli.errors import BankError
 from unlearn_cli.files import write_atomically
 
 CARD_SCHEMA = 2
-"""Schema 1 had sentences beside the numbers; they are passed over when it is read."""
+"""Cards of schema 1 also contained sentences, which are ignored when such a card is read."""
 
 Interval = tuple[float, float]
 
@@ -47,7 +47,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One measurement of a bank: victims trained on protected images beside the same trained on clean ones."""
+    """One measurement of a bank: victims trained on protected images, compared with victims trained on clean ones."""
 
     protected: Accuracy
     """On test images of the protected classes."""
@@ -67,7 +67,7 @@ class Result:
     together: int
     """How many were protected at a time."""
     protected_images: int | None = None
-    """How many training images carried noise at a time; None where an earlier version did not record it."""
+    """How many training images were protected at a time; None where an earlier version did not record it."""
     seeds: int
     images: Images
     trip: dict[str, Any] | None = None
@@ -75,7 +75,7 @@ class Result:
     training: dict[str, Any]
     """How the victims were trained: the fields of ``training.train.TrainingSettings``."""
     labels: dict[str, str] = field(default_factory=dict)
-    """What tells the result apart from others of the same command."""
+    """The labels that distinguish the result from others of the same command."""
     runs: tuple[str, ...] = ()
     """The names of the runs' result files."""
     command: str = ""
@@ -105,7 +105,7 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known about a bank besides its provenance."""
+    """Everything that is known about a bank besides its provenance."""
 
     bank: str = ""
     bank_sha256: str
@@ -134,8 +134,8 @@ def read_card(bank: Path, sha256: str | None = None) -> Card:
         return Card(bank=bank.stem, bank_sha256=sha256 or "")
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise BankError(f"The card {path} is not one that unlearn wrote ({where}). Restore or delete it.") from error
+        where = ".".join(map(str, first["loc"])) or "its beginning"
+        raise BankError(f"The card {path} was not written by unlearn (see {where}). Restore or delete it.") from error
     except (BankError, OSError) as error:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
     return card if sha256 in (None, card.bank_sha256) else Card(bank=bank.stem, bank_sha256=sha256 or "")

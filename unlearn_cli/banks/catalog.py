@@ -1,4 +1,4 @@
-"""The banks that exist, and the pattern that belongs to a class name."""
+"""Finding the banks that exist, and the pattern that belongs to a class name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALIASES = {
     "face": "person", "human": "person", "man": "person", "me": "person", "people": "person",
     "portrait": "person", "selfie": "person", "selfies": "person", "woman": "person",
 }  # fmt: skip
-"""Common words for things that banks call by another name. A bank's own name always takes precedence."""
+"""Common words that mean one of the banks' classes. The name of a class always takes precedence over them."""
 
 
 USUAL_STRENGTH = "medium"
@@ -87,7 +87,7 @@ def shipped_banks() -> list[Entry]:
             for name, item in banks.items()
         ]
     except (OSError, BankError, KeyError, TypeError, AttributeError) as error:
-        raise BankError(f"The index of shipped banks {path} cannot be read. Install unlearn again.") from error
+        raise BankError(f"The list of shipped banks {path} cannot be read. Install unlearn again.") from error
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -97,12 +97,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     set, and ``OSError`` if the folder cannot be written.
     """
     if path.suffix != ".safetensors" or path.name.endswith(SURROGATE_SUFFIX):
-        raise UsageError(f"A bank is a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
+        raise UsageError(f"A bank must be a .safetensors file: name it {path.name.split('.')[0]}.safetensors.")
     if path.is_dir():
         raise UsageError(f"{path} is a folder. Name another --output.")
     for there in (path, card_path(path), surrogate_path(path)):
         if there.exists() and not overwrite:
-            raise UsageError(f"{there} is already there. Name another --output, or add --overwrite.")
+            raise UsageError(f"{there} already exists. Name another --output, or add --overwrite to replace it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass
@@ -137,10 +137,10 @@ def open_bank(name: str) -> Bank:
     if path.is_file():
         return load_bank(path)
     if path.suffix == ".safetensors":
-        raise BankError(f"There is no noise bank {path}.")
+        raise BankError(f"There is no noise bank {path}. Check the path.")
     raise BankError(
         f"There is no noise bank '{name}'.{_nearest(name, list(entries))} "
-        f"Shipped are: {', '.join(entries)}; a bank of your own is named by its .safetensors file."
+        f"The shipped banks are: {', '.join(entries)}. For a bank of your own, name its .safetensors file."
     )
 
 
@@ -161,10 +161,10 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
         if index is None:
             having = [entry for entry in shipped_banks() if _find(class_name, entry.classes, entry.family) is not None]
             elsewhere = [entry.name for entry in sorted(having, key=lambda entry: entry.strength != USUAL_STRENGTH)]
-            hint = f" The shipped bank {elsewhere[0]} has it: leave out --bank." if elsewhere else ""
+            hint = f" The shipped bank {elsewhere[0]} has this class: leave out --bank." if elsewhere else ""
             raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
         if strength not in (None, bank.provenance.strength):
-            raise UsageError(f"The bank '{bank.name}' has one strength: leave out either --bank or --strength.")
+            raise UsageError(f"The bank '{bank.name}' has only one strength: leave out either --bank or --strength.")
         return Choice(bank, index, _is_keyed(class_name, bank))
     entries = shipped_banks()
     found = [
@@ -174,7 +174,7 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
         raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
     fitting = [(entry, index) for entry, index in found if entry.strength == (strength or USUAL_STRENGTH)]
     if not fitting and strength is not None:
-        raise UsageError(f"The bank '{found[0][0].name}' has one strength: leave out --strength.")
+        raise UsageError(f"The bank '{found[0][0].name}' has only one strength: leave out --strength.")
     entry, index = (fitting or found)[0]
     bank = load_bank(entry.path, entry.sha256)
     bank.check_applicable()

@@ -1,11 +1,12 @@
-"""A person's secret key, and the pattern that it makes of a bank.
+"""A person's secret key, and the pattern that is made from a bank with it.
 
-All photos of a category may carry the same pattern. But a person has to be told apart from others by theirs, so
-everybody needs their own, and always the same one. No record of a key is stored except a fingerprint.
+For things, such as cats, all photos of a class can have the same pattern. But a network that learns to recognise people
+must take one person's pattern for that person, so every person needs a pattern of their own, and always the same one.
+Of a key, only a fingerprint is ever recorded.
 
-A key's pattern is no mixture of the bank's patterns: mixtures lie in the span of a few public vectors, which anyone can
-project out of a photo. Instead the key chooses a pattern, mirrors it or not, and warps it by a smooth random field of
-its own. So the result stays close to what was optimised, but two keys that choose the same pattern get different
+A key's pattern is not a mixture of the bank's patterns: mixtures lie in the span of a few public vectors, which anyone
+can project out of a photo. Instead the key chooses one pattern, mirrors it or not, and warps it by a smooth random
+field of its own. The result stays close to what was optimised, but two keys that choose the same pattern get different
 results. Mosaics of several patterns have less in common with each other, but protect less (docs/results/person.md).
 """
 
@@ -46,7 +47,7 @@ class Key:
         except ValueError:
             secret = b""
         if len(secret) != BYTES:
-            raise UsageError(f"{where} holds no key: a key is {2 * BYTES} hexadecimal digits, as unlearn writes them.")
+            raise UsageError(f"{where} does not contain a valid key. A key consists of {2 * BYTES} hexadecimal digits.")
         return cls(secret)
 
     @property
@@ -89,7 +90,8 @@ def make_key() -> Key:
         return _read(path)
     except OSError as error:
         raise WorkError(
-            f"Your key cannot be kept in {path} ({error.strerror or error}). Name a file with one by --key-file."
+            f"Your new key cannot be saved in {path} ({error.strerror or error}). "
+            "Make that folder writable, or name a file that contains a key with --key-file."
         ) from error
     return key
 
@@ -101,7 +103,7 @@ class Keyring:
     path: Path | None = None
     """The file of the key, if the user named one."""
     make: bool = True
-    """Whether a missing key is made and kept in a file; otherwise a key of zeros stands in for it during this run."""
+    """Whether a missing key is made and saved; otherwise a key of zeros is used in its place during this run."""
     made: bool = False
     """Whether the key was made now."""
     _key: Key | None = None
@@ -120,7 +122,9 @@ def _read(path: Path) -> Key:
     try:
         return Key.parse(path.read_text(encoding="ascii", errors="replace"), str(path))
     except OSError as error:
-        raise UsageError(f"The key {path} cannot be read ({error.strerror or error}).") from error
+        raise UsageError(
+            f"The key {path} cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
 
 
 GRID = 5

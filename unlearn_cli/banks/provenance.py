@@ -51,8 +51,7 @@ class Provenance:
     uniform: int = 0
     """The largest level of the uniform random noise that is added for each image; the sum stays within epsilon."""
     strength: Strength | None = None
-    """How visible the noise is, among banks of the same classes: None if there is only one
-    bank."""
+    """How visible the noise is, among banks of the same classes; None if there is only one bank."""
     family: str | None = None
     """Set if all patterns are interchangeable ones of a single category, such as ``person``."""
     method: str = ""
@@ -70,7 +69,7 @@ class Provenance:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether schema 1 can express it: class-wise, one pattern for each class, nothing drawn at random."""
+        """Return whether schema 1 can describe it: class-wise, one pattern for each class, no random choices."""
         return self.form == "class-wise" and self.frame != "patch" and self.variants == 1 and self.uniform == 0
 
     def to_json(self) -> str:
@@ -95,13 +94,15 @@ class Provenance:
             raise BankError("its provenance is not a JSON object")
         schema = values.get("schema")
         if not isinstance(schema, int) or schema < 1:
-            raise BankError("its provenance names no schema")
+            raise BankError("its provenance does not have a schema number")
         if schema > SCHEMA:
-            raise BankError(f"it has schema {schema} and this version reads up to {SCHEMA}: update unlearn")
+            raise BankError(
+                f"it has schema {schema}, but this version reads only schemas up to {SCHEMA}: update unlearn"
+            )
         known = {item.name for item in fields(cls)}
         missing = {"classes", "epsilon", "scale"} - values.keys()
         if missing:
-            raise BankError(f"its provenance lacks {', '.join(sorted(missing))}")
+            raise BankError(f"its provenance does not have {', '.join(sorted(missing))}")
         kept = {name: value for name, value in values.items() if name in known}
         if isinstance(kept["classes"], list):
             kept["classes"] = tuple(kept["classes"])
@@ -127,10 +128,10 @@ class Provenance:
             raise BankError(f"its frame is {self.frame!r}, not one of {', '.join(FRAMES)}")
         is_span = isinstance(self.span, int | float) and 0 < self.span <= MOST_SPAN
         if is_span != (self.frame == "face") or not (is_span or self.span is None):
-            raise BankError(f"its span is {self.span!r}: only frame 'face' has one, up to {MOST_SPAN}")
+            raise BankError(f"its span is {self.span!r}; it must be up to {MOST_SPAN} for the frame 'face', else None")
         if self.anchor is not None and (self.frame != "face" or self.anchor not in get_args(Anchor)):
             raise BankError(
-                f"its anchor is {self.anchor!r}: only frame 'face' has one, {' or '.join(get_args(Anchor))}"
+                f"its anchor is {self.anchor!r}: it must be box or landmarks for the frame 'face', else None"
             )
         if self.form not in get_args(Form):
             raise BankError(f"its form is {self.form!r}, not one of {', '.join(get_args(Form))}")
@@ -138,7 +139,7 @@ class Provenance:
             raise BankError(f"its strength is {self.strength!r}, not one of {', '.join(get_args(Strength))}")
         for name in ("dataset", "hyperparameters", "versions"):
             if not isinstance(getattr(self, name), dict):
-                raise BankError(f"its {name} is no JSON object")
+                raise BankError(f"its {name} is not a JSON object")
         if not isinstance(self.family, str | None):
             raise BankError(f"its family is {self.family!r}, not a name")
 

@@ -40,7 +40,7 @@ def list_banks(as_json: AsJson = False) -> None:
         }
         print_json(listing)
         return
-    table = Table("bank", "classes", "strength", "patterns", "epsilon", "made at")
+    table = Table("bank", "classes", "strength", "patterns", "epsilon", "image size")
     for entry, bank in entries:
         of = bank.provenance
         table.add_row(
@@ -60,7 +60,7 @@ def show_bank(
     name: Annotated[str, typer.Argument(help="A shipped bank's name, or a .safetensors file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show how a bank was made and what was measured with it, the worst first."""
+    """Show how a bank was made and what was measured with it, the worst result first."""
     from unlearn_cli.banks.card import read_card
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.cli.measured import limits_of
@@ -90,8 +90,8 @@ def _print_provenance(bank: Bank) -> None:
     rows = {
         "classes": classes,
         "noise": f"{of.form}, {size} px, at most {of.epsilon} of 255 levels",
-        "applied by": f"frame '{of.frame}', made for models at {of.scale} px",
-        "method": f"{of.method}, through '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
+        "frame": f"'{of.frame}', made for models that take images of {of.scale} px",
+        "method": f"{of.method}, transformations '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
         "settings": ", ".join(f"{key} {value}" for key, value in of.hyperparameters.items()),
         "dataset": ", ".join(f"{key}: {value}" for key, value in of.dataset.items()),
         "made": f"{of.date}, " + ", ".join(f"{key} {value}" for key, value in of.versions.items()),
@@ -108,9 +108,9 @@ def _print_results(card: Card) -> None:
     from unlearn_cli.cli.measured import COLUMNS, table_rows
 
     if not card.results:
-        out().print("Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does it.")
+        out().print("This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'.")
         return
-    table = Table(title="What victims learned, the worst first (docs/results tells how)", title_justify="left")
+    table = Table(title="Accuracy of victims, the worst result first (method: docs/results)", title_justify="left")
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for row in table_rows(card):
@@ -122,8 +122,10 @@ def _print_results(card: Card) -> None:
 @exits()
 def mix(
     names: Annotated[list[str], typer.Argument(metavar="BANK", help="Shipped banks' names or .safetensors files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bank to write.")] = Path("mixture.safetensors"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bank that is already there.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write the new bank to.")] = Path(
+        "mixture.safetensors"
+    ),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bank.")] = False,
     add_uniform: Annotated[
         int, typer.Option(min=0, max=127, help="Also add uniform random noise of up to this many pixel levels.")
     ] = 0,
@@ -135,4 +137,4 @@ def mix(
     check_output(output, overwrite=overwrite)
     provenance = write_mixture(output, [open_bank(name) for name in names], add_uniform, command_line())
     patterns = len(provenance.classes) * provenance.variants
-    out().print(f"{plain(str(output))}: {patterns} patterns, {provenance.variants} for each class.")
+    out().print(f"Wrote {plain(str(output))}: {patterns} patterns, {provenance.variants} for each class.")

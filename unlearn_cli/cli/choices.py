@@ -37,7 +37,7 @@ class Format(StrEnum):
 
     @property
     def written(self) -> FormatChoice:
-        """Return the name of the format in the engine, which is one for both names of JPEG."""
+        """Return the engine's name of the format, which is the same for ``jpeg`` and ``jpg``."""
         names: dict[Format, FormatChoice] = {Format.keep: "keep", Format.png: "png", Format.webp: "webp"}
         return names.get(self, "jpeg")
 
@@ -57,20 +57,20 @@ class Rare:
     """The settings of ``protect`` that are rarely changed, each by ``--set NAME=VALUE``."""
 
     again: bool = False
-    """Also protect what is a protected copy already: noise on noise."""
+    """Also protect photos that are protected copies already, which adds noise to noise."""
     fail_fast: bool = False
-    """Begin no more photos after one failed."""
+    """Start no more photos after one has failed."""
     map: Path | None = None
     """A TOML file with lines folder = "class", for --class-from-folders."""
     max_megapixels: int | None = None
-    """Decode photos of up to this size; 400 where it is not said."""
+    """The largest photo to decode, in megapixels; None means 400."""
     preserve_times: bool = True
-    """Give copies their originals' times."""
+    """Give each copy the file times of its original."""
     recursive: bool = True
     """Go into subfolders."""
 
 
 RARE = (
-    'A rare setting: again=yes (protect copies again), fail-fast=yes, map=FILE (TOML lines folder = "class"), '
-    "max-megapixels=N (400), preserve-times=no, recursive=no; may be given several times."
+    "A less common setting: again=yes (protect copies again), fail-fast=yes (stop after a failure), map=FILE (TOML "
+    'lines folder = "class"), max-megapixels=N (default 400), preserve-times=no, recursive=no. Can be repeated.'
 )

@@ -27,7 +27,7 @@ def learn_environment(group: Any) -> None:
     for name, command in _commands(group):
         for key, option in _options(command).items():
             option.envvar = PREFIX + f"{name} {key}".replace("-", "_").replace(" ", "_").upper()
-            option.show_envvar = False  # Their names follow a rule, and would fill a third of the help.
+            option.show_envvar = False  # The names all follow one rule, and would fill a third of the help.
 
 
 def read_config(group: Any) -> dict[str, Any]:
@@ -43,21 +43,31 @@ def read_config(group: Any) -> dict[str, Any]:
         sections = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if CONFIG_VARIABLE in os.environ:
-            raise UsageError(f"There is no configuration file {path}, which {CONFIG_VARIABLE} names.") from None
+            raise UsageError(
+                f"The configuration file {path} does not exist. Create it, or unset {CONFIG_VARIABLE}, which names it."
+            ) from None
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(f"The configuration {path} cannot be read: {error}.") from error
+        raise UsageError(
+            f"The configuration file {path} cannot be read: {error}. Correct the file, or delete it."
+        ) from error
     known = dict(_commands(group))
     defaults: dict[str, Any] = {}
     for section, values in sections.items():
         command = known.get(section)
         if command is None or not isinstance(values, dict):
-            raise UsageError(f"The configuration {path} says '{section}', which is no command's section.")
+            raise UsageError(
+                f"The configuration file {path} contains '{section}', but no command has that name. "
+                "Put each option into the section of its command, such as [protect]."
+            )
         options = _options(command)
         for key, value in values.items():
             option = options.get(key.replace("_", "-"))
             if option is None:
-                raise UsageError(f"The configuration {path} says '{key}', which is no option of 'unlearn {section}'.")
+                raise UsageError(
+                    f"The configuration file {path} sets '{key}', but there is no such option. "
+                    f"See 'unlearn {section} --help'."
+                )
             listed = option.multiple and not isinstance(value, list)
             defaults.setdefault(section, {})[option.name] = [value] if listed else value
     return defaults

@@ -51,12 +51,13 @@ def exits() -> Iterator[None]:
     except UnlearnError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("Interrupted. Nothing is half-written.", INTERRUPTED)
+        fail("Interrupted. No file was left half-written.", INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name not in TRAINING_LIBRARIES:
             raise
         fail(
-            "This command trains networks, which needs PyTorch: in unlearn's checkout, pip install '.[train]'.",
+            "This command needs PyTorch, which is not installed. In unlearn's source folder, run: "
+            "pip install '.[train]'",
             1,
         )
     except OSError as error:
@@ -114,19 +115,22 @@ def progress_bar(*, hidden: bool = False) -> Progress:
 def duration(seconds: float) -> str:
     """Return a duration in seconds, minutes or hours as a short text."""
     if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under a second"
+        return f"{seconds:.0f} s" if seconds >= 1 else "less than a second"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
 
 
 def typed(context: typer.Context) -> set[str]:
-    """Return the names of the parameters that are on the command line, not in the configuration or environment."""
+    """Return the names of the parameters that were typed on the command line.
+
+    Parameters that come from the configuration file or the environment are not among them.
+    """
     return set(given_of(context, tuple(param.name for param in context.command.params if param.name)))
 
 
 def given_of(context: typer.Context, names: tuple[str, ...]) -> list[str]:
-    """Return the names from ``names`` whose parameters are on the command line."""
+    """Return those of these names whose parameters were typed on the command line."""
     sources = {name: context.get_parameter_source(name) for name in names}
     return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 

@@ -10,18 +10,20 @@ import typer
 if TYPE_CHECKING:
     from unlearn_cli.training.datasets import DatasetSpec
 
-KNOWN = "cifar10, cifar100, svhn, imagenet, or folder:PATH for a tree with one folder of images for each class."
+KNOWN = "cifar10, cifar100, svhn, imagenet, or folder:PATH for a folder with one subfolder of images for each class."
 Dataset = Annotated[str, typer.Option(help=KNOWN)]
 OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder of a named dataset.  [default: unlearn's cache folder]"),
+    typer.Option(help="Folder that contains a named dataset.  [default: unlearn's cache folder]"),
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")]
+Download = Annotated[bool, typer.Option("--download", help="Download the dataset if it is missing.")]
 ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this size in pixels (square).")]
 Crop = Annotated[
     int | None,
-    typer.Option(min=8, help="First cut out the central square of this size in pixels.  [default: the largest]"),
+    typer.Option(
+        min=8, help="First cut out the central square of this size in pixels.  [default: the largest possible]"
+    ),
 ]
 Classes = Annotated[
     str | None, typer.Option(help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.")
@@ -41,9 +43,9 @@ CPU_IMAGES = 10_000
 
 
 def dataset_spec(source: str, map_file: Path | None, **fields: Any) -> DatasetSpec:
-    """Return the dataset of a source and the ``fields`` of ``DatasetSpec``, its classes renamed as a file tells.
+    """Return the description of a dataset, with its classes renamed by the map file if there is one.
 
-    Raises ``UsageError`` for a map that cannot be read.
+    The ``fields`` are those of ``DatasetSpec``. Raises ``UsageError`` for a map that cannot be read.
     """
     from unlearn_cli.training.datasets import DatasetSpec
 
@@ -51,7 +53,7 @@ def dataset_spec(source: str, map_file: Path | None, **fields: Any) -> DatasetSp
 
 
 def patterns(text: str | None) -> tuple[str, ...]:
-    """Return the parts of a list by commas; none for no list."""
+    """Return the parts of a comma-separated text; an empty tuple for None."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
@@ -63,7 +65,7 @@ def _read_map(path: Path) -> tuple[tuple[str, str], ...]:
     try:
         names = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"The map {path} cannot be read: {error}.") from error
+        raise UsageError(f"The map {path} cannot be read: {error}. It must be a TOML file.") from error
     if not names or not all(isinstance(name, str) and name for name in names.values()):
-        raise UsageError(f'The map {path} needs lines such as "English springer" = "dog".')
+        raise UsageError(f'The map {path} has no names for classes. It needs lines such as "English springer" = "dog".')
     return tuple(names.items())

@@ -120,7 +120,10 @@ def copies(
 
     rare = read_settings(OnImages, settings or ())
     if (record or random_control) != (bank is not None):
-        raise UsageError("--bank names the bank that the copies were made with, for --record and --random-control.")
+        raise UsageError(
+            "--record and --random-control need --bank, the bank that the copies were made with. "
+            "Without these two, leave out --bank."
+        )
     if bank is not None:
         from unlearn_cli.banks.catalog import open_bank
 
@@ -145,7 +148,7 @@ def people(
         typer.Option("--protect", help="People to protect: names of their folders, or patterns, separated by commas."),
     ] = None,
     class_name: Annotated[
-        str, typer.Option("--class", help="The --class with which their photos are protected.")
+        str, typer.Option("--class", help="The --class that their photos are protected with.")
     ] = "person",
     bank: Annotated[str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.")] = None,
     epsilon: Annotated[
@@ -156,7 +159,7 @@ def people(
         typer.Option(
             "--groups-of",
             min=1,
-            help="Protect this many people at a time, in turns, until all had their turn.  [default: all at once]",
+            help="Protect this many people at a time, until each was protected once.  [default: all at once]",
         ),
     ] = None,
     attacker: Attacker = None,
@@ -182,9 +185,11 @@ def people(
 
     rare = read_settings(OnPeople, settings or ())
     if protect is None:
-        raise UsageError("Say who is protected: --protect id003,id017.")
+        raise UsageError(
+            "No people were chosen. Name the folders of the people to protect, such as --protect id003,id017."
+        )
     if record and bank is None:
-        raise UsageError("--record writes into the card beside a bank: name the --bank.")
+        raise UsageError("--record adds the results to a bank's card, so name the --bank.")
     if bank is not None:
         from unlearn_cli.banks.catalog import open_bank
 
@@ -221,7 +226,7 @@ def recipe(
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of the experiment.")] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes, and exit.")] = False,
     dataset: Annotated[
-        str | None, typer.Option(metavar="folder:PATH", help="The photos, for a recipe that has none of its own.")
+        str | None, typer.Option(metavar="folder:PATH", help="The photos for a recipe that has no dataset of its own.")
     ] = None,
     data_dir: DataDir = None,
     download: Download = False,
@@ -239,9 +244,12 @@ def recipe(
         _list_recipes()
         return
     if name is None:
-        raise UsageError("Name a recipe: 'unlearn evaluate recipe --list' lists them.")
+        raise UsageError("Name a recipe. To see all recipes, run 'unlearn evaluate recipe --list'.")
     if dataset is not None and not dataset.startswith("folder:"):
-        raise UsageError("A recipe names its dataset; only --dataset folder:PATH may be said beside it.")
+        raise UsageError(
+            "The recipe already decides which dataset is used. Leave out --dataset, or give a folder of photos: "
+            "--dataset folder:PATH."
+        )
     rare = read_settings(Training, settings or ())
     from unlearn_cli.evaluation import plans
 
@@ -276,7 +284,7 @@ class _Run:
         trip: str | None = None,
         views: int | None = None,
     ) -> DatasetSpec:
-        """The dataset that the options and settings name. Raises ``UsageError`` for a trip without files."""
+        """Return the dataset that the options and settings describe. Raises ``UsageError`` for a trip without files."""
         from unlearn_cli.cli.dataset_options import dataset_spec, patterns
         from unlearn_cli.errors import UsageError
 
@@ -295,9 +303,9 @@ class _Run:
             first_classes=of("first_classes"),
         )
         if of("views") is not None and journey is None:
-            raise UsageError("The setting views is for crops that differ by a trip's jitter: name a trip.")
+            raise UsageError("The setting views makes random crops, which only a trip does. Add --set trip=face.")
         if journey is not None and not source.startswith("folder:"):
-            raise UsageError("A trip begins with files on the disk: it needs a folder of photos.")
+            raise UsageError("A trip starts from photo files, so it needs a folder of photos: --dataset folder:PATH.")
         return replace(spec, trip=journey, views=views or of("views") or 1)
 
     def _trip(self, name: str | None) -> Trip | None:
@@ -360,7 +368,7 @@ def _evaluate(
     *,
     record: str | None,
 ) -> None:
-    """Plan, run and show an evaluation; ``record`` names the bank to whose card its results are added."""
+    """Plan, run and show an evaluation; its results are added to the card of the bank ``record``, if there is one."""
     from unlearn_cli.cli.evaluate_show import record as write_results
     from unlearn_cli.cli.evaluate_show import show, watch
     from unlearn_cli.errors import UsageError
@@ -371,7 +379,10 @@ def _evaluate(
     engine = rare.engine or "local"
     workers, device = join_workers(rare.device)
     if workers.count > 1 and (jobs > 1 or engine == "ray"):
-        raise UsageError("torchrun shares each training; --jobs and the engine ray run several: choose one of them.")
+        raise UsageError(
+            "torchrun shares one training among processes, while --jobs and engine=ray run several trainings at once. "
+            "Use only one of the two."
+        )
     leads = workers.rank == 0
     cells, about = planned(_Run(SCALES[scale or ("cpu" if device.type == "cpu" else "paper")], workers, device))
     chosen = chosen_cells(cells, only)

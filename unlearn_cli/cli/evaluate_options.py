@@ -13,7 +13,7 @@ from unlearn_cli.cli.set_option import setting
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", help="Folder for the report and its runs; an interrupted evaluation in it is continued."
+        "--output", "-o", help="Folder for the report and the results; an interrupted evaluation in it continues."
     ),
 ]
 Only = Annotated[
@@ -83,48 +83,48 @@ FOLDER = Path("unlearn-evaluation")
 
 @dataclass(frozen=True)
 class Training:
-    """The settings that every command has."""
+    """The settings that every command of the group has."""
 
-    epochs: int | None = setting("epochs of each training", "the scale's", least=1)
-    train_size: int | None = setting("training images", "the scale's", least=1)
-    seed: int | None = setting("the first training's seed", "0")
-    device: str | None = setting("cuda, mps or cpu", "the best there is")
-    precision: Literal["fp32", "bf16"] | None = setting("the victims' arithmetic", "bf16 on CUDA, else fp32")
-    compile: bool | None = setting("compile the victims first", "no")
-    engine: Literal["local", "ray"] | None = setting("what runs the trainings", "local")
-    pairs: Path | None = setting("a CSV of pairs of photos, to verify people with", "none")
+    epochs: int | None = setting("number of epochs of each training", "depends on --scale", least=1)
+    train_size: int | None = setting("number of training images", "depends on --scale", least=1)
+    seed: int | None = setting("random seed of the first training", "0")
+    device: str | None = setting("cuda, mps or cpu", "the fastest available")
+    precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "bf16 on CUDA, else fp32")
+    compile: bool | None = setting("compile the victims before training", "no")
+    engine: Literal["local", "ray"] | None = setting("run the trainings on this machine, or by Ray", "local")
+    pairs: Path | None = setting("CSV file of photo pairs for a face verification test", "none")
 
 
 @dataclass(frozen=True)
 class Optimised(Training):
-    """The settings of all commands but ``recipe``, since a recipe has these values itself."""
+    """The settings of all commands except ``recipe``, because a recipe decides these values itself."""
 
-    batch_size: int | None = setting("images of a step", "128; of people 32", least=2)
-    learning_rate: float | None = setting("at the start; it follows a cosine to zero", "0.1", least=0)
-    image_size: int | None = setting("resize images to so many pixels square", "their own; of people the scale's", 8)
+    batch_size: int | None = setting("images in each training step", "128; people: 32", least=2)
+    learning_rate: float | None = setting("learning rate at the start; a cosine takes it to zero", "0.1", least=0)
+    image_size: int | None = setting("resize images to this side in pixels", "unchanged; people: depends on --scale", 8)
     classes: str | None = setting("use only the classes that match these patterns", "all")
 
 
 @dataclass(frozen=True)
 class OnImages(Optimised):
-    """The settings of the commands on images by class, ``bank`` and ``copies``."""
+    """The settings of the commands ``bank`` and ``copies``, whose images are sorted into classes."""
 
-    crop: int | None = setting("cut out the middle square of so many pixels first", "the largest", least=8)
-    first_classes: int | None = setting("use only the first so many classes", "all", least=2)
+    crop: int | None = setting("first cut out the central square of this side in pixels", "the largest", least=8)
+    first_classes: int | None = setting("use only this many classes, from the first on", "all", least=2)
     map: Path | None = setting('a TOML file with lines "class" = "new name"', "none")
     protect_classes: str | None = setting("protect only the classes that match these patterns", "all")
-    poison_rate: float | None = setting("share of each class's images that is protected", "1", 0, 1)
-    keep: Literal["all", "clean"] | None = setting("clean: train without the protected images (D_c)", "all")
-    trigger: bool | None = setting("also put the noise on clean test images", "no")
-    trip: str | None = setting("of a folder's photos: as --trip of 'evaluate copies'", "none")
-    views: int | None = setting("with a trip: jittered crops of each training photo", "1", least=1)
+    poison_rate: float | None = setting("share of each protected class's images that get noise", "1", 0, 1)
+    keep: Literal["all", "clean"] | None = setting("clean: train without the protected images", "all")
+    trigger: bool | None = setting("also test clean images to which another class's noise is applied", "no")
+    trip: str | None = setting("what happens to photos before training, as --trip of 'evaluate copies'", "none")
+    views: int | None = setting("random crops of each training photo; needs a trip", "1", least=1)
 
 
 @dataclass(frozen=True)
 class OnPeople(Optimised):
     """The settings of the command ``people``."""
 
-    views: int | None = setting("jittered crops of each training photo", "3", least=1)
-    poison_rate: float | None = setting("share of each protected person's photos that is protected", "1", 0, 1)
-    key_seed: int | None = setting("seed of the keys that decide the protected people's patterns", "0")
-    one_key: bool | None = setting("let them all share one key", "no")
+    views: int | None = setting("random crops of each training photo", "3", least=1)
+    poison_rate: float | None = setting("share of each protected person's photos that get noise", "1", 0, 1)
+    key_seed: int | None = setting("random seed of the protected people's keys", "0")
+    one_key: bool | None = setting("give all protected people the same key", "no")

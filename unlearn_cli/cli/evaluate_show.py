@@ -1,4 +1,4 @@
-"""Shows an evaluation in the terminal: its estimate, its progress and its table of results."""
+"""Showing an evaluation in the terminal: its estimate, its progress and its table of results."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def watch(
 
 
 def _told(estimate: EvaluationEstimated) -> str:
-    """Return how much there is to do, in a sentence."""
+    """Return a sentence that says how much there is to do."""
     todo = estimate.todo
     if not todo:
-        return f"All {estimate.planned} trainings are there already."
+        return f"All {estimate.planned} trainings are already done."
     left = estimate.planned - len(todo)
-    done = f"{left} of {estimate.planned} trainings are there already; " if left else ""
+    done = f"{left} of {estimate.planned} trainings are already done; " if left else ""
     networks = ", ".join(dict.fromkeys(cell.training.model for cell in todo))
-    made = ", and the time to make the noise" if estimate.makes_noise else ""
+    made = ", plus the time to make the noise" if estimate.makes_noise else ""
     return (
-        f"{done}{len(todo)} to do of {networks} on {estimate.device}, {todo[0].training.epochs} epochs each: "
+        f"{done}{len(todo)} to do ({networks} on {estimate.device}, {todo[0].training.epochs} epochs each): "
         f"about {duration(estimate.seconds)}{made}."
     )
 
@@ -74,11 +74,11 @@ def show(report: Report, output: Path) -> None:
 
     rows = report.rows
     parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
-    columns = ["training images", "final", "best epoch"]
-    columns += ["protected classes", "the same, unprotected", "others"] if parts else []
+    columns = ["training images", "last epoch", "best epoch"]
+    columns += ["protected classes", "same classes, unprotected", "other classes"] if parts else []
     columns += ["AUC"] if verified else []
     columns += ["paper"] if any(row.reported is not None for row in rows) else []
-    table = Table(title="Accuracy on clean test images, with 95 % intervals")
+    table = Table(title="Clean accuracy (on clean test images), with 95 % confidence intervals")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -98,7 +98,9 @@ def show(report: Report, output: Path) -> None:
         f"Report: {plain(str(output / 'report.html'))}"
     )
     if report.missing:
-        err().print(f"{report.missing} runs are another process's, and not in this report yet.")
+        err().print(
+            f"{report.missing} runs are not in this report yet, because another process is still working on them."
+        )
 
 
 def record(report: Report, bank: str) -> None:

@@ -30,9 +30,10 @@ PATCH_SIZES = (8, 16, 24, 32)
 def generate(
     dataset: options.OptionalDataset = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bank to write.  [default: NAME.safetensors]")
+        Path | None,
+        typer.Option("--output", "-o", help="File to write the bank to.  [default: NAME.safetensors]"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bank that is already there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bank.")] = False,
     data_dir: options.DataDir = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
@@ -44,7 +45,7 @@ def generate(
     method: Annotated[
         Literal["error-min", "error-max", "random", "lsp", "ar"] | None,
         typer.Option(
-            help="How the noise is made. Only error-min protects; the others are to compare with.  [default: error-min]"
+            help="How the noise is made. Only error-min protects; the others are for comparison.  [default: error-min]"
         ),
     ] = None,
     form: Annotated[
@@ -66,7 +67,8 @@ def generate(
         | None,
         typer.Option(
             help="A set of values. person: patterns for people among many (-low and -high are less and more visible); "
-            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. Options go before it."
+            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. "
+            "Options take precedence."
         ),
     ] = None,
     surrogate: Annotated[
@@ -102,15 +104,15 @@ def generate(
     ] = False,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder in which the search is saved, and from which it continues."),
+        typer.Option(metavar="DIR", help="Folder for checkpoints; an interrupted search continues from them."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
     """Make a bank of error-minimizing noise (Huang et al., ICLR 2021), or of other noise to compare it with.
 
     The command also writes the bank's card and the surrogate network, with which 'unlearn protect --form sample-wise'
-    makes noise for each photo. To share the work among devices, start it with 'torchrun --nproc-per-node N -m
-    unlearn_cli generate'.
+    makes noise for each photo. To share the work among devices, start it with
+    'torchrun --nproc-per-node N -m unlearn_cli generate'.
     """
     from unlearn_cli.banks.catalog import check_output
     from unlearn_cli.errors import UsageError
@@ -121,9 +123,11 @@ def generate(
     hyper = read_settings(Hyperparameters, settings or ())
     source = dataset or _dataset_of(preset)
     if source is None:
-        raise UsageError("Say what to make noise on: --dataset cifar10, or --dataset folder:PATH.")
+        raise UsageError(
+            "No dataset was chosen. Name the images to make noise for: --dataset cifar10, or --dataset folder:PATH."
+        )
     if hyper.patch is not None and hyper.patch not in PATCH_SIZES:
-        raise UsageError("The setting patch takes 8, 16, 24 or 32 pixels.")
+        raise UsageError("The setting patch must be 8, 16, 24 or 32 (pixels).")
     path = output or Path(f"{Path(source.removeprefix('folder:')).resolve().name}.safetensors")
     check_output(path, overwrite=overwrite)
     spec = options.dataset_spec(
@@ -166,7 +170,7 @@ def generate(
 
 
 def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers: Workers) -> ImageSet:
-    """Return the images to make noise on, which the first of several workers fetches if they are to be fetched."""
+    """Return the images to make noise for; of several workers only the first downloads them, if that is asked for."""
     from unlearn_cli.banks.provenance import SPAN
     from unlearn_cli.noise.settings import Searched
     from unlearn_cli.noise.transforms import Through
@@ -175,10 +179,10 @@ def _load(spec: DatasetSpec, settings: NoiseSettings, size: int | None, workers:
     if settings.frame == "face":
         spec = face_squares(spec, SPAN)
     if isinstance(settings, Searched):
-        Through(settings.through)  # What is wrong with it is told before a dataset is read.
+        Through(settings.through)  # This reports errors in it before a dataset is read, which takes long.
     if workers.rank > 0:
         workers.wait()
-    # Noise for each image is for a training set that somebody will train on: none of its test images.
+    # Sample-wise noise is made for images that somebody will train on, so test images are left out.
     data = load_dataset(spec, "train" if settings.form == "sample-wise" else "all").first(size)
     if workers.rank == 0:
         workers.wait()
@@ -195,9 +199,9 @@ def _tell_written(written: BankWritten, *, as_json: bool) -> None:
     else:
         searched = made.error is not None
         after = f" after {made.iterations} iterations" if searched else ""
-        how = f", error rate {made.error:.3f} ({made.stop})" if searched else ""
+        how = f", error rate {made.error:.3f} (search ended: {made.stop})" if searched else ""
         took = duration(made.seconds or 0)
-        out().print(f"{plain(str(written.path))}: {written.patterns} patterns{after} in {took}{how}.")
+        out().print(f"Wrote {plain(str(written.path))}: {written.patterns} patterns{after} in {took}{how}.")
     for warning in warnings_of(written.provenance, made):
         err().print(f"{warning} Measure it with 'unlearn evaluate'.")
 
@@ -205,8 +209,8 @@ def _tell_written(written: BankWritten, *, as_json: bool) -> None:
 def _list_settings() -> None:
     from rich.table import Table
 
-    table = Table(title="--set NAME=VALUE; the defaults are the paper's for CIFAR-10, section 4.1")
-    for column in ("name", "default", "what it is"):
+    table = Table(title="Settings for --set NAME=VALUE; the defaults are the paper's for CIFAR-10 (section 4.1)")
+    for column in ("name", "default", "meaning"):
         table.add_column(column, overflow="fold")
     for row in listing(Hyperparameters):
         table.add_row(*map(plain, row))
@@ -223,15 +227,15 @@ def _tell_idle(settings: NoiseSettings, idle: list[str]) -> None:
     from unlearn_cli.noise.settings import Alternating
 
     if idle:
-        by = f" by {settings.solver}" if isinstance(settings, Alternating) else ""
+        by = f" with the solver {settings.solver}" if isinstance(settings, Alternating) else ""
         names = ", ".join(name.replace("_", "-") for name in idle)
-        err().print(f"{names}: of no effect on {settings.form} {settings.method} noise{by}.")
+        err().print(f"Ignored, because they have no effect on {settings.form} {settings.method} noise{by}: {names}.")
 
 
 def _watch(
     events: Iterator[Event | BankWritten], what: str, most: int | None, *, as_json: bool, hidden: bool
 ) -> BankWritten | None:
-    """Show the events of a search; return the last one, which only the first of several workers has."""
+    """Show the events of a search, and return the last one; None on all workers but the first, which have no last."""
     from unlearn_cli.noise.bank_file import BankWritten
     from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
 
@@ -245,9 +249,11 @@ def _watch(
                 told = {"event": type(event).__name__.lower(), **known}
                 typer.echo(json.dumps(told, default=str))
             if isinstance(event, Estimated) and not hidden:
-                bar.console.print(f"{what}: about {duration(event.seconds)} at most.")
+                bar.console.print(f"{what}: at most about {duration(event.seconds)}.")
             elif isinstance(event, Resumed) and not hidden:
-                bar.console.print(f"Going on from {plain(str(event.path))} after iteration {event.iteration}.")
+                bar.console.print(
+                    f"Continuing from the checkpoint {plain(str(event.path))}, after iteration {event.iteration}."
+                )
             elif isinstance(event, SurrogateEpoch):
                 detail = f"training the surrogate: error rate {event.error:.3f}"
                 bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)

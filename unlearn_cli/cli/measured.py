@@ -1,4 +1,4 @@
-"""Words what a bank's card holds: a few lines after ``protect``, and a table in ``banks show``."""
+"""Putting a bank's card into words: a few lines after ``protect``, and a table in ``banks show``."""
 
 from __future__ import annotations
 
@@ -11,47 +11,51 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.protection import Protection
 
 MOST_LINES = 4
-"""How many lines ``protect`` says at most about what its noise is worth."""
+"""The largest number of lines in which ``protect`` says how well its noise protects."""
 
 ATTACKS = {
     "none": "trained from scratch",
-    "gray": "trained in grey",
+    "gray": "trained without colours",
     "color-jitter": "trained with random changes of colour",
     "pipeline": "trained with random changes of colour and grey",
     "blur": "trained on blurred photos",
-    "jpeg": "trained on photos that were compressed hard",
-    "bit-depth": "trained on photos of fewer colours",
-    "adversarial": "trained adversarially",
-    "orthogonal-projection": "trained on photos with the pattern projected out",
-    "ueraser-like": "trained on the hardest of several changed photos",
+    "jpeg": "trained on strongly compressed photos",
+    "bit-depth": "trained on photos with fewer colours",
+    "adversarial": "trained to ignore small changes",
+    "orthogonal-projection": "trained after an attempt to remove the noise",
+    "ueraser-like": "trained on the hardest of several variants of each photo",
 }
-"""What a defence means for the training, in everyday words."""
+"""For each defence, how it changes the training, in everyday words."""
 
 NO_PROTECTION, LITTLE_PROTECTION = 0.9, 0.5
-"""The share of the unprotected accuracy from which on noise counts as no protection, and as little."""
+"""The shares of the unprotected accuracy from which on the noise counts as no protection, and as little protection."""
 
 NOTHING_HELPS = (
-    "Nothing here helps against models that are already trained, such as those of a face search, or photos that are "
-    "already shared."
+    "This does not help against models that are already trained, such as those of a face search, and it does not "
+    "protect photos that you have already shared."
 )
-WHOLE_PHOTO = "The pattern covers the whole photo: a crop to a part of it, such as a face, is expected to undo it."
-WITH_FACES = "The pattern lies on the face: a photo in which no face is found is hardly protected."
+WHOLE_PHOTO = (
+    "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
+)
+WITH_FACES = "The noise is applied to faces: a photo in which no face is found is hardly protected."
 LIMITS = {"image": WHOLE_PHOTO, "face": WITH_FACES}
 """The known limit of a bank's noise, by its frame."""
 
-NOT_REACHED = "The search for this noise did not reach its goal ({stop}, error {error:.3f}): it may protect less."
-TO_COMPARE = "This noise is there to compare with other noise; it is not meant to protect."
+NOT_REACHED = (
+    "The search for this noise did not reach its goal ({stop}, error rate {error:.3f}), so it may protect less."
+)
+TO_COMPARE = "This noise is only for comparison with other noise; it is not meant to protect."
 
 
 def limits_of(provenance: Provenance, made: Made) -> Iterator[str]:
-    """Yield what else to know about a bank's noise, one sentence each, the most important first."""
+    """Yield what a user should know about the limits of a bank's noise, one sentence each, the most important first."""
     yield from warnings_of(provenance, made)
     if provenance.frame in LIMITS:
         yield LIMITS[provenance.frame]
 
 
 def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
-    """Yield the reasons why this very bank may protect less than others of its kind."""
+    """Yield the reasons why this particular bank may protect less than others of its kind."""
     if provenance.method and not provenance.method.startswith(("error-min", "a mixture")):
         yield TO_COMPARE
     if made.error is not None and made.stop != "goal reached":
@@ -59,12 +63,12 @@ def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
 
 
 def worst_first(results: Iterable[Result]) -> list[Result]:
-    """Return results with those first after which the victim classified most protected images correctly."""
+    """Return the results, with those first in which victims classified most protected images correctly."""
     return sorted(results, key=lambda result: result.protected.final, reverse=True)
 
 
 def after_protecting(protections: Sequence[Protection]) -> list[str]:
-    """Return at most four lines on what the noise of these protections is worth, the worst first.
+    """Return at most four lines on how well the noise of these protections protects, the worst result first.
 
     Raises ``BankError`` for a damaged card, so it is called before any photo is protected.
     """
@@ -80,21 +84,24 @@ def after_protecting(protections: Sequence[Protection]) -> list[str]:
         limits += list(limits_of(load_bank(protection.bank_path).provenance, card.made))[:1]
     names = ", ".join(f"'unlearn banks show {protection.bank}'" for protection in banks)
     room = MOST_LINES - 1 - bool(limits)
-    return [*lines[:room], *limits[:1], f"{NOTHING_HELPS} All figures: {names}."]
+    return [*lines[:room], *limits[:1], f"{NOTHING_HELPS} For all results, run {names}."]
 
 
 def _figures(protection: Protection, card: Card) -> list[str]:
     """Return a sentence on the worst attack that was measured, and one on the attack without any defence."""
     if protection.pattern.epsilon != protection.bank_epsilon:
-        return [f"Nothing was measured at epsilon {protection.pattern.epsilon}, weaker than the bank's."]
+        return [
+            f"Noise at epsilon {protection.pattern.epsilon} has not been measured; "
+            "it is weaker than the bank's own noise and may protect less."
+        ]
     results = worst_first(result for result in card.results if result.form == protection.form)
     if not results and protection.form == "sample-wise":
-        return [f"Nothing was measured of sample-wise noise by the bank '{protection.bank}'."]
+        return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
-        return ["Nothing was measured of this bank. 'unlearn evaluate bank FILE --record' does it."]
+        return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
     results = [result for result in results if result.labels.get("protected", "known") == "known"]
     plain = [result for result in results if result.defence == "none" and not _recogniser(result)]
-    usual = max(plain, key=lambda result: result.seeds, default=None)  # the best supported figure; of several the worst
+    usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] not in plain else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
 
@@ -106,10 +113,10 @@ def _sentence(result: Result) -> str:
         how = f"that knows faces already ({recogniser}) and has known photos"
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     if result.all_classes:
-        what = f"on protected photos of {crowd} classes classified {named} of 100 new photos rightly"
+        what = f"on protected photos of {crowd} classes classified {named} of 100 new photos correctly"
     else:
         people = "people" if result.trip and result.trip.get("crop") == "face" else "classes"
-        what = f"on a crowd of {crowd} {people} named the protected ones rightly on {named} of 100 new photos"
+        what = f"on photos of {crowd} {people} recognised the protected ones on {named} of 100 new photos"
     verdict = _verdict(result)
     return f"a model {how} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
 
@@ -129,7 +136,7 @@ def _of_100(accuracy: Accuracy) -> int:
     return round(100 * accuracy.final)
 
 
-COLUMNS = ("attack", "photos", "protected", "named rightly", "unprotected", "random noise", "others", "seeds")
+COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
 
 
 def table_rows(card: Card) -> Iterator[tuple[str, ...]]:

@@ -32,5 +32,8 @@ def preview(
         if original is not None and copy is not None and not show.is_full:
             show.add_pair(original, copy)
     if not show.write():
-        raise WorkError(f"No photo of {originals} has a copy in {protected} that can be shown.")
-    err().print(f"Preview: {plain(str(output))} (it holds your originals: do not share it)")
+        raise WorkError(
+            f"There is nothing to preview: no photo in {originals} has a readable copy in {protected}. "
+            "Check the two paths, or run 'unlearn protect' first."
+        )
+    err().print(f"Preview: {plain(str(output))} (it shows your original photos, so do not share it)")

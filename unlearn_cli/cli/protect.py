@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.scan import Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
-    "What is protected, and with what",
-    "Where copies go",
-    "How copies are written",
+    "What to protect, and with which noise",
+    "Where to write the copies",
+    "How to write the copies",
     "Many photos",
-    "What is told",
+    "Messages",
 )
 """The titles of the groups of options in the help."""
 
 NEW_KEY = (
-    "Made your key, {path}. It decides your pattern: keep it, copy it to your other machines, and show it to nobody."
+    "A secret key was created for you: {path}. It decides what your pattern looks like, so keep it, copy it to your "
+    "other computers, and show it to nobody."
 )
 
 
@@ -59,7 +60,7 @@ def protect(
     bank: Annotated[
         str | None,
         typer.Option(
-            help="Name of a shipped bank, or a .safetensors file.  [default: the bank that has the class]",
+            help="Name of a shipped bank, or a .safetensors file.  [default: the shipped bank that has the class]",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -113,8 +114,8 @@ def protect(
     existing: Annotated[
         Existing,
         typer.Option(
-            help="If a file is at a copy's place. update: write the copy again if it is an earlier one and the photo "
-            "or a setting changed; skip: skip the photo; overwrite: write every copy again.",
+            help="What to do if a copy's file already exists. update: write it again if it is an earlier copy and the "
+            "photo or a setting has changed; skip: skip the photo; overwrite: always write it again.",
             rich_help_panel=WHERE,
         ),
     ] = Existing.update,
@@ -161,7 +162,7 @@ def protect(
         str | None,
         typer.Option(
             metavar="FILE|-",
-            help="Also protect the files that FILE lists, one a line or separated by zero bytes; - is stdin.",
+            help="Also protect the files that FILE lists, one per line or separated by zero bytes; - is stdin.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -224,12 +225,12 @@ def protect(
             "Say what the photos show with --class, such as --class person, or use --class-from-folders.": (
                 class_name is None and not class_from_folders
             ),
-            "Use either --class or --class-from-folders.": class_name is not None and class_from_folders,
-            "--set map belongs to --class-from-folders.": rare.map is not None and not class_from_folders,
-            "--in-place needs --backup, a folder for the originals.": in_place and backup is None,
-            "--backup belongs to --in-place.": backup is not None and not in_place,
-            "Use either --output or --in-place.": in_place and output is not None,
-            "PNG is lossless and has no --quality.": quality is not None and format_ is Format.png,
+            "Use either --class or --class-from-folders, not both.": class_name is not None and class_from_folders,
+            "--set map works only together with --class-from-folders.": rare.map is not None and not class_from_folders,
+            "--in-place needs --backup, a folder in which to save the originals.": in_place and backup is None,
+            "--backup works only together with --in-place.": backup is not None and not in_place,
+            "Use either --output or --in-place, not both.": in_place and output is not None,
+            "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
     set_limits(rare.max_megapixels)
@@ -258,7 +259,7 @@ def protect(
 
 
 def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
-    """Return the options whose defaults, from the configuration or the environment, do not go with what was typed."""
+    """Return the options whose values from the configuration or the environment conflict with what was typed."""
     idle: set[str] = set()
     for one, other in (("class_name", "class_from_folders"), ("output", "in_place")):
         idle |= {one} if other in said else {other} if one in said else set()
@@ -311,7 +312,7 @@ def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
 
 
 def _listed(name: str | None) -> list[Path] | None:
-    """Return the files that a list names; None without a list. Raises ``UsageError`` for an unreadable list."""
+    """Return the files that a list names; None if there is no list. Raises ``UsageError`` for an unreadable list."""
     from unlearn_cli.errors import UsageError
     from unlearn_cli.photos.lists import parse_list
 
@@ -320,4 +321,6 @@ def _listed(name: str | None) -> list[Path] | None:
     try:
         return parse_list(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
     except OSError as error:
-        raise UsageError(f"The list {name} cannot be read ({error.strerror or error}).") from error
+        raise UsageError(
+            f"The list {name} cannot be read ({error.strerror or error}). Check the path after --files-from."
+        ) from error

@@ -1,4 +1,4 @@
-"""The work of ``unlearn protect`` once its options are settled: protect, show progress, tell the end."""
+"""The work of ``unlearn protect`` once its options are known: protecting, showing progress, printing the summary."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def run(
     show: Preview | None,
     talk: Talk,
 ) -> None:
-    """Protect the photos of a plan, and tell what became of them. Exits with 1 if any of it failed."""
+    """Protect the photos of a plan, and print the results. Exits with 1 if any photo failed."""
     import time
 
     from unlearn_cli.photos.folder import protect_photos
 
     if any(task.backup for task in todo.tasks) and not talk.quiet:
-        # Say this before any photo is replaced, since the user would later believe that all of them are protected.
+        # This is printed before any photo is replaced; a user who misses it would believe that all are protected.
         for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
     start = time.perf_counter()
@@ -68,7 +68,7 @@ def noise_makers() -> Callable[[Bank, int], NoiseMaker]:
 
 def _tell_left_out(todo: Plan, talk: Talk) -> None:
     for path in todo.copies if not talk.quiet else ():
-        err().print(f"passed over: {plain(str(path))}: it is a protected copy of what lies beside it")
+        err().print(f"ignored: {plain(str(path))}: it is the protected copy of a photo or folder next to it")
     for path in todo.unreadable:
         err().print(f"failed: {plain(str(path))}: the folder cannot be read")
 
@@ -77,8 +77,12 @@ def _write_preview(show: Preview, talk: Talk) -> None:
     written = show.write()
     if talk.quiet:
         return
-    place = f"{show.path} (it holds your originals: do not share it)"
-    err().print(f"Preview: {plain(place)}" if written else "No preview: no photo was protected in this run.")
+    place = f"{show.path} (it shows your original photos, so do not share it)"
+    err().print(
+        f"Preview: {plain(place)}"
+        if written
+        else "No preview was written, because this run protected no photo. 'unlearn preview' shows earlier copies."
+    )
 
 
 def tell_unused_key(key_file: Path | None, talk: Talk) -> None:
@@ -92,9 +96,14 @@ def tell_unused_key(key_file: Path | None, talk: Talk) -> None:
     from unlearn_cli.errors import UsageError
 
     if key_file is not None:
-        raise UsageError("No class takes a key here: everybody's pattern is the same. Leave out --key-file.")
+        raise UsageError(
+            "The noise for these photos does not depend on a key: it is the same for everybody. Leave out --key-file."
+        )
     if os.environ.get(ENVIRONMENT) and not talk.quiet:
-        err().print(f"{ENVIRONMENT} is set, but no class takes a key here: everybody's pattern is the same.")
+        err().print(
+            f"{ENVIRONMENT} is set, but the noise for these photos does not depend on a key: "
+            "it is the same for everybody."
+        )
 
 
 def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:

@@ -27,9 +27,9 @@ def restore(
         bool | None, typer.Option("--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.")
     ] = None,
 ) -> None:
-    """Put back the originals that 'unlearn protect --in-place' replaced, each checked against what it was.
+    """Put back the originals that 'unlearn protect --in-place' replaced, after checking that each backup is intact.
 
-    A photo that was changed after it was protected is not replaced. The backup is not deleted.
+    A photo that was changed after it was protected is not replaced. The backup folder is not deleted.
     """
     from unlearn_cli.photos.originals import restore
 

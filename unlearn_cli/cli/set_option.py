@@ -1,4 +1,4 @@
-"""Reads ``--set NAME=VALUE``, for settings that are rarely used, into a dataclass whose fields are the names."""
+"""Reading ``--set NAME=VALUE``, for less common settings, into a dataclass whose fields are the names."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _values(kind: Any, pairs: Iterable[str]) -> Iterator[tuple[str, Any]]:
         name, equals, value = pair.partition("=")
         field = fields.get(name.strip().replace("_", "-"))
         if field is None:
-            raise UsageError(f"There is no setting '{name}' here. There are: {', '.join(fields)}.")
+            raise UsageError(f"There is no setting '{name}' here. The settings are: {', '.join(fields)}.")
         if not equals:
-            raise UsageError(f"A setting is NAME=VALUE, such as {name}={_example(hints[field])}.")
+            raise UsageError(f"--set needs a name and a value, such as {name}={_example(hints[field])}.")
         info = next(item.metadata for item in dataclasses.fields(kind) if item.name == field)
         yield field, _value(name, value.strip(), hints[field], info)
 
@@ -42,24 +42,27 @@ def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
     wanted = _plain(hint)
     choices = typing.get_args(wanted) if typing.get_origin(wanted) is Literal else ()
     if choices and text not in choices:
-        raise UsageError(f"The setting {name} is one of {', '.join(choices)}, not '{text}'.")
+        raise UsageError(f"The setting {name} must be one of {', '.join(choices)}, not '{text}'.")
     try:
         if wanted is bool and text.lower() not in YES + NO:
             raise ValueError
         value = text.lower() in YES if wanted is bool else text if choices else wanted(text)
     except ValueError:
-        raise UsageError(f"The setting {name} is {_kinds(wanted)}, not '{text}'.") from None
+        raise UsageError(f"The setting {name} must be {_kinds(wanted)}, not '{text}'.") from None
     least, most = info.get("least"), info.get("most")
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         bounds = " and ".join(
             f"{word} {bound:g}" for word, bound in (("at least", least), ("at most", most)) if bound is not None
         )
-        raise UsageError(f"The setting {name} is {bounds}, not {text}.")
+        raise UsageError(f"The setting {name} must be {bounds}, not {text}.")
     return value
 
 
 def setting(text: str, default: str, least: float | None = None, most: float | None = None) -> Any:
-    """Return a dataclass field whose value is None until set, with its meaning, its default in words and its bounds."""
+    """Return a dataclass field whose value is None until it is set.
+
+    ``text`` says what it means, ``default`` what applies as long as it is None, and ``least`` and ``most`` limit it.
+    """
     return dataclasses.field(default=None, metadata={"text": text, "default": default, "least": least, "most": most})
 
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 FIGURES = {
     "linf": ("L-infinity in the files", "largest", "{:g} levels", max),
-    "psnr": ("PSNR", "lowest", "{:.1f} dB", min),
-    "ssim": ("SSIM", "lowest", "{:.3f}", min),
-    "ciede2000": ("CIEDE2000, mean of a photo", "highest", "{:.1f}", max),
-    "flip": ("FLIP, mean of a photo", "highest", "{:.3f}", max),
+    "psnr": ("signal-to-noise ratio (PSNR)", "lowest", "{:.1f} dB", min),
+    "ssim": ("structural similarity (SSIM)", "lowest", "{:.3f}", min),
+    "ciede2000": ("colour difference (CIEDE2000)", "highest", "{:.1f}", max),
+    "flip": ("visible difference (FLIP)", "highest", "{:.3f}", max),
 }
 """For each metric: the title of its row, the word for its worst value, its format, and how to pick the worst value."""
 
 
 NAMED = 10
-"""How many of the files that cannot be protected are named if ``--verbose`` is not given."""
+"""How many of the files that cannot be protected are listed by name unless ``--verbose`` is given."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,10 @@ class Totals:
         }
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """Yield rows with the counts of all photos but the protected ones, by their reasons, and of notes."""
+        """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
         if unchanged := self.counts["unchanged"]:
             yield "up to date", f"{unchanged}: an earlier run protected them, and nothing has changed since"
-        for status, meaning in (("skipped", "left alone"), ("failed", "failed")):
+        for status, meaning in (("skipped", "skipped"), ("failed", "failed")):
             for reason, count in self.reasons[status].most_common():
                 yield meaning, f"{count}: {reason}"
         for note, count in self.notes.most_common():
@@ -136,9 +136,9 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
         for photo in photos:
             source, target = (here(Path(photo[side])) for side in ("input", "output"))
             out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, or say why not"), ("protected already", str(done))]
+        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("already protected", str(done))]
         refused = not_protected_rows(todo, verbose=talk.verbose)
-        print_rows([*rows, *refused, ("no photos", f"{todo.others} other files")])
+        print_rows([*rows, *refused, ("other files", f"{todo.others}, which are not photos")])
 
 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
@@ -197,16 +197,16 @@ def _protect_rows(
     rows += totals.rows()
     rows += not_protected_rows(todo, verbose=verbose)
     if todo.others:
-        rows.append(("no photos", f"other files passed over: {todo.others}"))
+        rows.append(("other files", f"{todo.others}, which are not photos and were ignored"))
     if protected:
         bound = ", ".join(str(epsilon) for epsilon in sorted(epsilons))
         rows.append(("largest change", f"{totals.linf:g} of 255 levels before encoding (bound {bound})"))
-        rows.append(("size", f"{totals.bytes[1] / max(totals.bytes[0], 1):.1f} times the originals'"))
+        rows.append(("file size", f"{totals.bytes[1] / max(totals.bytes[0], 1):.1f} times that of the originals"))
     if totals.grey:
         how = "hardly protected: this noise is mostly colour" if chroma else "protected less"
-        rows.append(("grey photos", f"{totals.grey}: they carry only the brightness of the noise, and are {how}"))
+        rows.append(("grey photos", f"{totals.grey}: they can only carry the brightness of the noise, and are {how}"))
     if totals.no_face:
-        whole = "the noise is over the whole photo, and would not survive a crop to a face"
+        whole = "their noise covers the whole photo, and cropping to a face would remove the protection"
         rows.append(("no face found", f"in {totals.no_face}: {whole}"))
     return rows
 

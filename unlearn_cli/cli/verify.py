@@ -23,7 +23,7 @@ def verify(
     bank: Annotated[list[str] | None, typer.Option(help="Also look for the noise of this .safetensors file.")] = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="File with the key whose pattern is looked for.  [default: UNLEARN_KEY, or your own]"),
+        typer.Option(help="File with the key whose pattern to look for.  [default: UNLEARN_KEY, or your own]"),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -71,7 +71,8 @@ def verify(
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
             text = (
-                "FLIP was not measured. It needs the extra 'measure': in unlearn's checkout, pip install '.[measure]'."
+                "FLIP was not measured, because the extra 'measure' is not installed. "
+                "In unlearn's source folder, run: pip install '.[measure]'"
             )
             err().print(plain(text))
     if any(pair.verdict not in GOOD for pair in pairs):
@@ -90,13 +91,15 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     )
     rows += [("noise", f"{count}: {text}") for text, count in fits.most_common()]
     if made := sum(pair.made_for_it and pair.verdict != "not protected" for pair in pairs):
-        rows.append(("noise", f"{made}: made for each photo (sample-wise), as the manifest tells"))
+        rows.append(("noise", f"{made}: made for each photo (sample-wise), according to the manifest"))
     lossless = [pair.quality.linf for pair in pairs if pair.quality is not None and pair.lossless]
     lossy = [pair.quality.linf for pair in pairs if pair.quality is not None and not pair.lossless]
     if lossless:
         rows.append(("lossless files", f"{len(lossless)}: changed by at most {max(lossless):g} of 255 levels"))
     if lossy:
-        rows.append(("lossy files", f"{len(lossy)}: changed by up to {max(lossy):g} levels (JPEG changes pixels too)"))
+        rows.append(
+            ("lossy files", f"{len(lossy)}: changed by up to {max(lossy):g} levels (compression changes pixels too)")
+        )
     for name, (row, worst, form, choose) in FIGURES.items():
         values = [getattr(pair.quality, name) for pair in pairs if pair.quality is not None]
         finite = [value for value in values if value is not None and value != float("inf")]
@@ -108,7 +111,7 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
 
 def _described(fit: Fit) -> str:
     epsilon = round(fit.epsilon)
-    weaker = f" (nothing was measured below the bank's own {fit.bank_epsilon})" if epsilon < fit.bank_epsilon else ""
+    weaker = f" (only the bank's own epsilon {fit.bank_epsilon} was measured)" if epsilon < fit.bank_epsilon else ""
     return f"bank {fit.bank}, class {fit.class_name}, epsilon {epsilon}{weaker}"
 
 

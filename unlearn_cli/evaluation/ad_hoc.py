@@ -1,4 +1,4 @@
-"""The runs that a user asks for without a recipe: networks x augmentations x defences, protected and clean."""
+"""Planning the runs that a user asks for without a recipe: every network with every augmentation and defence."""
 
 from __future__ import annotations
 

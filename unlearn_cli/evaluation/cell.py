@@ -70,7 +70,7 @@ class Cell:
     protect_classes: tuple[str, ...] = ()
     """Names of the protected classes, or shell patterns that match them; empty means all classes."""
     keep: Keep = "all"
-    """``clean`` leaves the protected images out and trains on the others alone (D_c in table 2)."""
+    """``clean`` leaves out the protected images and trains only on the others (D_c in table 2 of the paper)."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     defence: str = "none"
     trigger: bool = False
@@ -141,7 +141,7 @@ def protected_labels(classes: tuple[str, ...], patterns: tuple[str, ...]) -> lis
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in classes):
-            raise UsageError(f"No class matches '{pattern}'. There are: {', '.join(classes[:12])}.")
+            raise UsageError(f"No class matches '{pattern}'. The classes are: {', '.join(classes[:12])}.")
     return [
         label
         for label, name in enumerate(classes)

@@ -60,7 +60,7 @@ def _line(axes: Axes, curve: Sequence[float], index: int, label: str, *, faint: 
 
 
 def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
-    """Draw how each class's clean test images were classified, in percent: each line of the matrix sums to 100."""
+    """Draw how the clean test images of each class were classified, in percent; each row of the matrix sums to 100."""
     with mpl.rc_context(RC):
         count = len(classes)
         side = min(7.0, 1.8 + 0.36 * min(count, 15))
@@ -75,7 +75,7 @@ def confusion_matrix(row: Row, classes: Sequence[str]) -> bytes:
                 for x, share in enumerate(line):
                     color = "white" if share > 50 else "black"
                     axes.text(x, y, f"{share:.0f}", ha="center", va="center", fontsize=7, color=color)
-        axes.set(xlabel="named as", ylabel="is", title=row.name)
+        axes.set(xlabel="classified as", ylabel="true class", title=row.name)
         axes.title.set_fontsize(9)
         return _png(chart)
 

@@ -1,4 +1,4 @@
-"""Estimates how long runs will take, from trainings on a few batches."""
+"""Estimating how long runs will take, from trainings on a few batches."""
 
 from __future__ import annotations
 

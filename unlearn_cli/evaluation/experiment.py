@@ -1,4 +1,4 @@
-"""``evaluate``: checks, estimates, runs and reports planned runs, as a stream of events that ends with the report."""
+"""Checking, estimating, executing and reporting planned runs, as a stream of events that ends with the report."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Evaluated:
 def evaluate(
     planned: Sequence[Planned], about: About, where: Where
 ) -> Iterator[EvaluationEstimated | Event | Evaluated]:
-    """Execute the planned runs that have no result yet; yield what happens, at last ``Evaluated``.
+    """Execute the planned runs that have no result yet; yield the events, of which the last is ``Evaluated``.
 
     The report is written after each run, so that an interruption loses none. Raises ``UsageError``, ``WorkError`` or
     ``BankError`` before anything is trained, for runs that could not be executed.

@@ -1,4 +1,4 @@
-"""Face verification: whether a victim's features tell if two photos show one person, whom it never saw (figure 7)."""
+"""Face verification: do a victim's features show whether two photos are of one person, whom it never saw (figure 7)?"""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pairs_digest(path: Path) -> str:
     for name in sorted({name for first, second, _ in rows for name in (first, second)}):
         photo = sha256_of(path.parent / name)
         if photo is None:
-            raise WorkError(f"The pairs {path} name {name}, which cannot be read beside them.")
+            raise WorkError(f"The pairs file {path} names {name}, which cannot be read in the same folder.")
         sha256.update(photo.encode())
     return sha256.hexdigest()
 
@@ -68,9 +68,11 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
             found = [(row["first"], row["second"], row["same"].strip()) for row in csv.DictReader(file)]
             rows = [(str(Path(first)), str(Path(second)), same == "1") for first, second, same in found]
     except (OSError, KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
-        raise WorkError(f"The pairs {path} cannot be read: a CSV file with {', '.join(COLUMNS)} is needed.") from error
+        raise WorkError(
+            f"The pairs file {path} cannot be read. It must be a CSV file with the columns {', '.join(COLUMNS)}."
+        ) from error
     if len({same for *_, same in rows}) < 2:
-        raise WorkError(f"{path} needs pairs of one person (same is 1) and of two (0).")
+        raise WorkError(f"{path} needs pairs of photos of one person (same is 1) and of two people (same is 0).")
     return rows
 
 
@@ -78,7 +80,7 @@ def last_layer(model: nn.Module) -> nn.Linear:
     """Return the last linear layer of a network. Raises ``UsageError`` if it has none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise UsageError("Pairs need a network that ends in a linear layer, such as resnet18.")
+        raise UsageError("The setting pairs needs a network that ends in a linear layer, such as resnet18.")
     return layers[-1]
 
 

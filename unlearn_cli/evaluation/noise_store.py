@@ -1,4 +1,4 @@
-"""The noise that runs share: each noise is made once and kept as a bank in the evaluation's folder."""
+"""Making the noise that runs share: each noise is made once and saved as a bank in the evaluation's folder."""
 
 from __future__ import annotations
 

@@ -66,15 +66,15 @@ def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:
         return {}
     pictures["learning-curves"] = ("Learning curves", learning_curves(rows[:MOST_CURVES], report.chance))
     if any(row.verification for row in rows):
-        pictures["roc"] = ("Verification of people", roc_curves([row for row in rows if row.verification]))
+        pictures["roc"] = ("Face verification (ROC curves)", roc_curves([row for row in rows if row.verification]))
     classes = report.dataset.classes
     for index, row in enumerate(rows[:MOST_MATRICES]):
         if len(row.confusion) == len(classes):
-            title = f"Confusion: {row.name}"
+            title = f"Confusion matrix: {row.name}"
             pictures[f"confusion-{index + 1}"] = (title, confusion_matrix(row, classes))
     for index, row in enumerate(rows):
         sheet = output / "cells" / f"{row.cells[0]}.png"
         if sheet.is_file():
-            title = f"Images: {row.name}. Above as they were, in the middle the noise x 10, below protected"
+            title = f"Example images: {row.name}. Top: original; middle: noise x 10; bottom: protected"
             pictures[f"examples-{index + 1}"] = (title, sheet.read_bytes())
     return pictures

@@ -1,4 +1,4 @@
-"""Protects some people among many as they would do it themselves: the files, each person with their own pattern."""
+"""Protecting the photos of some people among many as these people would do it, each with a pattern of their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def find_people(root: Path, patterns: Sequence[str]) -> list[str]:
     names = list(list_classes(root))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(f"Nobody in {root} matches '{pattern}'. There are: {', '.join(names[:12])}.")
+            raise UsageError(f"Nobody in {root} matches '{pattern}'. The people are: {', '.join(names[:12])}.")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
@@ -68,14 +68,15 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
         todo = plan([root / name], Where(output=tree / name))
         for photo in protect_photos(todo, {"": protection}, Options(jobs=os.cpu_count() or 1)):
             if photo.status in ("failed", "skipped"):
-                raise WorkError(f"{photo.source} was not protected: {photo.reason}. Take it out of the folder.")
+                raise WorkError(f"{photo.source} was not protected: {photo.reason}. Remove it from the folder.")
     return tree
 
 
 def in_turns(planned: Sequence[Planned], people: Sequence[str], together: int) -> list[Planned]:
     """Split each run that protects all these people into runs that protect ``together`` of them and nobody else.
 
-    In practice a few people among many are protected; taking turns lets the test photos of all of them count.
+    In practice only a few people among many are protected. With turns, each run has only a few protected people, and
+    still the test photos of all of them count.
     """
     turns = [tuple(people[start : start + together]) for start in range(0, len(people), together)]
     label = {"protect_classes": f"{len(people)} people, {together} at a time"} if len(turns) > 1 else {}

@@ -1,4 +1,4 @@
-"""The runs of each kind of evaluation: of a recipe, a bank, copies that ``protect`` wrote, or people among many."""
+"""Planning the runs that evaluate a recipe, a bank, copies that ``protect`` wrote, or people among many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from unlearn_cli.training.folders import list_classes
 from unlearn_cli.training.train import TrainingSettings
 from unlearn_cli.training.workers import Workers
 
-ABOUT = "Victims trained on protected images and tested on clean ones, beside the same trained on clean images."
+ABOUT = (
+    "Networks (victims) were trained on protected images and tested on clean ones. For comparison, the same networks "
+    "were also trained on clean images."
+)
 
 Plan = tuple[list[Planned], About]
 
@@ -104,7 +107,7 @@ def plan_bank(
     provenance = open_bank(bank).provenance
     of = provenance.form
     if (of, form) == ("sample-wise", "class-wise"):
-        raise UsageError(f"The bank '{bank}' is sample-wise: leave out --form.")
+        raise UsageError(f"The noise of the bank '{bank}' is already sample-wise: leave out --form.")
     noise = NoisePlan(bank=bank, fitted=of == "class-wise" and form == "sample-wise")
     name = Path(bank).stem + (f" ({form})" if form else "")
     cell = change(
@@ -149,7 +152,7 @@ def plan_copies(
         choices = {name: random_choice(choose(name, of.bank)) for name in list_classes(of.clean)}
         protections = {name: Protection.of(choice, name) for name, choice in choices.items()}
         random = replace(cell, protected_tree=_made_once(of.clean, protections, output, workers))
-    what = f"What a victim learns from images protected by the photos in {of.protected}"
+    what = f"What a victim learns from the protected photos in {of.protected}"
     return victims.cells(change(cell), of.protected.name, change(random)), victims.about(what)
 
 
@@ -180,7 +183,7 @@ def plan_people(
     names = find_people(of.root, split("--protect", of.patterns))
     choice = choose(of.class_name, of.bank)
     if of.one_key and not choice.keyed:
-        raise UsageError(f"The bank '{choice.bank.name}' takes no keys: leave out --set one-key.")
+        raise UsageError(f"The bank '{choice.bank.name}' does not use keys: leave out --set one-key.")
 
     def tree(choice: Choice) -> Path:
         protections = {}
@@ -221,5 +224,5 @@ def split(option: str, text: str) -> list[str]:
     """Return the parts of a comma-separated list, each once. Raises ``UsageError`` for an empty list."""
     parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not parts:
-        raise UsageError(f"{option} names nothing.")
+        raise UsageError(f"{option} is empty. Give at least one name.")
     return parts

@@ -1,4 +1,4 @@
-"""Protects a training set with the same integer arithmetic that protects a user's photos."""
+"""Protecting a training set with the same integer arithmetic that protects a user's photos."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def protect_set(
     k-th class gets the k-th pattern, and none is used twice. The place of a patch, the choice from a
     mixture and uniform noise are drawn for each image, from ``seed``.
 
-    A sample-wise bank has noise only for the very images that it was made on. With ``form`` sample-wise,
+    A sample-wise bank has noise only for exactly the images that it was made on. With ``form`` sample-wise,
     noise is made for each image with a class-wise bank's surrogate, as ``protect`` does.
 
     Raises ``UsageError`` where there is no pattern, where a sample-wise bank was made on other images or
@@ -47,7 +47,7 @@ def protect_set(
     """
     of = bank.provenance
     if of.form == "sample-wise" and form == "class-wise":
-        raise UsageError(f"The bank '{bank.name}' is sample-wise: leave out --form.")
+        raise UsageError(f"The noise of the bank '{bank.name}' is already sample-wise: leave out --form.")
     chosen = torch.arange(len(data)) if only is None else only.nonzero()[:, 0]
     if len(chosen) == 0:
         return data
@@ -84,7 +84,7 @@ def _check_whole(bank: Bank) -> None:
     bank.check_applicable()
     if bank.provenance.frame != "image":
         raise UsageError(
-            f"The bank '{bank.name}' goes with faces in whole photos: measure it with 'unlearn evaluate people'."
+            f"The noise of the bank '{bank.name}' is applied to faces. Measure it with 'unlearn evaluate people'."
         )
 
 
@@ -135,8 +135,8 @@ def _check_own(data: ImageSet, bank: Bank) -> None:
     of = bank.provenance
     if of.dataset.get("sha256") != digest(data):
         raise UsageError(
-            f"The bank '{bank.name}' holds noise for {len(bank.noise)} images of {of.dataset.get('name')}, and these "
-            f"are others: name the same --dataset, and --set train-size={len(bank.noise)}."
+            f"The bank '{bank.name}' has noise for {len(bank.noise)} images of {of.dataset.get('name')}, but other "
+            f"images were chosen. Use the same --dataset, and --set train-size={len(bank.noise)}."
         )
 
 

@@ -29,7 +29,7 @@ OF_BASELINES = ("model", "noise", "augment", "defence", "joined")
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The size of an evaluation: the paper's, one that two cores can train, or one that only shows that it runs."""
+    """The size of an evaluation: the paper's, one for two CPU cores, or one that only tests that everything runs."""
 
     name: str
     train_size: int | None = None
@@ -124,9 +124,7 @@ def recipe_names() -> list[str]:
 def load_recipe(name: str) -> Recipe:
     """Return the recipe of this name. Raises ``UsageError`` if there is none."""
     if name not in recipe_names():
-        raise UsageError(
-            f"There is no recipe '{name}'. 'unlearn evaluate recipe --list' names them: {', '.join(recipe_names())}."
-        )
+        raise UsageError(f"There is no recipe '{name}'. The recipes are: {', '.join(recipe_names())}.")
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     return Recipe(
         name=name,
@@ -187,13 +185,15 @@ def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
     keys = sorted({key for one in once for key in one.labels})
     for key, sign, _ in pairs:
         if not sign or key.strip() not in keys:
-            raise UsageError(f"--only takes key=value pairs; there is no '{key.strip()}'. Keys: {', '.join(keys)}.")
+            raise UsageError(
+                f"--only needs KEY=VALUE, and there is no key '{key.strip()}'. The keys are: {', '.join(keys)}."
+            )
     wanted = {key.strip(): value.strip().split("|") for key, _, value in pairs}
     if len(wanted) < len(pairs):
-        raise UsageError("--only has a key twice. Several values of one are separated by |.")
+        raise UsageError("--only has a key twice. Separate several values of one key by |, as in KEY=A|B.")
     kept = [one for one in once if all(one.labels.get(key) in values for key, values in wanted.items())]
     if not kept:
-        raise UsageError(f"No cell has {text}. There are: {'; '.join(sorted({_said(one) for one in once}))}.")
+        raise UsageError(f"No run has {text}. The runs are: {'; '.join(sorted({_said(one) for one in once}))}.")
     return [
         one for one in once if one in kept or (one.cell.noise is None and any(_is_baseline(one, of) for of in kept))
     ]
@@ -217,7 +217,7 @@ def _said(planned: Planned) -> str:
 def _product(block: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every combination of the values in a block. Raises ``UsageError`` for an unknown key."""
     if unknown := set(block) - set(AXES):
-        raise UsageError(f"A recipe's cells have no '{unknown.pop()}'.")
+        raise UsageError(f"The table [[cells]] of a recipe has no key '{unknown.pop()}'.")
     lists = [value if isinstance(value, list) else [value] for value in block.values()]
     return [dict(zip(block, values, strict=True)) for values in itertools.product(*lists)]
 
@@ -297,7 +297,7 @@ def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, epsilon:
     Raises ``UsageError`` for an unknown name, and as ``make_settings`` does.
     """
     if name not in recipe.noises:
-        raise UsageError(f"The recipe {recipe.name} has no noise '{name}'.")
+        raise UsageError(f"The recipe {recipe.name} does not define the noise '{name}'.")
     said = dict(recipe.noises[name])
     if "mix" in said:
         parts = tuple(noise_plan(part, recipe, scale, source, epsilon) for part in said["mix"])

@@ -1,4 +1,4 @@
-"""Makes the report of an evaluation from the results of its finished runs (docs/reference/report.md)."""
+"""Making the report of an evaluation from the results of its finished runs (docs/reference/report.md)."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Report:
 
     @property
     def worst(self) -> Row | None:
-        """Return the worst case for who protected the images: the protected row with the highest peak accuracy."""
+        """Return the worst case for the person who protected the images: the protected row with the highest peak."""
         return next((row for row in self.rows if not row.is_control), None)
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: what one training was, and what its victim does on clean images, as one JSON file."""
+"""The result of a run as one JSON file: how a victim was trained, and how it classifies clean images."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ class RunResult:
     epochs: tuple[Epoch, ...]
     confusion: Confusion
     trigger: tuple[float | None, ...] | None = None
-    """For each class, the share of the other classes' clean test images that are classified as it once they carry its
-    noise; None for a class without a pattern."""
+    """For each class, the share of the other classes' clean test images that are classified as this class when its
+    noise is applied to them; None for a class without a pattern."""
     verification: FacePairs | None = None
     seconds: float
     command: str = ""
@@ -135,9 +135,9 @@ def read_result(path: Path) -> RunResult:
     try:
         result = TypeAdapter(RunResult).validate_python(json.loads(path.read_bytes()))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkError(f"The result {path} is damaged. Delete it to train that run again.") from error
+        raise WorkError(f"The result {path} is damaged. Delete it, and that run will be trained again.") from error
     except ValidationError as error:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.") from error
+        raise WorkError(f"The result {path} was not written by this version. Name another --output.") from error
     if result.schema != RESULT_SCHEMA:
-        raise WorkError(f"The result {path} is not one that this version wrote. Name another --output.")
+        raise WorkError(f"The result {path} was not written by this version. Name another --output.")
     return result

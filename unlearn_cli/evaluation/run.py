@@ -1,4 +1,4 @@
-"""Executes runs: each is trained once, and its result is kept as one JSON file."""
+"""Executing runs: each is trained once, and its result is saved as one JSON file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ class Runner:
             for name in ("cells", "locks"):
                 (self.output / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WorkError(f"{self.output} cannot be written: {error.strerror or error}.") from error
+            raise WorkError(
+                f"The output folder {self.output} cannot be written: {error.strerror or error}. Name another --output."
+            ) from error
 
     def _run_one(self, cell: Cell, what: dict[str, Any], name: str) -> Generator[Event, None, RunResult]:
         if cell.noise is not None and cell.keep == "all":

@@ -1,4 +1,4 @@
-"""Builds the images that the victim of a run is trained and tested on."""
+"""Building the images that the victim of a run is trained and tested on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ BankOf = Callable[[NoisePlan, Images], Bank]
 """A function that returns the bank of a noise plan, for a run with these training images."""
 
 LEAST_CLASSES = 2
-NOTHING_LEFT = "Every training image is protected, and --set keep=clean leaves none to train on."
+NOTHING_LEFT = (
+    "All training images are protected, so --set keep=clean would leave no images to train on. "
+    "Use a smaller poison-rate, or protect fewer classes."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,7 @@ def choose_protected(data: ImageSet, labels: list[int], rate: float, seed: int, 
     outside 0 to 1.
     """
     if not 0 <= rate <= 1:
-        raise UsageError("The setting poison-rate is a share from 0 to 1.")
+        raise UsageError("The setting poison-rate must be from 0 to 1.")
     photos = len(data) // views
     mask = torch.zeros(photos, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -119,7 +122,10 @@ def join(first: ImageSet, other: ImageSet) -> ImageSet:
     Raises ``UsageError`` if their image sizes differ or they share a class name.
     """
     if first.size != other.size or set(first.classes) & set(other.classes):
-        raise UsageError(f"{first.name} and {other.name} do not go together: other sizes, or classes of one name.")
+        raise UsageError(
+            f"{first.name} and {other.name} cannot be combined: their image sizes differ, or both have a class of the "
+            "same name."
+        )
     return ImageSet(
         torch.cat([first.images, other.images]),
         torch.cat([first.labels, other.labels + len(first.classes)]),
@@ -146,10 +152,10 @@ def check(cell: Cell, library: Library) -> None:
     augmentation(cell.training.augment)
     train = _train(library, cell)
     if len(train.classes) < LEAST_CLASSES:
-        raise UsageError(f"{train.name} has {len(train.classes)} classes, and at least {LEAST_CLASSES} are needed.")
+        raise UsageError(f"{train.name} has {len(train.classes)} classes, but at least {LEAST_CLASSES} are needed.")
     spec, size = cell.images.spec, cell.images.train_size
     if spec.views > 1 and (cell.joined is not None or (size is not None and size <= len(train))):
-        raise UsageError("Views need the whole of one folder: leave out --set train-size.")
+        raise UsageError("The setting views needs all photos of a folder: leave out --set train-size.")
     if cell.frozen is not None:
         open_recogniser(cell.frozen.recogniser)
     else:
@@ -162,14 +168,14 @@ def check(cell: Cell, library: Library) -> None:
     if cell.keep == "clean" and bool(mask.all()):
         raise UsageError(NOTHING_LEFT)
     if protects and not bool(mask.any()):
-        raise UsageError("The setting poison-rate protects no image at all. Use a larger share.")
+        raise UsageError("With this poison-rate, no image would be protected. Use a larger value.")
     if cell.trigger and cell.protected_tree is not None:
-        raise UsageError("The setting trigger applies a bank's noise: it belongs to 'unlearn evaluate bank'.")
+        raise UsageError("The setting trigger needs a bank's noise, so it works only with 'unlearn evaluate bank'.")
     if cell.noise is not None and cell.noise.bank is not None:
         bank = open_bank(cell.noise.bank)
         if cell.trigger and (bank.provenance.form == "sample-wise" or cell.noise.fitted):
             raise UsageError(
-                "The setting trigger needs class-wise noise: sample-wise noise belongs to the training images."
+                "The setting trigger needs class-wise noise, because sample-wise noise exists only for training images."
             )
         check_bank(train, bank, mask, fitted=cell.noise.fitted)
 

@@ -1,4 +1,4 @@
-"""Executes several runs at once, in processes on this machine or as Ray tasks on many machines.
+"""Executing several runs at once, in processes on this machine or as Ray tasks on many machines.
 
 All of them write into one folder. Each takes a run that no other is working on, and reuses the results that are there.
 """
@@ -52,9 +52,12 @@ def spread(
             process.terminate()
         raise
     if not problems.empty():
-        raise WorkError(f"{problems.get()} The runs that are done stay.")
+        raise WorkError(f"{problems.get()} The results of finished runs are kept.")
     if any(process.exitcode for process in processes):
-        raise WorkError("A process of --jobs ended early, as for want of memory. The runs that are done stay.")
+        raise WorkError(
+            "A process of --jobs ended early, perhaps because memory ran out. The results of finished runs are kept; "
+            "try fewer --jobs."
+        )
 
 
 def _work_and_tell(
@@ -84,7 +87,9 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
     try:
         import ray  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError as error:
-        raise UsageError("The engine ray needs Ray: pip install 'unlearn[ray]'.") from error
+        raise UsageError(
+            "The engine ray needs the extra 'ray'. In unlearn's source folder, run: pip install '.[ray]'"
+        ) from error
     if not ray.is_initialized():
         ray.init(num_cpus=jobs if device.type == "cpu" else None, log_to_driver=False, include_dashboard=False)
     task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)
@@ -93,9 +98,9 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
     try:
         ray.get([task.remote([cell], folder, device.type, command, threads) for cell in cells])
     except ray.exceptions.RayTaskError as error:
-        raise WorkError(f"A Ray task failed: {error.cause} The runs that are done stay.") from error
+        raise WorkError(f"A Ray task failed: {error.cause} The results of finished runs are kept.") from error
     except ray.exceptions.RayError as error:
-        raise WorkError(f"Ray failed: {error}. The runs that are done stay.") from error
+        raise WorkError(f"Ray failed: {error}. The results of finished runs are kept.") from error
 
 
 def _absolute(cell: Cell) -> Cell:

@@ -1,8 +1,8 @@
-"""A search that trains its surrogate and improves the noise at different times (Huang et al., 2021, Algorithm 1).
+"""A search that trains the surrogate and improves the noise in turns (Huang et al., 2021, Algorithm 1).
 
-It corrects three defects of the paper's official code: noise is added in signed arithmetic, the images are clamped
-alike for the surrogate's step and for the noise's step, and each step transforms the noisy images at random, as a
-victim will.
+It corrects three defects of the paper's official code: the noise is added in signed arithmetic; the images are clamped
+in the same way when the surrogate is trained and when the noise is improved; and each step transforms the noisy images
+at random, as a victim's augmentation will.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AlternatingSearch:
         images.
         """
         if settings.patch is not None and not 1 <= settings.patch <= data.size:
-            raise UsageError(f"The setting patch is a side of 1 to {data.size} pixels, as the images have.")
+            raise UsageError(f"The setting patch must be from 1 to {data.size} pixels, the size of the images.")
         self.settings = settings
         self.ensemble = Ensemble(data, settings, device, workers)
         size = settings.patch or data.size
@@ -56,10 +56,10 @@ class AlternatingSearch:
         )
 
     def train_surrogate(self, steps: int, *, clean: bool = False) -> Tensor:
-        """Train on so many batches of noisy images (Algorithm 1, lines 3 to 6), or of ``clean`` ones.
+        """Train on ``steps`` batches of noisy images (Algorithm 1, lines 3 to 6), or of ``clean`` ones.
 
-        Return how many of this worker's images were classified wrongly. It is a tensor, so that nothing waits for
-        a GPU.
+        Return how many of this worker's images were classified wrongly. The result is a tensor, so that the program
+        does not have to wait for a GPU.
         """
         ensemble = self.ensemble
         ensemble.networks.train()
@@ -74,9 +74,9 @@ class AlternatingSearch:
         return wrong
 
     def train_clean_epoch(self, epoch: int, epochs: int) -> float:
-        """Train on clean images for the next of so many epochs, ``epoch`` of which are over; return the error rate.
+        """Train one epoch on clean images, and return the error rate.
 
-        The learning rate follows a cosine to zero over all steps.
+        ``epoch`` of the ``epochs`` are over already. The learning rate follows a cosine to zero over all of them.
         """
         steps = len(in_batches(self.surrogate_images, self.settings.batch_size))
         wrong = torch.zeros((), device=self.ensemble.device)
@@ -89,8 +89,8 @@ class AlternatingSearch:
     def improve_noise(self, batches: int | None = None) -> float:
         """Run the solver once on every batch of the noise's images (Algorithm 1, lines 7 to 12); return the error rate.
 
-        An image counts as the surrogate classified it in the solver's last step. ``batches`` limits the pass to the
-        first few. Raises ``WorkError`` if the surrogate's training diverged.
+        The error rate counts how the surrogate classified each image in the solver's last step. ``batches`` limits the
+        pass to that many batches. Raises ``WorkError`` if the surrogate's training diverged.
         """
         ensemble = self.ensemble
         ensemble.freeze()
@@ -114,7 +114,7 @@ class AlternatingSearch:
         return whole.cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later process needs to continue this search."""
+        """Return everything that a later process needs to continue this search."""
         return {"noise": self.form.noise, "ensemble": self.ensemble.state(), "batches": self.batches}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ class AlternatingSearch:
         return self.ensemble.outputs(images, draws)
 
     def _choose_noise_images(self, labels: Tensor) -> Tensor:
-        """Return the indices of a random share of the images, and of the same share of each class that it missed."""
+        """Return the indices of a random share of the images, plus the same share of each class that has none in it."""
         share = self.settings.share
         chosen = self.ensemble.shuffled(len(labels))[: math.ceil(len(labels) * share)]
         parts = [chosen]
@@ -150,7 +150,7 @@ class AlternatingSearch:
     def _next_batch(self) -> Tensor:
         """Return the indices of the surrogate's next batch, over all workers.
 
-        A batch that has too few images of one worker for batch norm is skipped.
+        A batch in which some worker has too few images for batch norm is skipped.
         """
         images, count = self.surrogate_images, self.ensemble.workers.count
         while True:

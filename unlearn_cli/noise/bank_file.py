@@ -103,16 +103,16 @@ def make_bank(
     workers: Workers = ALONE,
     checkpoint: Path | None = None,
 ) -> Iterator[Event | BankWritten]:
-    """Make noise for a dataset and write it as a bank; yield what happens, at last ``BankWritten``.
+    """Make noise for a dataset and write it as a bank; yield the events, of which the last is ``BankWritten``.
 
-    Of several workers only the first writes, and yields that. Raises as ``make_noise`` does, ``UsageError`` for noise
-    that no bank holds, and ``OSError`` if a file cannot be written.
+    Of several workers only the first writes the bank and yields that event. Raises as ``make_noise`` does,
+    ``UsageError`` for noise that is too large for a bank, and ``OSError`` if a file cannot be written.
     """
     size = len(data) * 3 * (patch_of(settings) or data.size) ** 2
     if settings.form == "sample-wise" and size > MAX_BYTES:
         raise UsageError(
-            f"Noise for each of {len(data)} images would be {size / 2**30:.1f} GiB, and a bank holds at most "
-            f"{MAX_BYTES >> 30}. Use --train-size, or --form class-wise."
+            f"Noise for each of {len(data)} images would take {size / 2**30:.1f} GiB, but a bank can have at most "
+            f"{MAX_BYTES >> 30} GiB. Use fewer images with --train-size, or use --form class-wise."
         )
     for event in make_noise(data, settings, device, workers=workers, checkpoint=checkpoint):
         if not isinstance(event, Finished):

@@ -87,7 +87,7 @@ BASELINES: dict[str, Callable[[ImageSet, Baseline], Levels]] = {"random": random
 
 
 def ar_coefficients(draw: np.random.Generator, size: int) -> NDArray[np.float64]:
-    """Return coefficients ``[3, 8]`` of processes that neither die out nor explode over an image of ``size`` pixels.
+    """Return coefficients ``[3, 8]`` of processes that stay stable over an image of ``size`` pixels.
 
     Raises ``WorkError`` if three such processes are not found in ``AR_TRIES`` tries.
     """
@@ -128,7 +128,9 @@ def _distinct_signs(draw: np.random.Generator, count: int, features: int) -> NDA
     Raises ``UsageError`` if the hypercube has fewer corners.
     """
     if count > 2**features:
-        raise UsageError(f"Images so small have blocks for {2**features} classes only. Use a larger image-size.")
+        raise UsageError(
+            f"The method lsp allows only {2**features} classes for images of this size. Use a larger image-size."
+        )
     corners: dict[bytes, NDArray[np.floating[Any]]] = {}
     while len(corners) < count:
         corner = draw.integers(0, 2, features) * 2.0 - 1

@@ -1,4 +1,4 @@
-"""An ensemble of surrogate networks: what every search trains its noise against."""
+"""An ensemble of surrogate networks, on which every search makes its noise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from unlearn_cli.training.models import build_model, split_names
 from unlearn_cli.training.train import TrainingSettings, as_input, make_optimizer
 from unlearn_cli.training.workers import Workers
 
-DIVERGED = "The surrogate's training diverged. Try --set learning-rate=0.01 or more images."
+DIVERGED = "The training of the surrogate diverged. Try --set learning-rate=0.01, or use more images."
 
 
 class Ensemble:
-    """Surrogate networks with their optimizer, this worker's images, and the transformations between the two.
+    """Surrogate networks with their optimizer, this worker's images, and the transformations of these images.
 
     All random numbers of a search come from one generator, ``generator``.
     """
@@ -47,12 +47,12 @@ class Ensemble:
         )
 
     def begin_again(self, seed: int) -> None:
-        """Replace the networks' weights by fresh ones, and the optimizer by a new one."""
+        """Reset the networks to freshly initialised weights, and the optimizer to its initial state."""
         self.networks.load_state_dict(self._build(seed).state_dict())
         self.optimizer = self._make_optimizer()
 
     def shuffled(self, count: int) -> Tensor:
-        """Return a random order of so many indices."""
+        """Return the indices from 0 to ``count`` - 1 in random order."""
         return torch.randperm(count, generator=self.generator)
 
     def batch(self, whole: Tensor) -> Batch:
@@ -110,7 +110,7 @@ class Ensemble:
                     self.workers.sum(buffer).div_(self.workers.count)
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later process needs to continue with these networks."""
+        """Return everything that a later process needs to continue with these networks."""
         return {
             "networks": self.networks.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -15,7 +15,7 @@ Stop = Literal["goal reached", "stalled", "max_iterations reached", "nothing to 
 
 @dataclass(frozen=True)
 class Estimated:
-    """An estimate of how many seconds all iterations would take, from a few timed steps of a separate search."""
+    """An estimate of how many seconds all iterations will take, from a few timed steps of a separate search."""
 
     seconds: float
 

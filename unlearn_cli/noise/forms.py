@@ -1,7 +1,7 @@
 """The two forms of noise: class-wise and sample-wise.
 
-A form holds all of the noise. For a batch it hands out the part that a solver changes, expands that part to the
-batch's images, and stores the result.
+A form stores all of the noise. For each batch it returns the part of the noise that a solver changes, expands that part
+to the batch's images, and stores the solver's result.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of a batch that one worker has."""
+    """One worker's images of a batch."""
 
     indices: Tensor
     """int64 ``[B]``: indices into this worker's images."""

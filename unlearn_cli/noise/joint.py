@@ -1,12 +1,13 @@
-"""A joint search: noise and surrogate are optimised together, in rounds that each begin with fresh networks.
+"""A joint search, which optimises noise and surrogate together, in rounds that each begin with untrained networks.
 
-Algorithm 1 (Huang et al., 2021) trains surrogate and noise alternately. Both minimise the same loss, so one backward
-pass can serve both, which halves the cost of a step. Three more differences make noise for one person among many:
+Algorithm 1 (Huang et al., 2021) trains the surrogate and improves the noise in turns. Both minimise the same loss, so
+one backward pass can serve both, which halves the cost of a step. Three more differences make the noise work for one
+person among many:
 
-- Some classes carry no noise, like most people in a victim's data. So the noise must be quicker to learn than a face,
-  and not merely easy to learn.
-- Each round starts from fresh networks, because a victim does, too: noise is useless if it only works on a surrogate
-  that is already half trained.
+- Some classes get no noise, like most people in a victim's training set. So a network must learn the noise faster than
+  it learns a face; it is not enough that the noise is easy to learn.
+- Each round begins with untrained networks, because a victim does so too: noise is useless if it only works on a
+  surrogate that is already half trained.
 - The visibility of each pattern is held at a target by a multiplier of its own, which rises while the pattern is too
   visible (dual ascent). If only the average were held, some patterns would grow strong and others too weak to protect.
 """
@@ -36,9 +37,9 @@ NOISE_RATE = 0.04
 """Adam's learning rate for theta, the noise before tanh."""
 BETAS = (0.9, 0.99)
 WARM_UP = 0.15
-"""The share of a round in which the surrogate's learning rate rises; after it, the rate follows a cosine to zero."""
+"""The share of a round in which the surrogate's learning rate rises; after that it follows a cosine to zero."""
 MULTIPLIER_RATE = 1.0
-"""For each image, its pattern's multiplier grows by this times the visibility in excess of the target."""
+"""Each image adds to its pattern's multiplier this number times the amount by which its visibility is above target."""
 
 
 class JointSearch:
@@ -47,7 +48,7 @@ class JointSearch:
     def __init__(self, data: ImageSet, settings: Joint, device: torch.device) -> None:
         """Begin with no noise and fresh networks.
 
-        Raises ``UsageError`` as ``Ensemble`` does, and if fewer than two classes are left to carry noise.
+        Raises ``UsageError`` as ``Ensemble`` does, and if fewer than two classes would get noise.
         """
         self.settings = settings
         self.ensemble = Ensemble(data, settings, device, ALONE)
@@ -85,15 +86,15 @@ class JointSearch:
 
     @property
     def round_epochs(self) -> int:
-        """The number of epochs in a round, for which one surrogate is trained."""
+        """Return the number of epochs in a round, which is how long each surrogate is trained."""
         return math.ceil(self.settings.max_iterations / self.settings.rounds)
 
     def levels(self) -> NDArray[np.int8]:
-        """Return the noise in whole pixel levels, int8 ``[K, 3, H, W]``, of the K classes that carry noise."""
+        """Return the noise of the K classes that get noise, in whole pixel levels: int8 ``[K, 3, H, W]``."""
         return self._noise().detach().round().to(torch.int8).cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later process needs to continue this search."""
+        """Return everything that a later process needs to continue this search."""
         return {
             "ensemble": self.ensemble.state(),
             "theta": self.theta.detach(),
@@ -141,7 +142,7 @@ class JointSearch:
 def _ramp(size: int, edge: float) -> Tensor:
     """Return the weight of the noise at each pixel, which rises from each side over a share ``edge`` of the side.
 
-    ``protect`` fades the noise of a face in like this.
+    ``protect`` fades in the noise on a face in the same way.
     """
     ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
     ramp = torch.minimum(ramp, ramp.flip(0))
@@ -149,11 +150,12 @@ def _ramp(size: int, edge: float) -> Tensor:
 
 
 def noisy_classes(classes: int, clean_share: float) -> int:
-    """Return how many classes, from the first on, carry noise. Raises ``UsageError`` if that is less than two."""
+    """Return how many classes, from the first on, get noise. Raises ``UsageError`` if it is fewer than two."""
     noisy = classes - round(classes * clean_share)
     if noisy < 2:
         raise UsageError(
-            f"The setting clean-classes leaves {noisy} of {classes} classes to carry noise, and two are needed."
+            f"With this value of clean-classes, only {noisy} of {classes} classes would get noise, but at least two "
+            "are needed. Use a smaller value."
         )
     return noisy
 

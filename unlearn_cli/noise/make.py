@@ -22,7 +22,7 @@ from unlearn_cli.training.devices import wait_for
 from unlearn_cli.training.workers import ALONE, Workers
 
 IMAGES_OF_A_WORKER = 8
-"""The least mean number of images of a batch on each worker: chance varies it, and batch norm needs at least two."""
+"""The smallest average number of a batch's images on each worker. It varies by chance, and batch norm needs two."""
 
 
 def make_noise(
@@ -45,7 +45,7 @@ def make_noise(
         yield _baseline(data, settings, checkpoint)
         return
     if len(data.labels.unique()) < len(data.classes):
-        raise UsageError("Some classes have no image among those chosen. Use a larger --train-size.")
+        raise UsageError("Some classes have no images among those that were chosen. Use a larger --train-size.")
     if workers.count > 1:
         _check_workers(data, settings, workers)
     kept = Checkpoint(checkpoint, data, settings, device, workers)
@@ -64,7 +64,7 @@ def _baseline(data: ImageSet, settings: Baseline, checkpoint: Path | None) -> Fi
     """Make noise without a search. Raises ``UsageError`` if there is a checkpoint."""
     start = time.perf_counter()
     if checkpoint is not None:
-        raise UsageError(f"--method {settings.method} searches nothing: leave out --checkpoint.")
+        raise UsageError(f"--method {settings.method} works without a search: leave out --checkpoint.")
     noise = BASELINES[settings.method](data, settings)
     return Finished(noise, 0, math.nan, "nothing to search", time.perf_counter() - start, None)
 
@@ -140,16 +140,22 @@ def _finished(search: AlternatingSearch, at: Progress) -> Finished:
 
 def _check_workers(data: ImageSet, settings: Searched, workers: Workers) -> None:
     if isinstance(settings, Joint):
-        raise UsageError("A joint search runs in one process.")
+        raise UsageError("A joint search cannot be shared among processes. Start it without torchrun.")
     least = IMAGES_OF_A_WORKER * workers.count
     if min(settings.batch_size, len(data)) < least:
-        raise UsageError(f"{workers.count} processes need batches of at least {least} images, and as many images.")
+        raise UsageError(
+            f"With {workers.count} processes, the batch size and the number of images must be at least {least}. "
+            "Start fewer processes, or use larger values."
+        )
     if settings.compile:
-        raise UsageError("The setting compile is for one process: with several, each gets batches of changing sizes.")
+        raise UsageError(
+            "The setting compile works only with one process, because with several the batches change their size. "
+            "Leave it out, or start without torchrun."
+        )
 
 
 def _estimate(data: ImageSet, settings: ErrorMin | ErrorMax, device: torch.device, workers: Workers) -> float:
-    """Return the seconds that the longest course of the search would take, from a few timed steps of a separate one."""
+    """Return the seconds that the search takes if it does all iterations, from a few timed steps of a separate one."""
     tried = min(settings.steps, 2)
     few = data.first(max(4 * settings.batch_size, len(data.classes)))
     trial = AlternatingSearch(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)

@@ -41,12 +41,12 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
     a ``uniform`` outside 0..127, or of 0 with fewer than two banks.
     """
     if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
-        raise UsageError("A mixture takes two banks or more, or one and --add-uniform LEVELS (1 to 127).")
+        raise UsageError("A mixture needs at least two banks, or one bank and --add-uniform LEVELS (1 to 127).")
     first = banks[0]
     for bank in banks:
         of, like = bank.provenance, first.provenance
         if of.form != "class-wise" or of.variants > 1 or of.uniform:
-            what = "sample-wise" if of.form != "class-wise" else "a mixture itself"
+            what = "sample-wise" if of.form != "class-wise" else "already a mixture"
             raise UsageError(f"The bank '{bank.name}' is {what}: only class-wise patterns can be mixed.")
         same = (of.frame, of.scale, of.epsilon, bank.noise.shape) == (
             like.frame,
@@ -56,7 +56,8 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
         )
         if not same or set(of.classes) != set(like.classes):
             raise UsageError(
-                f"The banks '{first.name}' and '{bank.name}' cannot be mixed: their classes, sizes or bounds differ."
+                f"The banks '{first.name}' and '{bank.name}' cannot be mixed, "
+                "because their classes, sizes or bounds differ."
             )
     order = [[bank.classes.index(name) for name in first.classes] for bank in banks]
     stacked = np.stack([bank.noise[indices] for bank, indices in zip(banks, order, strict=True)], axis=1)

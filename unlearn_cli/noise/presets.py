@@ -1,4 +1,4 @@
-"""Named sets of settings, and the settings of a search with one of them on a kind of device."""
+"""Named sets of settings, and the settings that result from one of them on a kind of device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PERSON: dict[str, Any] = {
     "through": "person",
     "surrogate": "resnet10-w16,vgg11-w16",
 }
-"""A bank of patterns that protect single people among many; docs/results/person.md tells what else was tried."""
+"""A bank of patterns that protect single people among many; docs/results/person.md lists what else was tried."""
 
 PHOTOS: dict[str, Any] = {
     "joint": True,
@@ -32,8 +32,7 @@ PHOTOS: dict[str, Any] = {
     "batch_size": 64,
     "through": "scale+shift+flip",
 }
-"""A bank of patterns over whole photos, one for each class of what they show; docs/results/photos.md tells what else
-was tried."""
+"""A bank of patterns that cover whole photos, one for each class; docs/results/photos.md lists what else was tried."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "person": PERSON,
@@ -60,9 +59,10 @@ setting has an Inception-ResNet as its network."""
 
 
 def settings_for(device: str, preset: str | None, said: Mapping[str, Any], seed: int) -> NoiseSettings:
-    """Return the settings of a preset (or the defaults) with what was ``said`` besides, fit for a kind of device.
+    """Return the settings of a preset (or the defaults), changed by the user's words and suited to a kind of device.
 
-    ``device`` is PyTorch's name of its kind: networks are smaller on a ``cpu``, and their arithmetic bf16 on ``cuda``.
+    ``said`` has the user's words. ``device`` is PyTorch's name of a kind of device: the default networks are smaller on
+    ``cpu``, and the default arithmetic is bf16 on ``cuda``.
     Raises ``UsageError`` as ``make_settings`` does.
     """
     fitting = {

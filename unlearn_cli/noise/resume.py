@@ -20,12 +20,12 @@ from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.workers import Workers
 
 SECONDS_BETWEEN = 10.0
-"""The least number of seconds between two checkpoints; the end of a search is always saved."""
+"""The smallest number of seconds between two checkpoints; the end of a search is always saved."""
 SHARE = 20.0
-"""The time between two checkpoints is at least this many times what one takes: sample-wise noise is large."""
+"""The time between two checkpoints is at least this many times the time to save one, which is long for large noise."""
 
 ENDS = ("max_iterations", "patience", "stop_error")
-"""The settings that only decide when a search ends, unless it is a joint one, whose rounds are as long as they say."""
+"""The settings that only decide when a search ends, except in a joint search, where they decide how long a round is."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Search(Protocol):
     """A search that can be interrupted and continued."""
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later process needs to continue this search."""
+        """Return everything that a later process needs to continue this search."""
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a result of ``state``."""
@@ -91,15 +91,18 @@ class Checkpoint:
         with open_checkpoint(self.path, self.device, "the search") as content:
             if content["identity"] != self.identity:
                 raise WorkError(
-                    f"{self.path} is of a search with other settings or images. "
-                    "Name another --checkpoint, or delete it."
+                    f"The checkpoint {self.path} belongs to a search with other settings or images. "
+                    "Name another folder with --checkpoint, or delete the file."
                 )
             search.restore(content["search"])
             at = Progress(**content["progress"])
         steps = torch.zeros(self.workers.count, device=self.device)
         steps[self.workers.rank] = at.iteration + at.epoch
         if len(self.workers.sum(steps).unique()) > 1:
-            raise WorkError(f"The workers' checkpoints in {self.path.parent} do not belong together. Delete them.")
+            raise WorkError(
+                f"The checkpoints in {self.path.parent} are not from the same moment of the search. "
+                "Delete them to begin the search again."
+            )
         return at
 
     def resumed(self, at: Progress) -> Iterator[Resumed]:
@@ -128,4 +131,7 @@ class Checkpoint:
             with tempfile.TemporaryFile(dir=self.path.parent):
                 pass
         except OSError as error:
-            raise WorkError(f"{self.path.parent} cannot be written: {error.strerror or error}.") from error
+            raise WorkError(
+                f"The checkpoint folder {self.path.parent} cannot be written: {error.strerror or error}. "
+                "Name another folder with --checkpoint."
+            ) from error

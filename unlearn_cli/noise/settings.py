@@ -1,4 +1,4 @@
-"""The settings that decide which noise is made: a dataclass for each method, and presets of them."""
+"""The settings that decide which noise is made: a dataclass for each method."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Common:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"The setting {_shown(item.name)} is {value}, and has to be a number.")
+                raise UsageError(f"The setting {_shown(item.name)} must be a finite number, not {value}.")
 
     @property
     def unused(self) -> frozenset[str]:
@@ -40,11 +40,11 @@ class Common:
         return frozenset()
 
     def hyperparameters(self) -> dict[str, object]:
-        """Return the hyper-parameters for the noise's provenance: those with an effect, with the values in force."""
+        """Return the hyper-parameters for the noise's provenance: those with an effect, with their actual values."""
         return {name: value for name, value in self._values().items() if name not in self.unused}
 
     def _values(self) -> dict[str, object]:
-        """Return the values in force of all hyper-parameters, unused ones too."""
+        """Return the actual values of all hyper-parameters, including unused ones."""
         return {}
 
 
@@ -57,7 +57,7 @@ class Baseline(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Searched(Common):
-    """What every search has; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``."""
+    """The settings of every search; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``."""
 
     through: str = "augment"
     """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""
@@ -81,7 +81,7 @@ class Searched(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Alternating(Searched):
-    """What a search has that trains the surrogate and improves the noise at different times, and not in one step.
+    """The settings of a search that trains the surrogate and improves the noise in turns, and not in the same step.
 
     Where ``step_size``, ``noise_steps`` or ``stop_error`` is None, its value depends on other settings: see the
     properties ``step``, ``steps`` and ``goal``.
@@ -98,8 +98,8 @@ class Alternating(Searched):
     noise_share: float = 0.2
     """Class-wise: the share of the training images that the noise is optimised on."""
     surrogate_on: Literal["all", "noise-images"] = "all"
-    """The images that the surrogate is trained on. In the paper's text it is one subset for noise and surrogate; its
-    official code trains on all, and so does the default, as all images are at hand anyway."""
+    """The images that the surrogate is trained on. In the paper's text, noise and surrogate use the same subset; its
+    official code trains the surrogate on all images, and so does the default."""
     stop_error: float | None = None
     """Lambda: the search ends when the surrogate's error rate on noisy images is below it (error-max: above it)."""
     patience: int = 20
@@ -107,14 +107,14 @@ class Alternating(Searched):
 
     @property
     def step(self) -> float:
-        """The step size in force, in pixel levels; for ``lbfgs``, the learning rate that scales its steps."""
+        """Return the actual step size, in pixel levels; for ``lbfgs``, the learning rate that scales its steps."""
         if self.step_size is not None:
             return self.step_size
         return {"fgsm": float(self.epsilon), "adam": 0.5, "lbfgs": 1.0}.get(self.solver, self.epsilon / 10)
 
     @property
     def steps(self) -> int:
-        """T in force: by default 1 class-wise and 20 sample-wise, 200 in the penalty form and 1 for ``fgsm``."""
+        """Return the actual T, by default 1 class-wise, 20 sample-wise, 200 in the penalty form and 1 for ``fgsm``."""
         if self.noise_steps is not None:
             return self.noise_steps
         if self.solver == "fgsm":
@@ -125,14 +125,14 @@ class Alternating(Searched):
 
     @property
     def goal(self) -> float:
-        """Lambda in force: by default 0.1 class-wise and 0.01 sample-wise."""
+        """Return the actual lambda: by default 0.1 class-wise and 0.01 sample-wise."""
         if self.stop_error is not None:
             return self.stop_error
         return 0.1 if self.form == "class-wise" else 0.01
 
     @property
     def share(self) -> float:
-        """The share of the images that the noise is optimised on: ``noise_share`` class-wise, all sample-wise."""
+        """Return the share of the images to optimise the noise on: ``noise_share`` class-wise, all sample-wise."""
         return self.noise_share if self.form == "class-wise" else 1.0
 
     @property
@@ -174,7 +174,7 @@ class ErrorMin(Alternating):
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorMax(Alternating):
-    """Error-maximizing noise: the surrogate is trained on clean images first, and stays as it is."""
+    """Error-maximizing noise: the surrogate is trained on clean images first, and does not change after that."""
 
     method: Literal["error-max"] = "error-max"
     surrogate_epochs: int = 20
@@ -184,11 +184,14 @@ class ErrorMax(Alternating):
         """Raise ``UsageError`` if a setting is NaN or infinite, and for a solver of the penalty form."""
         super().__post_init__()
         if self.solver in PENALTY_SOLVERS:
-            raise UsageError("The penalty form is error-min's: error-max takes the solvers pgd, fgsm and cw.")
+            raise UsageError(
+                "The solvers adam and lbfgs use a penalty form, which only error-min has. "
+                "For error-max, choose the solver pgd, fgsm or cw."
+            )
 
     @property
     def goal(self) -> float:
-        """Lambda in force: by default 0.8, as in the official code."""
+        """Return the actual lambda: by default 0.8, as in the official code."""
         return 0.8 if self.stop_error is None else self.stop_error
 
     @property
@@ -203,19 +206,19 @@ class ErrorMax(Alternating):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Searched):
-    """Error-minimizing noise that is optimised together with the surrogate (see ``joint``); an iteration is an epoch.
+    """Class-wise error-minimizing noise that is optimised together with the surrogate (see ``joint``).
 
-    It is class-wise.
+    An iteration is an epoch.
     """
 
     method: Literal["joint"] = "joint"
     form: Literal["class-wise"] = "class-wise"
     rounds: int = 4
-    """The number of fresh surrogates, one after another."""
+    """The number of surrogates, each of which is trained from scratch after the one before."""
     clean_classes: float = 0.0
-    """The share of the classes, the last ones, that carry no noise."""
+    """The share of the classes that get no noise; they are the last ones."""
     strength: Strength | None = None
-    """The bank's name among others of the same classes, by how visible its noise is."""
+    """How visible the bank's noise is, among banks of the same classes."""
     visibility: float | None = None
     """How visible each pattern may be, as ``noise.visibility`` measures it; None means that only epsilon limits it."""
 
@@ -243,22 +246,24 @@ KINDS: dict[str, Kind] = {
     "ar": Baseline,
 }
 
-JOINT_ONLY = "A joint search makes class-wise error-min noise: leave out --method and --form, or say --set joint=no."
+JOINT_ONLY = (
+    "A joint search makes only class-wise error-min noise. Leave out --method and --form, or add --set joint=no."
+)
 
 OWNERS: tuple[tuple[Kind, str], ...] = (
-    (ErrorMin, "a search in turns for error-min noise: say --method error-min and --set joint=no"),
-    (ErrorMax, "error-max noise: say --method error-max"),
+    (ErrorMin, "error-min noise without a joint search: use --method error-min and --set joint=no"),
+    (ErrorMax, "error-max noise: use --method error-max"),
     (Joint, "a joint search: add --set joint=yes"),
 )
-"""The searches, and what to say for each."""
+"""The searches, and how to choose each of them on the command line."""
 
 
 def make_settings(said: Mapping[str, Any], *, fitting: Mapping[str, Any] = {}) -> NoiseSettings:
     """Return the settings of the method that the words ``method`` and ``joint`` choose; by default it is error-min.
 
-    What was ``said`` goes before what is ``fitting``, which is left out where the method has no such setting. Raises
-    ``UsageError`` for something said that the method does not have, for settings that do not go together, and for a
-    number that is not finite.
+    ``said`` has the user's own words, which take precedence. ``fitting`` has suggestions, such as a preset's values,
+    which are ignored where the method has no such setting. Raises ``UsageError`` for one of the user's words that the
+    method does not have, for settings that cannot be combined, and for a number that is not finite.
     """
     words = {**fitting, **said}
     kind = _kind(words)
@@ -272,10 +277,9 @@ def make_settings(said: Mapping[str, Any], *, fitting: Mapping[str, Any] = {}) -
 
 
 def without_use(said: Mapping[str, Any], *, fitting: Mapping[str, Any] = {}) -> list[str]:
-    """Return the names of what was said that the chosen method does not have, and that its noise can do without.
+    """Return the names of the user's words that the chosen method does not have and that may be ignored.
 
-    They only tell how to search. A patch is not among them, because noise without it would be other noise than was
-    asked for.
+    These only say how to search. A patch is not among them, because noise without it would not be what was asked for.
     """
     names = _names(_kind({**fitting, **said}))
     return [name for name in said if name not in names and name != "patch"]
@@ -285,7 +289,7 @@ def _kind(words: Mapping[str, Any]) -> Kind:
     """Return the class that the words choose. Raises ``UsageError`` for an unknown method, and a joint error-max."""
     method = words.get("method", "error-min")
     if method not in KINDS:
-        raise UsageError(f"There is no method '{method}'. There are: {', '.join(KINDS)}.")
+        raise UsageError(f"There is no method '{method}'. The methods are: {', '.join(KINDS)}.")
     kind = KINDS[method]
     if kind is Baseline or not words.get("joint"):
         return kind
@@ -295,7 +299,7 @@ def _kind(words: Mapping[str, Any]) -> Kind:
 
 
 def _names(kind: Kind) -> set[str]:
-    """Return the words that a class takes: its fields, and where it is a search, also whether that is a joint one."""
+    """Return the words that a class accepts: its fields and, if it is a search, also ``joint``."""
     return {item.name for item in fields(kind)} | (set() if kind is Baseline else {"joint"})
 
 
@@ -303,12 +307,12 @@ def _refusal(name: str, kind: Kind, words: Mapping[str, Any]) -> str:
     """Return the sentence for a setting that a class does not have."""
     owners = [advice for owner, advice in OWNERS if name in _names(owner)]
     if not owners:
-        return f"Noise has no setting '{_shown(name)}'."
+        return f"There is no setting '{_shown(name)}' for noise."
     if kind is Baseline:
-        return f"--method {words['method']} searches nothing: leave out the setting {_shown(name)}."
-    return f"The setting {_shown(name)} belongs to {owners[0]}."
+        return f"--method {words['method']} works without a search: leave out the setting {_shown(name)}."
+    return f"The setting {_shown(name)} works only for {owners[0]}."
 
 
 def _shown(name: str) -> str:
-    """Return the name as the command line has it."""
+    """Return the name of a setting as it is written on the command line."""
     return name.replace("_", "-")

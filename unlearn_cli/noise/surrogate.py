@@ -1,4 +1,4 @@
-"""A bank's surrogate on disk, and the noise for single photos that is made with it.
+"""Saving and loading a bank's surrogate, and making noise for single photos with it.
 
 The surrogate was trained on images with the bank's noise, so it classifies an image by its noise. Noise that makes it
 assign a photo to a class of the bank therefore acts like that class's pattern, but is fitted to the photo. This is the
@@ -73,12 +73,12 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
     path = surrogate_path(bank.path)
     if bank.provenance.surrogate == "none":
         raise BankError(
-            f"The noise bank {bank.path} was made without a surrogate, which sample-wise noise needs. "
+            f"The noise bank {bank.path} was made without a network, which sample-wise noise needs. "
             "Use a bank of error-min noise, or leave out --form."
         )
     if not path.is_file():
         raise BankError(
-            f"The noise bank {bank.path} has no surrogate beside it ({path.name}), which sample-wise noise needs. "
+            f"The noise bank {bank.path} has no network beside it ({path.name}), which sample-wise noise needs. "
             "Make the bank again with 'unlearn generate', or leave out --form."
         )
     try:
@@ -86,7 +86,7 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             about = json.loads(file.metadata()[METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         if about["schema"] > SCHEMA:
-            raise BankError(f"The surrogate {path} has schema {about['schema']}: update unlearn.")
+            raise BankError(f"The bank's network {path} has a newer schema ({about['schema']}): update unlearn.")
         if (about["classes"], about["image_size"]) != (len(bank.classes), bank.provenance.scale):
             raise ValueError("of another shape")
         networks = nn.ModuleDict(
@@ -97,10 +97,11 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             raise ValueError("not the weights that were written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise BankError(
-            f"The surrogate {path} is damaged. Install unlearn again, or make the bank again with 'unlearn generate'."
+            f"The bank's network {path} is damaged. "
+            "Install unlearn again, or make the bank again with 'unlearn generate'."
         ) from error
     if about["noise_sha256"] != bank.noise_sha256:
-        raise BankError(f"The surrogate {path} is of another bank. Make the bank again with 'unlearn generate'.")
+        raise BankError(f"The network {path} belongs to another bank. Make the bank again with 'unlearn generate'.")
     return networks.to(device).eval().requires_grad_(False)
 
 
@@ -113,7 +114,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 class PhotoNoise:
-    """A maker of noise for single photos, which uses a bank's surrogate on many at a time; threads may share it."""
+    """A maker of noise for single photos with a bank's surrogate; it works on the photos of several threads at once."""
 
     def __init__(self, bank: Bank, epsilon: int, device: torch.device) -> None:
         """Load the bank's surrogate; ``epsilon`` is in pixel levels.
@@ -126,7 +127,8 @@ class PhotoNoise:
             self.through = Through(bank.provenance.through)
         except UsageError as error:
             raise BankError(
-                f"The noise bank {bank.path} was made through something unknown: update unlearn."
+                f"The noise bank {bank.path} was made with transformations that this version does not know: "
+                "update unlearn."
             ) from error
         # All photos share their draws, so that a photo's noise does not depend on the others in its batch (except by
         # the rounding of another batch size, which may flip the sign of a gradient close to zero).

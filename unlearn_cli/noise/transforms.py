@@ -1,8 +1,8 @@
 """The transformations that noise is optimised through (expectation over transformation).
 
-They are drawn at random for every image in every step, and gradients pass through them. A victim that augments its
-images learns from noise made without transformations (as in the paper) only after it has learned half of what the
-images teach: see docs/results/first-banks.md.
+They are drawn at random for every image in every step, and gradients pass through them. Without them (as in the paper)
+the noise protects less against a victim that augments its images, because such a victim learns much from the images
+before it learns the noise: see docs/results/first-banks.md.
 
 A transformation that moves pixels along rows and columns (flip, shift, crop, face, scale, resize, blur) is one matrix
 for the rows and one for the columns of each image. The matrices of consecutive ones are multiplied first, so that
@@ -45,7 +45,7 @@ SCALE_MOST = 1.25
 FACE_SIDE = 1.2 / SPAN
 FACE_ZOOM = (0.85, 1.2)
 FACE_JITTER = 0.1
-"""The crop of ``training.trip``'s trip ``face``: its side is 1.2 times that of the detector's box, times the zoom."""
+"""The crop of the trip ``face`` in ``training.trip``: its side is the detector's, times 1.2 and times the zoom."""
 BLUR_MOST = 1 / 32
 GRAY_PROBABILITY = 0.2
 COLOR_STRENGTH = 0.4
@@ -101,7 +101,7 @@ class Through:
         chain = PRESETS.get(text, text).replace(",", "+")
         self.stages = [_parse(part.strip()) for part in chain.split("+")] if chain else []
         if not text:
-            raise UsageError("--through is empty. For no transformations at all, say --through none.")
+            raise UsageError("--through is empty. To use no transformations at all, write --through none.")
         self.exact = sorted(stage.name for stage in self.stages) == ["flip", "shift"]
         self.draws = sum(stage.draws for stage in self.stages)
 
@@ -278,7 +278,7 @@ def _parse(text: str) -> Stage:
     if text in _PLAIN:
         return _PLAIN[text]
     if text.split(":")[0] in _PLAIN:
-        raise UsageError(f"--through {text}: {text.split(':')[0]} takes no numbers.")
+        raise UsageError(f"--through {text}: {text.split(':')[0]} does not take numbers. Leave them out.")
     if match := re.fullmatch(r"(jpeg|resize):(\d+)(?:-(\d+))?", text):
         name, low = match[1], float(match[2])
         high = float(match[3] or low)
@@ -287,7 +287,7 @@ def _parse(text: str) -> Stage:
                 return Whole(text, 1, _jpeg(low, high))
             return Space(text, 1, _resize(low / 100, high / 100))
     if text.split(":")[0] in ("jpeg", "resize"):
-        raise UsageError(f"--through {text}: it takes two numbers from 1 to 100, the lower first, such as jpeg:50-95.")
+        raise UsageError(f"--through {text}: it needs two numbers from 1 to 100, the lower first, such as jpeg:50-95.")
     raise UsageError(
         f"There is no transformation '{text}'. --through takes {', '.join(PRESETS)}, or a chain such as "
         "flip+shift+jpeg:50-95 of flip, shift, crop, face, scale, blur, gray, color, jpeg:Q1-Q2 (qualities) and "

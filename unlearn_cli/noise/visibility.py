@@ -27,7 +27,7 @@ LARGEST = 41.2
 SHARE, MAPPED = 0.4, 0.95
 """This share of ``LARGEST`` is mapped onto ``MAPPED``."""
 NEAR_ZERO = 0.05
-"""Added to each distance, because the power's slope at zero is infinite; its own power is subtracted again."""
+"""Added to each distance, because the slope of the power at zero is infinite; its own power is subtracted again."""
 
 
 def visibility(before: Tensor, after: Tensor) -> Tensor:

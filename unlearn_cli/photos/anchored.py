@@ -1,7 +1,7 @@
 """Noise that is tied to faces: a pattern over each face's square, and another over the rest of the photo.
 
-A scraper crops to the face, at a scale that nobody knows in advance. Of a pattern stretched over the whole photo such a
-crop holds some random part; a pattern that is tied to the face is preserved as it was made.
+A scraper crops to the face, at a scale that nobody knows in advance. If a pattern covers the whole photo, such a crop
+contains a random part of it. A pattern that is tied to the face stays complete.
 """
 
 from __future__ import annotations

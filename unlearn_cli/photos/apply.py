@@ -1,4 +1,4 @@
-"""Applying noise to pixels: signed integer arithmetic, at any size, in every mode that a photo can have.
+"""Applying noise to pixels with signed integer arithmetic, at any size and in every mode that a photo can have.
 
 The addition uses no floating-point numbers, so the L-infinity bound holds exactly for the result.
 """
@@ -31,7 +31,7 @@ GREY_MODES = ("L", "LA", DEEP)
 ALPHA_MODES = ("RGBA", "LA")
 
 MOSTLY_CHROMA = 0.5
-"""The share of a pattern's root mean square in its luma below which it hardly protects a grey photo."""
+"""If the luma has less than this share of a pattern's root mean square, the pattern hardly protects a grey photo."""
 
 
 def add_noise(pixels: NDArray[Any], noise: NDArray[Any]) -> int:
@@ -92,8 +92,8 @@ class Pattern:
         """Return the pattern scaled down to a smaller bound. Raises ``UsageError`` for a larger one, or one below 1."""
         if not 1 <= epsilon <= self.epsilon:
             raise UsageError(
-                f"The noise is made for an epsilon of {self.epsilon} levels and can only be scaled down: "
-                f"--epsilon takes 1 to {self.epsilon}."
+                f"The noise was made for an epsilon of {self.epsilon} levels and can only be scaled down. "
+                f"Choose --epsilon from 1 to {self.epsilon}."
             )
         if epsilon == self.epsilon:
             return self
@@ -118,7 +118,7 @@ class Pattern:
         light. Alpha and black get none. Raises ``UsageError`` for a mode that is not in ``SUPPORTED_MODES``.
         """
         if mode not in SUPPORTED_MODES:
-            raise UsageError(f"Noise cannot be added in mode {mode}. Convert the image to RGB or L first.")
+            raise UsageError(f"Noise cannot be added to an image in mode {mode}. Convert the image to RGB or L first.")
         if mode == "RGB":
             return self.noise
         if mode in GREY_MODES:

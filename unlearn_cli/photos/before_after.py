@@ -56,14 +56,14 @@ class Preview:
         Raises ``UsageError`` unless it ends in .png, .html or .htm, and if a file is there that is no earlier preview.
         """
         if path.suffix.lower() not in (".png", ".html", ".htm"):
-            raise UsageError(f"A preview is a .png or an .html file, not {path.name}.")
+            raise UsageError(f"A preview must be a .png or an .html file, not {path.name}.")
         if os.path.lexists(path) and not _is_preview(path):
-            raise UsageError(f"{path} is there already and is no preview. Name another file for it.")
+            raise UsageError(f"{path} already exists and is not a preview. Choose another file for the preview.")
         return cls(path)
 
     @property
     def is_full(self) -> bool:
-        """Return whether it shows as many photos as it can."""
+        """Return whether no more photos fit into it."""
         return len(self._shown) >= PHOTOS
 
     def add(self, photo: PhotoDone) -> None:
@@ -201,8 +201,8 @@ details img { max-width: 100%; display: block }
 </head>
 <body>
 <h1>Before and after</h1>
-<p>Drag across a photo: the original is on the left, the protected copy on the right. The photos are reduced to fit;
-grey in the difference, which is multiplied by {{times}}, is no change.</p>
+<p>Drag across a photo to compare: the original is on the left, the protected copy on the right. The photos are scaled
+down to fit. The difference is multiplied by {{times}}; grey means no change.</p>
 {{figures}}
 <script>
 for (const slider of document.querySelectorAll(".pair input")) {

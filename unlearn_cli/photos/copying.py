@@ -1,4 +1,4 @@
-"""Carrying out a run over photos: each photo's copy is made and recorded, unless an earlier run has done so."""
+"""Making and recording the copy of each photo of a run, unless an earlier run has already done so."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from unlearn_cli.photos.scan import Plan
 from unlearn_cli.photos.state import SharedNames, State, stat_of
 
 SMALL_FILE = LARGE // PIXELS_A_BYTE
-"""A file size in bytes. A smaller file that claims a large photo is refused, so its header need not be read twice."""
+"""A file size in bytes. A smaller file that claims to be a large photo is refused, so its header is not read twice."""
 
 
 class Run:
-    """One run over photos, and all that its workers share."""
+    """One run over photos, and everything that its workers share."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Run:
         self.protected = protected_hashes(path for path in todo.manifests if path not in manifests)
         self.protected = self.protected.union(*(manifest.protected for manifest in manifests.values()))
         self.kept: dict[Path, set[Path]] = {}
-        """The originals in the backups of in-place runs, including this one, with the places of their copies."""
+        """The backed-up originals of in-place runs, including this one, each with the places of its copies."""
         self.links: Counter[tuple[int, int]] = Counter()
         """How many photos of an in-place run are hard links to each file."""
         if any(task.backup for task in todo.tasks):
@@ -83,7 +83,7 @@ class Run:
         return State(task, self.manifests[task.manifest], self.names, self.options, settings)
 
     def protect(self, task: Task) -> PhotoDone:
-        """Protect one photo, whatever happens, and record the result."""
+        """Protect one photo and record the result; errors become results too."""
         start = time.perf_counter()
         copying = Copying(self, task)
         record: Record | None
@@ -106,7 +106,7 @@ class Run:
         return replace(done, seconds=seconds)
 
     def record(self, task: Task, record: Record) -> None:
-        """Write a photo's record; from then on its copy is known to be one."""
+        """Write a photo's record; from then on its copy is known to be a copy."""
         manifest = self.manifests[task.manifest]
         manifest.add(record)
         with self.lock:
@@ -146,7 +146,7 @@ class Copying:
         if self.run.is_protected_copy(self.sha256) and not self.options.again:
             raise AlreadyProtectedError(ITSELF_PROTECTED)
         if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
-            raise PhotoSkippedError("something is at its copy's place already (--existing skip)")
+            raise PhotoSkippedError("a file already exists in the place of its copy (--existing skip)")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
         if self.task.backup is None:
@@ -168,9 +168,9 @@ class Copying:
         if (why := why_not_taken(self.task.source)) is not None:
             raise PhotoError(why)
         if self.task.backup is not None and self.task.source.is_symlink():
-            raise PhotoSkippedError("it is a link to another file, which --in-place would part from it")
+            raise PhotoSkippedError("it is a link, and --in-place would replace only the link and not the linked file")
         if self.task.backup is not None and self.task.source in self.run.kept:
-            raise PhotoSkippedError("it is an original that an earlier run in place has kept")
+            raise PhotoSkippedError("it is the original that an earlier --in-place run saved in a backup")
         # The times are read before the file, so that a change in between is noticed before the photo is replaced.
         with contextlib.suppress(OSError):
             self.stat = self.task.source.stat()
@@ -191,13 +191,15 @@ class Copying:
     def _keep_original(self, backup: Path, data: bytes) -> None:
         """Write the original into the backup unless it is already there; no file there is ever overwritten."""
         if self.state.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
-            raise PhotoError("it may be a protected copy: the backup holds an original of its name in another format")
+            raise PhotoError(
+                "it may be a protected copy: the backup has an original of the same name in another format"
+            )
         keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
 
     def _write(self, data: bytes) -> None:
         replaces = self.target == self.task.source
         if replaces and (self.stat is None or stat_of(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
-            raise PhotoError("it was changed while it was being protected")
+            raise PhotoError("it was changed by another program while it was being protected; run the command again")
         times = self.options.writing.preserve_times
         of = self.task.source if self.task.backup is not None else None
         try:
@@ -263,7 +265,7 @@ class Copying:
             yield NO_FACE
 
     def _notes(self) -> Iterator[str]:
-        """Yield what else the user has to know about a protected photo."""
+        """Yield other things that the user has to know about a protected photo."""
         if self.task.backup is not None and self.stat is not None:
             ours = self.run.links[self.stat.st_dev, self.stat.st_ino]
             if self.stat.st_nlink > max(ours, 1):

@@ -21,9 +21,9 @@ from unlearn_cli.photos.metadata import Keep, Metadata, choose
 from unlearn_cli.photos.resample import Workspace
 
 UNSUPPORTED = {
-    "1": "it is pure black and white, one bit a pixel, and has no room for noise",
-    "F": "it holds floating-point values, not pixel levels",
-    "I": "it holds 32-bit values, not pixel levels",
+    "1": "it has only black and white pixels, so there is no room for noise",
+    "F": "it has floating-point values instead of pixel levels; save it with 8 bits per colour",
+    "I": "it has 32-bit values instead of pixel levels; save it with 8 bits per colour",
     "LAB": "it is in the Lab colour space, which is not supported",
 }
 """Why photos of these modes are skipped."""
@@ -66,18 +66,18 @@ class Photo:
     """Pillow's name of the original's format; an ``MPO`` counts as the JPEG that it is."""
     metadata: Metadata = field(default_factory=Metadata)
     jpeg_tables: dict[int, list[int]] | None = None
-    """The quantisation tables of a JPEG, which tell its quality."""
+    """The quantisation tables of a JPEG, from which its quality can be seen."""
     tiff_compression: str | None = None
     lossless_webp: bool = False
     notes: tuple[str, ...] = ()
-    """Whole sentences about what a copy does not have, besides the metadata that is dropped on purpose."""
+    """Sentences about parts of the file that a copy does not have, except metadata that is dropped on purpose."""
 
 
 def read_file(path: Path) -> bytes:
     """Return a photo file's bytes. Raises ``PhotoError`` if it cannot be read or is too large to be a photo."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, which no photo is")
+            raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo")
         return path.read_bytes()
     except MemoryError as error:
         raise PhotoError("there is not enough memory to read it") from error
@@ -135,7 +135,7 @@ def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo 
 
 def _explained(error: Exception) -> PhotoError:
     if isinstance(error, UnidentifiedImageError):
-        return PhotoError("it is no image that can be read, or it is damaged")
+        return PhotoError("it is damaged, or not an image that unlearn can read")
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         return PhotoError(f"it has more than {limit} megapixels (--set max-megapixels=N raises the limit)")
@@ -184,12 +184,14 @@ def _refuse(image: Image.Image, data: bytes) -> None:
         what = {"TIFF": "pages", "PSD": "layers"}.get(image.format or "", "frames")
         raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
     if has_deep_colour(image, data):
-        raise PhotoSkippedError("it has more than 8 bits a colour, which would be cut to 8")
+        raise PhotoSkippedError(
+            "it has more than 8 bits per colour, and a copy would have only 8; save it with 8 bits first"
+        )
     if not _is_allowed(image.width, image.height, len(data)):
         pixels = image.width * image.height // 1_000_000
-        raise PhotoError(f"it claims {pixels} megapixels in only {len(data) // 1000:,} kB, as a malicious file would")
+        raise PhotoError(f"it claims {pixels} megapixels in only {len(data) // 1000:,} kB, like a malicious file")
     if max(image.size) > LARGEST_SIDE:
-        raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, which no photo is")
+        raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, too long for a photo")
     if "progressive" in image.info:
         scans = markers.count_scans(data)
         if scans * image.width * image.height > SLOW_SCANS:
@@ -197,7 +199,7 @@ def _refuse(image: Image.Image, data: bytes) -> None:
 
 
 def _is_allowed(width: int, height: int, size: int) -> bool:
-    """Return whether a picture of these pixels in a file of so many bytes may be decoded."""
+    """Return whether a picture of this width and height, in a file of ``size`` bytes, may be decoded."""
     pixels = width * height
     limit = 2 * (Image.MAX_IMAGE_PIXELS or pixels)
     return pixels <= limit and (pixels <= SUSPICIOUS_PIXELS or pixels <= PIXELS_A_BYTE * size)
@@ -211,7 +213,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
         if plain is not None:
             return _turned(plain, orientation, workspace), image.mode
         if markers.is_cut(data):  # Pillow would decode whatever follows as pixels.
-            raise PhotoError("it is incomplete: a part of its pixels is cut off")
+            raise PhotoError("it is incomplete: the end of the file, with part of the picture, is missing")
     image.info.pop("xmp", None)  # If a TIFF has no other orientation, Pillow applies the one in its XMP.
     image.load()
     if image.format == "TIFF" and image.mode == "P" and (palette := tiff.small_palette(found.exif)):
@@ -223,7 +225,9 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
     pixels = _to_array(plain_image)
     if image.format == "TIFF":
         if found.exif is not None and tiff.looks_otherwise(data, found.exif, pixels, mode):
-            raise PhotoSkippedError("two programs read different pictures from it; save it as an 8-bit RGB TIFF")
+            raise PhotoSkippedError(
+                "it may look wrong, because two programs read different pictures from it; save it as an 8-bit RGB TIFF"
+            )
         if tiff.is_inverted(found.exif):  # OpenCV also reads its white as black.
             np.invert(pixels, out=pixels)
     elif image.format == "AVIF":
@@ -298,6 +302,7 @@ def _learn_heif() -> None:
         import pillow_heif
     except ModuleNotFoundError as error:
         raise PhotoError(
-            "HEIC needs the extra 'heic': in unlearn's checkout, pip install '.[heic]', or export it as JPEG"
+            "HEIC photos need the extra 'heic': in unlearn's source folder, run pip install '.[heic]', "
+            "or export the photo as JPEG"
         ) from error
     pillow_heif.register_heif_opener()

@@ -1,4 +1,4 @@
-"""Writes protected pixels in the format of the original, as far as that format can hold them."""
+"""Writing protected pixels in the format of the original, or in another one if that format cannot store them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOLDS = {
     "BMP": ("RGB", "L"),
     "AVIF": ("RGB", "RGBA", "L"),
 }
-"""The modes that each format reads back as they were written."""
+"""For each format, the modes in which written pixels are read back unchanged."""
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
@@ -78,7 +78,7 @@ class Writing:
 
     def __post_init__(self) -> None:
         if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"A quality is 1 to 100, not {self.quality}.")
+            raise UsageError(f"The quality must be from 1 to 100, not {self.quality}.")
 
 
 WRITING = Writing()
@@ -98,7 +98,7 @@ def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
         raise PhotoSkippedError(f"it is an HDR picture ({hdr}), which {target} cannot store: it would look washed out")
     told = photo.metadata.profile(grey=photo.mode in GREY_MODES)
     if photo.metadata.colour.primaries is not None and not photo.metadata.colour.is_srgb and told is None:
-        raise PhotoSkippedError(f"its colour space is one that {target} cannot tell; save it in sRGB or Display P3")
+        raise PhotoSkippedError(f"its colour space cannot be recorded in {target}; save it in sRGB or Display P3")
     return target
 
 
@@ -106,7 +106,7 @@ def _output_format(photo: Photo, wanted: FormatChoice) -> str:
     if wanted != "keep":
         target = wanted.upper()
         if photo.mode not in HOLDS[target]:
-            raise PhotoSkippedError(f"{target} cannot hold a photo in mode {photo.mode} without loss")
+            raise PhotoSkippedError(f"{target} cannot store a photo in mode {photo.mode} without loss")
         return target
     if photo.mode in HOLDS.get(photo.format, ()):
         return photo.format
@@ -139,7 +139,7 @@ def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
     """
     target = output_format(photo, writing.format)
     if target == "WEBP" and max(photo.pixels.shape[:2]) > LONGEST_WEBP:
-        raise PhotoError(f"WebP holds at most {LONGEST_WEBP} pixels a side; choose another --format")
+        raise PhotoError(f"it is larger than WebP allows ({LONGEST_WEBP} pixels per side); choose another --format")
     try:
         grey = photo.mode in GREY_MODES
         return _with_metadata(_encoded(photo, target, writing.quality), photo.metadata, target, grey=grey)
@@ -250,7 +250,7 @@ def _tiff_compression(photo: Photo) -> str:
 
 
 def _jpeg_quality(photo: Photo, wanted: int | None) -> int:
-    """Return the wanted quality; otherwise ours, or the lowest above it that is no coarser than the source."""
+    """Return the wanted quality, or else 95, or the lowest quality above 95 that is no coarser than the source."""
     if wanted is not None:
         return wanted
     tables = photo.jpeg_tables or {}

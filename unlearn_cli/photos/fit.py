@@ -1,4 +1,4 @@
-"""Finding the noise again: which bank's pattern, at what strength, best fits the difference of two photos."""
+"""Finding noise in a copy: which bank's pattern, at which strength, best fits the difference from its original."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Patterns:
         self._banks = [_with_own(bank, key) for bank in usable if bank.provenance.form == "class-wise"]
 
     def best(self, before: Photo, after: Photo) -> Fit | None:
-        """Return the pattern that best fits the difference of two photos of one size; None if they are the same."""
+        """Return the pattern that best fits the difference of two photos of the same size; None if they are equal."""
         difference = visible(after) - visible(before)
         if not difference.any():
             return None

@@ -1,4 +1,4 @@
-"""Protecting photos one by one, so that trouble with one photo does not affect the others."""
+"""Protecting photos one by one, so that an error with one photo does not affect the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def protect_photos(
     ``protections`` has one entry for each name of ``Task.folder``, or a single one for ``""`` that applies to all.
     Originals are only ever read, unless a task has a backup for them. ``jobs`` photos are processed at once, in
     threads, since decoding, adding and encoding all run outside the interpreter's lock. At most as many more wait,
-    however many there are. Raises ``WorkError`` if a manifest cannot be written, or another run holds it.
+    however many there are. Raises ``WorkError`` if a manifest cannot be written, or another run is writing to it.
     """
     with contextlib.ExitStack() as stack:
         manifests = {path: stack.enter_context(Manifest(path)) for path in {task.manifest for task in todo.tasks}}

@@ -1,4 +1,4 @@
-"""Tells which files are photos that can be protected, and why other pictures cannot be."""
+"""Deciding which files are photos that can be protected, and why other pictures cannot be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = frozenset({".mov", ".mp4"})
 
 RAW = "it is a camera's raw file: export it as JPEG or TIFF and protect that"
 JXL = "JPEG XL is not supported: export it as JPEG or PNG"
-LIVE_PHOTO = "it is the video of a Live Photo, which shows the same unprotected: leave it out when you share"
+LIVE_PHOTO = "it is the video of a Live Photo and shows the same scene without protection: do not share it"
 
 JPEG_START = b"\xff\xd8\xff"
 
@@ -65,7 +65,7 @@ def is_video(path: Path) -> bool:
 
 
 def stems(path: Path) -> set[str]:
-    """Return the stems that a photo's video may have; an in-place copy may have two suffixes, and both are removed."""
+    """Return the names, without suffix, that a photo's video may have; in-place copies may have two suffixes."""
     stem = Path(path.stem)
     found = {path.stem.casefold()}
     return found | {stem.stem.casefold()} if stem.suffix.lower() in PHOTO_SUFFIXES else found

@@ -23,7 +23,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """Return ``I/N`` as two numbers. Raises ``UsageError`` unless 1 <= I <= N."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"A shard is I/N with I from 1 to N, such as 2/8, not '{text}'.")
+        raise UsageError(f"--shard must be I/N with I from 1 to N, such as 2/8, not '{text}'.")
     return int(match[1]), int(match[2])
 
 

@@ -42,7 +42,7 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The record of what became of one photo. Paths are relative to the manifest's folder, with forward slashes."""
+    """The record of one photo's result. Paths are relative to the manifest's folder, with forward slashes."""
 
     input: str
     status: Status
@@ -65,7 +65,8 @@ class Record:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the pattern, if it goes with faces; at 0 it covers the whole photo instead."""
+    """The number of faces to which the pattern was applied; 0 if none was found and it covers the whole photo. None if
+    the noise is not for faces."""
     measured: dict[str, float | None] | None = None
     """The quality of the written file, if it was measured: the fields of ``metrics.Quality``."""
     settings: str | None = None
@@ -74,7 +75,7 @@ class Record:
     """The size in bytes and the modification time in nanoseconds."""
     output_stat: tuple[int, int] | None = None
     backup: str | None = None
-    """The place of the original after its copy took its place."""
+    """The path to which the original was moved when its copy replaced it."""
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -197,7 +198,7 @@ class Manifest:
         """The tag in the names of temporary files, by which runs that write to this manifest know their own."""
         self._lock = threading.Lock()
         if path.is_dir() or (path.exists() and not is_manifest(path)):
-            raise UsageError(f"{path} is no manifest of unlearn's. Name another file with --manifest.")
+            raise UsageError(f"{path} is not a manifest that unlearn wrote. Name another file.")
         self._file = self._open() if write else None
         self._last: dict[str, Record] = {}
         self._written: dict[str, Record] = {}
@@ -278,12 +279,15 @@ class Manifest:
         return self._written.get(self.relative(source))
 
     def maker(self, place: Path) -> Path | None:
-        """Return the photo whose copy was last written to a place; None if there is none."""
+        """Return the photo whose copy was the last one to be written to this place; None if there is none."""
         source = self._makers.get(self.relative(place))
         return None if source is None else self.absolute(source)
 
     def swaps(self) -> list[Record]:
-        """Return the swaps of an original for its copy that were not undone, newest first; a photo may have several."""
+        """Return the records of originals that copies replaced and that were not restored, newest first.
+
+        A photo may have several.
+        """
         return list(self._swaps.values())[::-1]
 
     def add(self, record: Record) -> None:
@@ -309,7 +313,7 @@ class Manifest:
         except OSError as error:
             self._broken = WorkError(
                 f"The manifest {self.path} cannot be written ({error.strerror or error}). "
-                "Make room and run the same command again: it goes on where it stopped."
+                "Free some disk space and run the same command again: it continues where it stopped."
             )
             with contextlib.suppress(OSError):
                 self._file.truncate(end)

@@ -1,4 +1,4 @@
-"""The metadata that a protected photo keeps: what is listed here, and nothing else.
+"""Choosing the metadata that a protected photo keeps: what is listed here, and nothing else.
 
 These are allow-lists, because anything not known to be harmless may be the location, a serial number, or a thumbnail of
 the unprotected picture (maker notes, previews, XMP, Photoshop resources).
@@ -66,7 +66,7 @@ XMP_PICTURES = re.compile(
     rb"Thumbnails|xmpGImg|GImage|GDepth|GCamera|GPano|hdrgm|HDRGainMap|Container:|MicroVideo|HasExtendedXMP|;base64,"
     rb"|[A-Za-z0-9+/=]{400}"
 )
-"""Marks of XMP packets that hold another picture or point to one. Such a packet is dropped as a whole."""
+"""Signs that an XMP packet contains another picture or points to one. Such a packet is dropped as a whole."""
 
 
 PICTURE_STARTS = re.compile(
@@ -127,7 +127,7 @@ class Metadata:
 
 
 def choose(found: Beside, keep: Keep = "safe", dpi: Any = None) -> Metadata:
-    """Return what to keep of a photo's metadata and of its resolution, ``dpi``, in dots per inch."""
+    """Return the part of a photo's metadata to keep, with its resolution ``dpi`` in dots per inch."""
     colours = Metadata(found.icc_profile, found.colour, _exif(found.exif, keep))
     if keep == "none":
         return colours

@@ -1,4 +1,4 @@
-"""The name of each photo's copy, so that no two copies, and no copy and original, ever share a place."""
+"""Choosing the name of each photo's copy, so that it never replaces another photo or another photo's copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Task:
     backup: Path | None = None
     """Where the original goes if the copy takes its place."""
     copy: Path | None = None
-    """The copy's place, as far as the photo's name tells its format; set by ``scan.plan``."""
+    """The copy's path, as it is expected from the photo's name alone; set by ``scan.plan``."""
 
     @property
     def places(self) -> tuple[Path, ...]:
@@ -74,21 +74,21 @@ class Choices:
 
 
 def choices(name: str, wanted: FormatChoice) -> tuple[Choices, ...]:
-    """Return the names that a photo's copy may have, for every format that the photo may turn out to have."""
+    """Return the names that a photo's copy may have, one entry for each format that the copy may turn out to need."""
     if wanted != "keep":
         return (Choices(name, wanted.upper(), instead=True),)
     return (Choices(name), Choices(name, "JPEG"), Choices(name, "PNG"))
 
 
 def expected(task: Task, wanted: FormatChoice) -> Choices:
-    """Return the names that a photo's copy may have, as far as the photo's name tells its format."""
+    """Return the names that a photo's copy may have, judged by the photo's name alone."""
     if wanted != "keep":
         return Choices(task.target.name, wanted.upper(), instead=True)
     return Choices(task.target.name, default_format(task.source))
 
 
 def resolved(path: Path) -> Path:
-    """Return the path with all links resolved; links in a circle raise nothing."""
+    """Return the path with all links resolved; links that form a circle raise no error."""
     return Path(os.path.realpath(path))
 
 
@@ -110,7 +110,7 @@ class Places:
 
 
 class Names:
-    """A table of the places of files that says for which photo each is reserved."""
+    """A table of file paths (places) that says for which photo each one is reserved."""
 
     def __init__(self, sources: Iterable[Path] = ()) -> None:
         self._place = Places()
@@ -137,7 +137,7 @@ class Names:
         self._owners.setdefault(str(place).casefold(), {})[place] = source
 
     def take_free(self, folder: Path, names: Iterable[str], source: Path) -> Path:
-        """Reserve and return the first free place in a folder. There always is one: names end in any number."""
+        """Reserve and return the first free place in a folder. There always is one, because ``names`` has no end."""
         place = next(place for place in (folder / name for name in names) if self.is_free(place, source))
         self.take(place, source)
         return place
@@ -148,7 +148,7 @@ class Names:
 
 
 def _only_case(one: Path, other: Path) -> bool:
-    """Return whether two names in one folder differ by case alone, which only case-sensitive file systems allow."""
+    """Return whether two names in one folder differ only by case, which only case-sensitive file systems allow."""
     return one.parent == other.parent and one.name != other.name and one.name.casefold() == other.name.casefold()
 
 
@@ -238,7 +238,10 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
     same = [task for task in order if choice[task].alone == task.target.name]
     for task in same:
         if task.target != task.source and names.is_source(task.target):
-            raise UsageError(f"{task.target} is an input, and would be written too. Name another --output.")
+            raise UsageError(
+                f"{task.target} is one of the photos to protect, but a copy would be written to the same path. "
+                "Choose another --output."
+            )
     # Photos of one name may come from several folders: one that had the name before comes first, then new ones.
     for task in sorted(same, key=lambda task: last[task] is None):
         if last[task] in (None, task.target):

@@ -36,7 +36,7 @@ class Protected:
     quality: Quality | None = None
     """How the file's content differs from the original; None if that was not measured."""
     notes: tuple[str, ...] = ()
-    """What the copy does not have of the original's file, as in ``Photo.notes``."""
+    """Sentences about parts of the original's file that the copy does not have, as in ``Photo.notes``."""
 
 
 def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.Image:
@@ -86,7 +86,7 @@ def protect_photo(
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
     linf = pattern.apply(photo.pixels, photo.mode, workspace.cache if workspace else None)
     if linf == 0:
-        raise PhotoSkippedError("the noise changes nothing in it: it is transparent, or all black or white")
+        raise PhotoSkippedError("the noise changes none of its pixels: it is transparent, or all black or white")
     encoded = encode(photo, writing)
     if is_lossless(photo, target, writing.quality):
         _check_lossless(encoded, photo)
@@ -113,7 +113,7 @@ def _check_lossless(encoded: bytes, photo: Photo) -> None:
     except Exception as error:  # As with any decoding, no file may end the whole run.
         raise PhotoError(f"its copy could not be read again ({str(error) or type(error).__name__})") from error
     if not same:
-        raise PhotoError("its copy does not hold the pixels that it was made of")
+        raise PhotoError("its copy does not contain the pixels that were written into it")
 
 
 def _opened(encoded: bytes) -> Image.Image:

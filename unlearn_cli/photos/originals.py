@@ -27,18 +27,20 @@ def keep_original(
     Raises ``PhotoError`` if the backup holds another photo in this place, or cannot be written.
     """
     if backup.is_symlink() or (backup.exists() and backup.samefile(source)):
-        raise PhotoError("its place in the backup is a link, or the photo itself; name another --backup")
+        raise PhotoError("its place in the backup folder is a link or the photo itself; choose another --backup")
     try:
         write_atomically(backup, data, tag=tag, like=like, attributes=source, kind="new")
     except FileExistsError as error:
         if sha256_of(backup) != sha256:
-            raise PhotoError("its place in the backup holds another photo; name another --backup") from error
+            raise PhotoError(
+                "the backup folder already has a different photo of its name; choose another --backup"
+            ) from error
     except OSError as error:
-        raise PhotoError(f"it cannot be kept in the backup ({error.strerror or error})") from error
+        raise PhotoError(f"it cannot be saved in the backup folder ({error.strerror or error})") from error
 
 
 def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]) -> bool:
-    """Return whether a photo looks like the copy of an original in the backup, and no manifest says otherwise.
+    """Return whether a photo looks like the copy of an original in the backup, and no manifest contradicts this.
 
     ``kept`` maps the backups that manifests know to the copies made from them. An original that is listed there has its
     copy, so a photo with a similar name beside that copy is a different one.
@@ -55,7 +57,7 @@ def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]
 
 
 def _names_of_originals(name: str) -> Iterator[str]:
-    """Yield the names from which a copy's name may come: with another suffix, or without the suffix or number."""
+    """Yield the names that the original of a copy may have: with another suffix, or without the suffix or number."""
     stem, suffix = os.path.splitext(name)
     for whole in dict.fromkeys((stem, re.sub(r"-\d+$", "", stem))):
         for other in sorted(PHOTO_SUFFIXES - {suffix.lower()}):
@@ -73,11 +75,11 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
     """
     if not path.is_file():
         beside = path.with_name(f"{path.name}{SUFFIX}")
-        hint = f" Its manifest is {beside}." if path.name and beside.is_file() else ""
+        hint = f" Did you mean {beside}?" if path.name and beside.is_file() else ""
         raise UsageError(f"There is no manifest {path}.{hint}")
     with Manifest(path, write=not dry_run) as manifest:
         if not manifest.swapped:
-            raise UsageError(f"The runs of {path} replaced no photos: there is nothing to undo.")
+            raise UsageError(f"The runs recorded in {path} replaced no photos, so there is nothing to restore.")
         for record in manifest.swaps():
             if record.output is None:
                 continue
@@ -95,18 +97,18 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:
-    """Return the original's bytes; None if it is back already. Raises ``PhotoError`` if something would be lost."""
+    """Return the original's bytes; None if it is already back. Raises ``PhotoError`` if a file would be lost."""
     here, copy = sha256_of(source), sha256_of(target)
-    if here == record.input_sha256:  # A run that was killed before it could record it has put it back.
+    if here == record.input_sha256:  # An earlier run restored it, but was killed before it could record that.
         return None
     assert record.backup is not None
     original = read_file(manifest.absolute(record.backup))
     if hashlib.sha256(original).hexdigest() != record.input_sha256:
-        raise PhotoError("its backup is not the original that was put there")
+        raise PhotoError("its file in the backup was changed and is not the original any more")
     if here not in (None, record.output_sha256) and not overwrite:
-        raise PhotoError("there is another photo in its place now (--overwrite puts the original back all the same)")
+        raise PhotoError("there is a different photo in its place now (add --overwrite to replace it by the original)")
     if copy not in (None, record.output_sha256, here) and not overwrite:
-        raise PhotoError("its copy was changed since (--overwrite puts the original back all the same)")
+        raise PhotoError("its copy was changed after it was written (add --overwrite to restore the original anyway)")
     return original
 
 

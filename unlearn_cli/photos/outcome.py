@@ -9,11 +9,11 @@ from typing import Literal
 from unlearn_cli.photos.encode import WRITING, Writing
 from unlearn_cli.photos.quality import Quality
 
-ITSELF_PROTECTED = "it is a protected photo already, as a manifest tells (--set again=yes applies noise on noise)"
+ITSELF_PROTECTED = "it is already protected, according to a manifest (--set again=yes adds noise all the same)"
 
 HARDLY_PROTECTED = "it is grey and the noise is mostly colour, so it is hardly protected"
 NO_FACE = "no face was found in it: the noise is over the whole photo, and would not survive a crop to a face"
-"""Doubts that the manifest records about photos that are protected nevertheless."""
+"""Doubts about how well a protected photo is protected, which the manifest records."""
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
 
@@ -59,7 +59,7 @@ class PhotoDone:
     grey: bool = False
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
-    """How many faces carry the noise, if it goes with faces."""
+    """The number of faces to which the noise was applied; None if the noise is not for faces."""
     quality: Quality | None = None
     """How the written file differs from the original; None if that was not measured."""
     class_name: str = ""

@@ -1,4 +1,4 @@
-"""Working on several photos at once, in threads, with the results in order and a bound on how many are begun."""
+"""Working on several photos at once in threads, with the results in order and a limit on how many have begun."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def in_order(
     """Yield the result of ``work`` for each item, in order, while ``jobs`` threads work ahead.
 
     At most ``2 * jobs`` items have begun or wait at a time, however many there are. Once ``is_last`` is true of a
-    result, no further item begins; the results of those that have begun still follow. If the caller stops iterating,
-    what has begun is finished too, and nothing more is yielded.
+    result, no further item begins, but the results of those that have begun still follow. If the caller stops
+    iterating, items that have begun are finished, and nothing more is yielded.
     """
     todo = iter(items)
     waiting: deque[Future[Result]] = deque()

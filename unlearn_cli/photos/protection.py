@@ -59,11 +59,11 @@ class Protection:
     per_photo: PerPhoto | None = None
     """If set, its noise replaces the pattern, of which only the bound is used."""
     span: float | None = None
-    """If the pattern goes with faces, the side of its square as a multiple of the side of a face's box."""
+    """For a pattern that is applied to faces, the side of its square as a multiple of the side of a face's box."""
     anchor: Anchor = "box"
     """How the square lies on a face: upright, or turned with its landmarks."""
     faces: Faces = "largest"
-    """The choice of the faces that carry it, if a photo has several."""
+    """The faces to which it is applied, if a photo has several."""
     key_fingerprint: str | None = None
     """The fingerprint of the key that decided the pattern."""
 
@@ -75,7 +75,9 @@ class Protection:
         """
         bank, bound = choice.bank, choice.bank.provenance.epsilon
         if choice.keyed and key is None:
-            raise UsageError(f"'{class_name}' of the bank '{bank.name}' is everybody's own: it needs a key.")
+            raise UsageError(
+                f"For '{class_name}', the bank '{bank.name}' gives each person a different pattern, so it needs a key."
+            )
         own = key if choice.keyed else None
         noise = bank.noise[choice.index] if own is None else identity_pattern(bank.noise, own)
         return cls(

@@ -106,8 +106,8 @@ class StripCache:
     def strips(self, key: tuple[object, ...], values: int, make: Callable[[], Stretched]) -> Iterator[NDArray[np.int8]]:
         """Yield the strips of what ``make`` returns, made once for each key as long as there is room.
 
-        A pattern over so many ``values`` that it takes more than half of the room is made anew each time, in the memory
-        of one strip.
+        A pattern whose number of ``values`` would take more than half of the cache is not stored but made each time,
+        one strip after another.
         """
         if values > self._limit // 2:
             yield from make().strips()
@@ -144,7 +144,7 @@ class Workspace:
         self._large = threading.Lock()
 
     def room(self, pixels: int) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which there is memory for a photo of so many pixels, for one large photo at a time."""
+        """Return a context in which a photo of this many pixels may use memory; only one large photo may at a time."""
         return self._large if pixels > LARGE else contextlib.nullcontext()
 
     def buffer(self, size: int, which: str) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Finds the files to protect, and the place of the protected copy of each one."""
+"""Finding the files to protect, and the place for the protected copy of each one."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
 
 
 def is_copy(path: Path) -> bool:
-    """Return whether a path is named as the protected copy of another one that lies beside it.
+    """Return whether a path has the name of a protected copy, and its original is next to it.
 
     Protecting it again would add noise to noise, and so exceed the bound.
     """
@@ -162,13 +162,15 @@ def _refuse_output_around(folder: Path, target: Path) -> None:
             "or replace the photos with --in-place and --backup."
         )
     if inside.is_relative_to(around):
-        raise UsageError(f"The output {target} holds the input {folder}. Name another folder with --output.")
+        raise UsageError(f"The output {target} contains the input {folder}. Name another folder with --output.")
 
 
 def _folder_target(folder: Path, output: Path | None, *, single: bool) -> Path:
     if output is None:
         if folder.parent == folder:
-            raise UsageError(f"{folder} has no folder beside it. Name one with --output.")
+            raise UsageError(
+                f"The copies cannot go beside {folder}, which is the top folder. Name a folder with --output."
+            )
         return folder.with_name(f"{folder.name}{COPY}")
     return Path(os.path.abspath(output)) / ("" if single else folder.name)
 
@@ -203,7 +205,9 @@ class _Walk:
             _refuse_backup_around(folder, self.backup)
         else:
             if is_copy(folder) and not self.where.again:
-                raise UsageError(f"{folder} is the protected copy of what lies beside it. Name the original instead.")
+                raise UsageError(
+                    f"{folder} is the protected copy of the folder next to it. Name the folder of originals instead."
+                )
             target = _folder_target(folder, self.output, single=single)
             _refuse_output_around(folder, target)
         manifest = self._manifest(self.output or target)
@@ -254,16 +258,16 @@ class _Walk:
         """Return the manifest's path: beside the output, with a separate manifest for each shard."""
         if self.where.manifest is not None:
             if self.where.manifest.suffix != SUFFIX:  # Later runs look for manifests by this suffix.
-                raise UsageError(f"A manifest's name ends in {SUFFIX}, not {self.where.manifest.name}.")
+                raise UsageError(f"A manifest's name must end in {SUFFIX}, not be {self.where.manifest.name}.")
             return Path(os.path.abspath(self.where.manifest))
         if not output.name:
-            raise UsageError(f"{output} has no folder beside it. Name a file for the records with --manifest.")
+            raise UsageError(f"The manifest cannot go beside {output}. Name a file for it with --manifest.")
         self._bases.add(output)
         part = "" if self.where.shard is None else ".{}-of-{}".format(*self.where.shard)
         return output.with_name(f"{output.name}{part}{SUFFIX}")
 
     def known_manifests(self) -> list[Path]:
-        """Return the manifests that may know the names of earlier copies; those that this run writes come last."""
+        """Return the manifests that may record the names of earlier copies; those that this run writes come last."""
         ours = dict.fromkeys(task.manifest for task in self.tasks)
         parts = [path for base in self._bases for path in sorted(base.parent.glob(f"{glob.escape(base.name)}.*"))]
         found = dict.fromkeys(path for path in (*self.manifests, *parts) if path.suffix == SUFFIX and path not in ours)
@@ -328,7 +332,7 @@ class _Walk:
 def _refuse_backup_around(folder: Path, backup: Path) -> None:
     inside, around = resolved(folder), resolved(backup)
     if inside == around or inside.is_relative_to(around):
-        raise UsageError(f"The backup {backup} is or holds the input {folder}. Name another folder with --backup.")
+        raise UsageError(f"The backup {backup} is or contains the input {folder}. Name another folder with --backup.")
     if around.is_relative_to(inside):
         # Sharing the folder would share the originals too, and the next run could take them for photos.
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What earlier runs have done with a photo, as its manifest and the disk tell: decisions only, nothing is changed."""
+"""Finding out from the manifest and the disk what earlier runs have done with a photo. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class State:
         self.settings = settings
         """A digest of everything that decides the copy besides the original."""
         self.expected = task.copy or task.target.with_name(expected(task, options.writing.format).alone)
-        """The copy's place, as far as the photo's name tells its format."""
+        """The copy's path, as it is expected from the photo's name alone."""
         self.last = manifest.last(task.source)
         """The last record with a copy."""
 
     @property
     def output(self) -> Path | None:
-        """Return the place of the last record's copy; None if that record is not of what this run would do."""
+        """Return the place of the last recorded copy; None if this run would make another one."""
         last = self.last
         if last is None or last.output is None or last.settings != self.settings or self.options.overwrite:
             return None
@@ -111,7 +111,7 @@ class State:
             return True
         there = sha256_of(target)
         if there == digest and not in_place:
-            return False  # A run that was killed before it could record it has written it.
+            return False  # An earlier run wrote it, but was killed before it could record that.
         last = self.last
         ours = last is not None and last.output == self.manifest.relative(target)
         if in_place and last is not None:
@@ -124,7 +124,9 @@ class State:
             raise PhotoSkippedError("another file already has the name of its copy: rename one of them and run again")
         if there in self.manifest.protected and self._is_left_behind(target):
             return True
-        what = "its copy was changed after it was written" if ours else "something else is at its copy's place already"
+        what = (
+            "its copy was changed after it was written" if ours else "another file is already in the place of its copy"
+        )
         raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)")
 
     def _is_left_behind(self, target: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing a folder of originals with one of copies: is every copy there, protected, and within its bound?"""
+"""Comparing a folder of originals with a folder of copies: whether every copy exists, is protected and in its bound."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOOD = ("protected", "skipped")
 """The verdicts that do not cause an exit code of 1."""
 
 PROTECTED_CORRELATION = 0.5
-"""The correlation with a pattern from which on a difference counts as its noise.
+"""From this correlation with a pattern on, a difference between two photos counts as the pattern's noise.
 
 On the project's photos, copies at the full bound have a correlation of at least 0.72, and unprotected ones, re-encoded
 or halved, of at most 0.37, except for a picture of 127 x 64 pixels (0.48): ``benchmarks/verify_fit.py``.
@@ -52,7 +52,7 @@ class Pair:
     quality: Quality | None = None
     fit: Fit | None = None
     made_for_it: bool = False
-    """Whether the manifest says that the noise was made for this photo, so that it fits no bank's pattern."""
+    """Whether the manifest says that the noise was made for this photo alone, so that it matches no bank's pattern."""
 
 
 def verify(
@@ -78,9 +78,9 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
         if not path.exists():
             raise UsageError(f"There is no file or folder {path}.")
     if originals.is_dir() != protected.is_dir():
-        raise UsageError("Name two folders, or two files: the originals first.")
+        raise UsageError("A folder and a file cannot be compared. Name two folders, or two files, the originals first.")
     if is_copy(originals) and resolved(protected) == resolved(originals).with_name(originals.name.removesuffix(COPY)):
-        raise UsageError(f"The two are swapped: {originals} is the protected copy. Name the originals first.")
+        raise UsageError(f"The two paths are swapped: {originals} is the protected copy. Name the originals first.")
     if originals.is_file():
         return [(originals, protected)]
     copies = dict.fromkeys(photos_below(protected, apart=originals))
@@ -157,13 +157,13 @@ class _Check:
         """Return the result of comparing a photo with its copy."""
         record = self._record(original, copy)
         if original is None:
-            if record is not None and record.status == "skipped":  # An in-place run has skipped it: it is the original.
+            if record is not None and record.status == "skipped":  # An in-place run skipped it: it is the original.
                 return Pair(None, copy, "skipped", record.reason)
-            return Pair(None, copy, "extra", "it has no original")
+            return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
             if record is not None and record.status == "skipped":
                 return Pair(original, None, "skipped", record.reason)
-            return Pair(original, None, "missing", "it has no protected copy")
+            return Pair(original, None, "missing", "there is no protected copy of it")
         if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
             return Pair(original, copy, "skipped", record.reason)  # An in-place run has skipped it: it is the original.
         try:
@@ -187,7 +187,7 @@ class _Check:
         recorded = record is not None and record.status == "protected" and record.output_sha256 is not None
         same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
         if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
-            reason = f"it is {_size(after)} where its original is {_size(before)}"
+            reason = f"its size or mode is {_size(after)}, but that of its original is {_size(before)}"
             return Pair(original, copy, "altered", reason, lossless)
         made_for_it = recorded and record is not None and record.form == "sample-wise"
         quality = compare(before, after)
@@ -197,7 +197,7 @@ class _Check:
         if verdict == "protected" and lossless:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
             if bound is not None and quality.linf > bound:
-                verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels, and the bound is {bound}"
+                verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels; its bound is {bound}"
         return Pair(original, copy, verdict, reason, lossless, quality, fit, made_for_it)
 
 
@@ -205,19 +205,19 @@ def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_fi
     if same_file:
         return "protected", ""
     if quality.linf == 0:
-        return "not protected", "it is the original's very picture"
+        return "not protected", "its pixels are the same as the original's"
     if fit is None and record is not None and record.form == "sample-wise":
-        reason = "the file is not the one that was written; noise that was made for it cannot be found in it"
+        reason = "it was changed after unlearn wrote it, and noise that was made for one photo cannot be looked for"
         return "altered", reason
     known = fit is not None and fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
         found = "the noise is still in it" if known else "no noise can be found in it"
-        return "altered", f"the file is not the one that was written; {found}"
+        return "altered", f"it was changed after unlearn wrote it; {found}"
     if not known:
-        reason = "how it differs fits no pattern (noise made for each photo can only be told by its manifest)"
+        reason = "no known pattern was found in it (noise made for each photo is recognised only by its manifest)"
         return "not protected", reason
     if fit is not None and fit.residual > ALTERED_RESIDUAL:
-        return "altered", "it differs by more than noise; the noise is still in it"
+        return "altered", "it has other changes besides the noise, which is still in it"
     return "protected", ""
 
 

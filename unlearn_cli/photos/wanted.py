@@ -1,4 +1,4 @@
-"""Turns what a user asks for, in words, into the protection of a class's photos."""
+"""Finding the protection for a class of photos from the words that a user gave."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.protection import Faces, PerPhoto, Protection
 
 MOST_NAMED = 6
-"""How many subfolders that tell no class an error message names."""
+"""How many subfolders an error message lists whose names are not classes."""
 
 
 class NoiseMaker(Protocol):
-    """A maker of noise for single photos, with a network that this package does not have."""
+    """A maker of noise for single photos. It needs a network, so it is implemented in another package."""
 
     @property
     def size(self) -> int:
-        """Return the side in pixels to which it wants photos reduced."""
+        """Return the side in pixels to which photos must be reduced for it."""
 
     @property
     def fingerprint(self) -> str:
@@ -41,7 +41,7 @@ class NoiseMaker(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a user wants of a protection, besides naming the class."""
+    """The user's choices for a protection, besides the class."""
 
     bank: str | None = None
     """A shipped bank's name or the path of a bank; None for the bank that has the class."""
@@ -64,7 +64,10 @@ def protection_for(class_name: str, wanted: Wanted) -> Protection:
     """
     choice = _choice(class_name, wanted)
     if wanted.maker is not None and choice.bank.provenance.frame == "face":
-        raise UsageError(f"The bank '{choice.bank.name}' goes with faces: leave out --form sample-wise.")
+        raise UsageError(
+            f"The noise of the bank '{choice.bank.name}' is applied to faces and cannot be made for each photo. "
+            "Leave out --form sample-wise."
+        )
     key = wanted.keys.key() if choice.keyed else None
     protection = replace(Protection.of(choice, class_name, wanted.epsilon, key), faces=wanted.faces)
     if wanted.maker is None:
@@ -75,16 +78,19 @@ def protection_for(class_name: str, wanted: Wanted) -> Protection:
 
 
 def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None) -> dict[str, Protection]:
-    """Return a protection for each subfolder, by its name, which is the class or which a TOML file maps to one.
+    """Return a protection for each subfolder, by its name, which is a class or which a TOML file maps to a class.
 
-    Raises ``UsageError`` for a map that cannot be read, a photo that lies in no subfolder, and subfolders whose names
-    are no classes; the message names up to six of these.
+    Raises ``UsageError`` for a map that cannot be read, a photo that is not in a subfolder, and subfolders whose names
+    are not classes; the message names up to six of these.
     """
     names = _read_map(map_file) if map_file is not None else {}
     folders = set()
     for task in tasks:
         if not task.folder:
-            raise UsageError(f"{task.source} lies in no subfolder that would tell its class.")
+            raise UsageError(
+                f"{task.source} is not in a subfolder, so its class is not known. "
+                "Move it into a subfolder that is named after its class."
+            )
         folders.add(task.folder)
     found, wrong = {}, []
     for folder in sorted(folders):
@@ -96,7 +102,10 @@ def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path 
         folder, why = wrong[0]
         listed = ", ".join(name for name, _ in wrong[1:MOST_NAMED])
         others = f" ({len(wrong) - 1} more folders: {listed})" if wrong[1:] else ""
-        raise UsageError(f"The folder '{folder}' tells no class: {why}{others} Name them: --set map=FILE.toml.")
+        raise UsageError(
+            f"The folder name '{folder}' is not a class: {why}{others} "
+            "Rename the folders, or give their classes with --set map=FILE.toml."
+        )
     return found
 
 
@@ -113,4 +122,4 @@ def _read_map(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"The map {path} cannot be read: {error}.") from error
+        raise UsageError(f"The map {path} cannot be read: {error}. It must be a TOML file.") from error

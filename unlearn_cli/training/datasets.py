@@ -46,7 +46,7 @@ class DatasetSpec:
     trip: Trip | None = None
     """What happens to a folder's photos on their way to the victim; it replaces the central crop."""
     views: int = 1
-    """How many crops of each training photo to make, each with its own jitter; without a trip they are equal."""
+    """The number of crops of each training photo, each with its own jitter; without a trip they are all equal."""
     classes: tuple[str, ...] = ()
     """Glob patterns of the names of classes to keep; empty means all."""
     first_classes: int | None = None
@@ -54,7 +54,7 @@ class DatasetSpec:
     class_map: tuple[tuple[str, str], ...] = ()
     """Pairs of a class's old and new name. Several classes may get the same one; a class without one is left out."""
     least_classes: int = 2
-    """Fewer classes than this are an error; it is 1 for images that are added to another dataset."""
+    """The smallest number of classes that is allowed; it is 1 for images that are added to another dataset."""
     name: str | None = None
     """The name of the images in a bank's provenance; made from the folder's name if None."""
     licence: str | None = None
@@ -78,7 +78,7 @@ class ImageSet:
 
     @property
     def size(self) -> int:
-        """Width and height of the images, which are square."""
+        """Return the width and height of the images, which are square."""
         return int(self.images.shape[-1])
 
     def first(self, count: int | None) -> ImageSet:
@@ -153,21 +153,25 @@ def load_dataset(spec: DatasetSpec, split: Split) -> ImageSet:
 def _load_named(spec: DatasetSpec, split: Split) -> ImageSet:
     of = NAMED[spec.source]
     if spec.image_size not in (None, 32) or spec.crop or spec.name or spec.licence:
-        raise UsageError(f"{of.title} is used as it is, at 32 pixels: leave out the options that are for folders.")
+        raise UsageError(
+            f"The images of {of.title} always have 32 pixels. "
+            "Leave out the size, crop, name and licence of the images, which are for folders."
+        )
     root = spec.data_dir or user_cache_path("unlearn") / "datasets"
     try:
         images, labels, names = _fetch(spec.source, root, test=split == "test", download=spec.download)
     except (RuntimeError, OSError, EOFError) as error:
         if spec.download:
-            raise WorkError(f"{of.title} could not be fetched into {root} ({error}). Try again later.") from error
+            raise WorkError(f"{of.title} could not be downloaded into {root} ({error}). Try again later.") from error
         raise WorkError(
-            f"{of.title} is not in {root}, or damaged. Name its folder with --data-dir, or fetch it with --download."
+            f"{of.title} is not in {root}, or it is damaged. "
+            "Name its folder with --data-dir, or download it with --download."
         ) from error
     classes, label_of = select_classes(names, spec)
     if len(classes) < spec.least_classes:
         raise UsageError(
-            f"{len(classes)} classes of {of.title} match, and at least {spec.least_classes} are needed. "
-            f"It has: {_some(names)}."
+            f"Only {len(classes)} classes of {of.title} match, but at least {spec.least_classes} are needed. "
+            f"Its classes are: {_some(names)}."
         )
     labels = torch.tensor([label_of.get(name, -1) for name in names])[labels]
     kept = labels >= 0
@@ -190,7 +194,10 @@ def _fetch(source: str, root: Path, *, test: bool, download: bool) -> tuple[Tens
 
 def _load_imagenet(spec: DatasetSpec, split: Split) -> ImageSet:
     if spec.download:
-        raise UsageError("ImageNet may not be fetched for you: leave out --download, and name your copy's --data-dir.")
+        raise UsageError(
+            "ImageNet's terms do not allow unlearn to download it. "
+            "Leave out --download, and name the folder of your own copy with --data-dir."
+        )
     root = (spec.data_dir or user_cache_path("unlearn") / "datasets" / "imagenet") / (
         "val" if split == "test" else "train"
     )
@@ -206,9 +213,11 @@ def _load_imagenet(spec: DatasetSpec, split: Split) -> ImageSet:
 
 def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
     if spec.image_size is None or spec.image_size < 8:
-        raise UsageError("A folder's images need one size of at least 8 pixels: add an image-size, such as 64.")
+        raise UsageError(
+            "The images of a folder must be resized to one size of at least 8 pixels. Set the image-size, such as 64."
+        )
     if spec.download:
-        raise UsageError("A folder cannot be downloaded: leave out --download.")
+        raise UsageError("Your own folder cannot be downloaded: leave out --download.")
     root = Path(spec.source.removeprefix("folder:"))
     return _read_tree(list_classes(root), spec, split, root)
 
@@ -241,12 +250,12 @@ def listing(spec: DatasetSpec) -> str:
 def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, root: Path) -> ImageSet:
     classes, label_of = select_classes(list(files), spec)
     if not classes:
-        raise UsageError(f"No class of {root} matches. It has: {_some(list(files)) or 'no folders'}.")
+        raise UsageError(f"No class in {root} matches. Its classes are: {_some(list(files)) or 'no folders'}.")
     photos = _photos(files, label_of, split, spec.views)
     if len(classes) < spec.least_classes or len({photo.label for photo in photos}) < len(classes):
         raise WorkError(
-            f"{root} has {len(classes)} matching classes, or one of them too few images: at least 2 classes with "
-            f"{TEST_EVERY} images each are needed."
+            f"{root} has too few images: {len(classes)} classes match, but at least 2 classes with {TEST_EVERY} images "
+            "each are needed."
         )
     return ImageSet(
         _read(photos, spec),
@@ -305,7 +314,10 @@ def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:
     folder and has no ``crop``.
     """
     if not spec.source.startswith("folder:") or spec.crop is not None:
-        raise UsageError("Noise for faces is made on a folder of people, without a crop: --dataset folder:PEOPLE.")
+        raise UsageError(
+            "Noise for faces needs a folder with a subfolder of photos for each person: use --dataset folder:PATH, "
+            "and leave out --crop."
+        )
     return replace(
         spec,
         trip=Trip(name="square", crop="face", detector="haar", margin=span),
@@ -324,7 +336,9 @@ def select_classes(names: Sequence[str], spec: DatasetSpec) -> tuple[tuple[str, 
         return tuple(kept), {name: label for label, name in enumerate(kept)}
     renamed = dict(spec.class_map)
     if unknown := sorted(renamed.keys() - set(names)):
-        raise UsageError(f"The map names '{unknown[0]}', which is no class of {spec.source}. It has: {_some(names)}.")
+        raise UsageError(
+            f"The map names '{unknown[0]}', which is not a class of {spec.source}. Its classes are: {_some(names)}."
+        )
     classes = tuple(dict.fromkeys(renamed[name] for name in kept if name in renamed))
     return classes, {name: classes.index(renamed[name]) for name in kept if name in renamed}
 

@@ -13,7 +13,7 @@ from unlearn_cli.errors import UsageError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Return the device of this name, or without a name the best there is: CUDA, then Apple's MPS, then the CPU.
+    """Return the device of this name, or without a name the fastest available: CUDA, then Apple's MPS, then the CPU.
 
     Raises ``UsageError`` if there is no device of this name.
     """
@@ -25,7 +25,9 @@ def pick_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"There is no device '{name}' here. Leave the device out to use the best there is.") from error
+        raise UsageError(
+            f"There is no device '{name}' here. Leave out the device to use the fastest one available."
+        ) from error
     return device
 
 

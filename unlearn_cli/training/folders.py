@@ -31,7 +31,7 @@ def list_classes(root: Path) -> dict[str, list[Path]]:
     try:
         tree = ImageFolder(str(root), allow_empty=True)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise WorkError(f"{root} is no folder with one subfolder of images for each class.") from error
+        raise WorkError(f"{root} is not a folder with one subfolder of images for each class.") from error
     files: dict[str, list[Path]] = {name: [] for name in tree.classes}
     for path, label in tree.samples:
         files[tree.classes[label]].append(Path(path))
@@ -64,14 +64,14 @@ def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[
             found[name].append(other / matches[0])
     if lost or (lost := sorted(there - used)):
         raise WorkError(
-            f"{root} and {other} do not hold the same photos: {len(lost)} of one are not in the other, such as "
-            f"{lost[0]}. Protect the whole tree with 'unlearn protect', and leave out nothing."
+            f"{root} and {other} do not contain the same photos: {len(lost)} of one are missing in the other, such as "
+            f"{lost[0]}. Protect the whole folder with 'unlearn protect', so that every photo has a copy."
         )
     return found
 
 
 def split_files(files: Sequence[Path], split: Split) -> list[Path]:
-    """Return those of one class's images that belong to a split."""
+    """Return the images of one class that belong to a split."""
     if split == "test":
         return list(files[TEST_EVERY - 1 :: TEST_EVERY])
     if split == "train":
@@ -108,7 +108,7 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
         bad = [path for path in pool.map(fill, places) if path is not None]
     if bad:
         named = ", ".join(map(str, bad[:BAD_NAMED])) + (f" and {len(bad) - BAD_NAMED} more" if bad[BAD_NAMED:] else "")
-        raise WorkError(f"Not to be read as images: {named}. Remove them from the dataset.")
+        raise WorkError(f"These files cannot be read as images: {named}. Remove them from the dataset.")
     return images
 
 

@@ -103,7 +103,7 @@ def split_names(names: str) -> list[str]:
     """Return the networks' names in a list such as ``resnet18,vgg11``. Raises ``UsageError`` if empty or repetitive."""
     members = [name.strip() for name in names.split(",") if name.strip()]
     if not members or len(set(members)) < len(members):
-        raise UsageError("--surrogate takes networks, each named once, separated by commas: resnet18,vgg11.")
+        raise UsageError("--surrogate needs the names of networks, each named once, such as resnet18,vgg11.")
     return members
 
 
@@ -144,7 +144,9 @@ def _vgg(plan: VggPlan, classes: int, image_size: int) -> Network:
     Raises ``UsageError`` for images of less than 32 pixels.
     """
     if image_size < 32:
-        raise UsageError("VGG halves an image five times: it takes images of at least 32 pixels.")
+        raise UsageError(
+            "A VGG network needs images of at least 32 pixels. Use a larger image-size, or another network."
+        )
     layers: list[nn.Module] = []
     channels = 3
     for width in plan.layers:
@@ -179,9 +181,11 @@ def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise UsageError(f"{TIMM}{name} needs timm: pip install 'unlearn[timm]'.") from error
+        raise UsageError(
+            f"{TIMM}{name} needs the extra 'timm'. In unlearn's source folder, run: pip install '.[timm]'"
+        ) from error
     if not timm.is_model(name):
-        raise UsageError(f"timm has no model '{name}'. 'timm.list_models()' names them.")
+        raise UsageError(f"timm has no model '{name}'. In Python, timm.list_models() lists all models.")
     network = timm.create_model(name, pretrained=False, num_classes=classes)
     return _checked(Normalised(network), f"{TIMM}{name}", image_size)
 

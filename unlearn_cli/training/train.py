@@ -76,7 +76,7 @@ def train_victim(
     harden: Harden | None = None,
     workers: Workers = ALONE,
 ) -> Generator[EpochEnded | Trained, None, None]:
-    """Train a fresh network; yield its results on clean test images after every epoch, at last ``Trained``.
+    """Train a new network; yield its results on clean test images after every epoch, and at the end ``Trained``.
 
     With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
     same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
@@ -230,7 +230,10 @@ def _restore(
         return []
     with open_checkpoint(path, device, "this training") as content:
         if content["settings"] != asdict(settings):
-            raise WorkError(f"{path} is from a training with other settings. Name another --output, or delete it.")
+            raise WorkError(
+                f"The checkpoint {path} is from a training with other settings. "
+                "Name another --output, or delete the file."
+            )
         for name, part in state.items():
             part.load_state_dict(content[name])
         return [EpochEnded(**{**epoch, "by_class": tuple(epoch["by_class"])}) for epoch in content["history"]]

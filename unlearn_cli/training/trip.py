@@ -1,4 +1,4 @@
-"""The trip: what happens to a photo between its owner's disk and a victim's training set.
+"""Simulating a trip: what happens to a photo between its owner's disk and a victim's training set.
 
 A platform may shrink the photo and encode it again. A scraper then crops it, with the jitter of its detector, or aligns
 it by the face's landmarks, and resizes the crop to the size that a network takes. A trip starts from the file on disk.
@@ -86,16 +86,19 @@ def parse_trip(text: str) -> Trip:
     """
     name, _, quality = text.partition(":")
     if name not in TRIPS:
-        raise UsageError(f"There is no trip '{name}'. There are: {', '.join(TRIPS)}; face:50 has another JPEG quality.")
+        raise UsageError(
+            f"There is no trip '{name}'. The trips are: {', '.join(TRIPS)}. "
+            "A number sets the JPEG quality, as in face:50."
+        )
     if not quality:
         return TRIPS[name]
     if not quality.isdecimal() or not 1 <= int(quality) <= 95:
-        raise UsageError(f"The trip {text}: a JPEG quality is 1 to 95.")
+        raise UsageError(f"The JPEG quality in the trip '{text}' must be from 1 to 95.")
     return replace(TRIPS[name], name=text, quality=int(quality))
 
 
 def arrive(path: Path, trip: Trip, size: int, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """Return what a victim receives of a photo, one view for each key: uint8 ``[size, size, 3]``.
+    """Return a photo as it is after the trip, one view for each key: uint8 ``[size, size, 3]``.
 
     A key decides a view's jitter and zoom; callers give a photo and its protected copy the same keys. Raises whatever
     Pillow raises for a file that it cannot read.

@@ -44,7 +44,7 @@ class Workers:
         return self.sum(torch.tensor(float(said and self.rank == 0), device=device)).item() > 0
 
     def gather(self, mine: Tensor, total: int) -> Tensor:
-        """Return on every worker one tensor with all workers' rows, ``total`` in number, in the dataset's order."""
+        """Return, on every worker, one tensor with the ``total`` rows of all workers in the dataset's order."""
         if self.count == 1:
             return mine
         whole = mine.new_empty((total, *mine.shape[1:]))
@@ -78,10 +78,12 @@ def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
     if count == 1:
         return ALONE, device
     if device.type == "mps":
-        raise UsageError("Several processes work on CUDA or on CPUs: name the device cpu.")
+        raise UsageError("Several processes can share work only on CUDA or on CPUs. Choose the device cpu.")
     if device.type == "cuda":
         if local_count > torch.cuda.device_count():
-            raise UsageError(f"There are {local_count} processes and {torch.cuda.device_count()} GPUs: start fewer.")
+            raise UsageError(
+                f"There are {local_count} processes but only {torch.cuda.device_count()} GPUs. Start fewer processes."
+            )
         device = torch.device("cuda", local)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Workers(dist.get_rank(), count), device

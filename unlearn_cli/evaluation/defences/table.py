@@ -45,5 +45,5 @@ def parse_defence(text: str) -> Defence:
         if make is not None and least <= number <= most:
             return make(number)
         if make is not None:
-            raise UsageError(f"--defence {match[1]} takes a number from {least} to {most}: {match[1]}:{usual}.")
+            raise UsageError(f"--defence {match[1]} needs a number from {least} to {most}, such as {match[1]}:{usual}.")
     raise UsageError(f"There is no defence '{text}'. Use one of {NAMES}.")

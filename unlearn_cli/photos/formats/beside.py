@@ -33,7 +33,7 @@ class Beside:
     comment: bytes | None = None
     texts: tuple[Text, ...] = ()
     notes: tuple[str, ...] = ()
-    """Whole sentences for the user about what was dropped because it is damaged, and about what a copy cannot hold."""
+    """Sentences for the user about parts that were dropped because they are damaged or a copy cannot have them."""
 
 
 def damaged(names: Iterable[str]) -> Iterator[str]:

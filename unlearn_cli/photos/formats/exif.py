@@ -19,10 +19,10 @@ EXIF_POINTER, GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 POINTERS = (EXIF_POINTER, GPS_POINTER, INTEROP_POINTER)
 
 UNIT_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""How many bytes a change of byte order reverses together, by the type of the value."""
+"""For each type of value, the number of bytes that are reversed together when the byte order changes (a unit)."""
 
 UNITS = {5: 2, 10: 2}
-"""How many such units one value has, for the types where it is not one: a fraction consists of two numbers."""
+"""The number of units in one value, for the types that have more than one: a fraction consists of two numbers."""
 
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
@@ -30,7 +30,10 @@ MOST_ENTRIES = 4096
 """A directory with more tags than this is taken to be damaged; the rest of them is ignored."""
 
 LARGEST_VALUE, LARGEST_DIRECTORY = 16 << 20, 64 << 20
-"""Bytes of one value and of all values of a directory: a hostile file can point to all of itself thousands of times."""
+"""The largest size in bytes of one value and of all values of a directory.
+
+Without a limit, a malicious file could make each of thousands of tags point to the whole file.
+"""
 
 
 @dataclass(frozen=True)

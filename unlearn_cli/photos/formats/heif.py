@@ -1,4 +1,4 @@
-"""HEIF and AVIF files: the main picture's properties that decoders ignore (ISO/IEC 23008-12 and 14496-12)."""
+"""HEIF and AVIF files: reading properties of the main picture that decoders ignore (ISO/IEC 23008-12, 14496-12)."""
 
 from __future__ import annotations
 

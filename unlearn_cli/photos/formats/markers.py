@@ -22,7 +22,7 @@ SHORTEST_JFIF, SHORTEST_ADOBE = 14, 12
 """The lengths in bytes below which libjpeg ignores such a segment. Both segments decide how colours are stored."""
 
 MOST_COMPONENTS, MOST_SCANS = 4, 500
-"""The numbers of colour components and of scans above which a file is hostile."""
+"""The largest numbers of colour components and of scans; a file with more is taken to be malicious."""
 
 PRINTABLE = re.compile(rb"[\t\n\r -~]{8,}")
 BOX = re.compile(rb"\0[\0-\xff]{3}(?:ftyp|mdat|moov|free|skip|wide|mpvd)", re.DOTALL)
@@ -157,12 +157,12 @@ def is_cut(data: bytes) -> bool:
 
 
 def _coefficients(frame: Segment) -> set[tuple[int, int]]:
-    """Return everything that the scans of a frame have to deliver: each coefficient of each component."""
+    """Return all coefficients that the scans of a frame have to contain, each with its component."""
     return {(component, number) for component in frame.body[6 : 6 + 3 * frame.body[5] : 3] for number in range(64)}
 
 
 def _brought(scan: Segment, frame: Segment) -> set[tuple[int, int]]:
-    """Return the coefficients that a scan delivers to their last bit (T.81, B.2.3 and G.1.1)."""
+    """Return the coefficients that a scan completes to the last bit (T.81, B.2.3 and G.1.1)."""
     count = scan.body[0] if scan.body else 0
     if len(scan.body) < 4 + 2 * count or count > MOST_COMPONENTS:
         return set()

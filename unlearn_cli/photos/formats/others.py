@@ -10,7 +10,7 @@ from unlearn_cli.photos.formats.beside import Beside
 
 GIF_PROFILE = b"\x21\xff\x0bICCRGBG1012"
 GIF_XMP, GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
-"""An XMP packet stands unencoded in a GIF; the bytes after it read as valid blocks from any position in the packet."""
+"""The bytes around an XMP packet, which a GIF contains without its usual division into blocks."""
 
 JP2_EXIF = b"JpgTiffExif->JP2"
 JP2_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")

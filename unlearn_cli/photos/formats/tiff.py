@@ -48,7 +48,7 @@ def is_tiff(data: bytes) -> bool:
 
 
 def refusal(block: Block | None) -> str | None:
-    """Return why a TIFF file with these tags is skipped although it may be intact; None if its kind can be read.
+    """Return why a TIFF file with these tags is skipped even if it is intact; None if this kind of TIFF can be read.
 
     Pillow reads more kinds than these, but some of them wrongly: 12 bits as 16, planes of 16 bits as planes of 8, white
     as black.
@@ -56,7 +56,7 @@ def refusal(block: Block | None) -> str | None:
     if block is None or PHOTOMETRIC not in block.main:
         return None  # It is damaged or no picture, which its decoder will report.
     if block.big and block.order == ">":
-        return "it is a big-endian BigTIFF, which cannot be read here; save it as an ordinary TIFF or PNG"
+        return "it is a big-endian BigTIFF, which unlearn cannot read; save it as an ordinary TIFF or PNG"
     bits = set(block.integers(BITS) or (1,))
     formats = set(block.integers(SAMPLE_FORMAT) or (UNSIGNED,))
     (photometric,) = block.integers(PHOTOMETRIC)[:1] or (None,)
@@ -69,36 +69,38 @@ def refusal(block: Block | None) -> str | None:
     if photometric not in COLOURS:
         return None
     if block.integers(COMPRESSION)[:1] not in [(), *((kind,) for kind in READ_COMPRESSIONS)]:
-        return "its compression is one that cannot be read here; save it with LZW or deflate"
+        return "it is compressed in a way that unlearn cannot read; save it with LZW or deflate"
     if formats & {FLOAT, 5, 6}:
-        return "it holds floating-point values, not pixel levels"
+        return "it has floating-point values instead of pixel levels; save it with 8 bits per colour"
     if formats & {SIGNED}:
-        return "it holds signed values, not pixel levels"
+        return "it has signed values instead of pixel levels; save it with 8 bits per colour"
     if len(bits) > 1 or not bits <= {1, 2, 4, 8, 16, 32}:
-        return f"it has {_listed(bits)} bits a colour, a depth that is not supported; save it with 8 or 16"
+        return f"it has {_listed(bits)} bits per colour, which is not supported; save it with 8 or 16"
     (depth,) = bits
     if depth == 32:
-        return "it holds 32-bit values, not pixel levels"
+        return "it has 32-bit values instead of pixel levels; save it with 8 bits per colour"
     return _odd_layout(photometric, depth, samples - COLOURS[photometric], planar, block)
 
 
 def _odd_layout(photometric: int, depth: int, others: int, planar: bool, block: Block) -> str | None:
     grey = photometric in (MIN_IS_WHITE, MIN_IS_BLACK)
     if depth == 16 and not (grey and others == 0):
-        return "it has more than 8 bits a colour, which would be cut to 8"
+        return "it has more than 8 bits per colour, and a copy would have only 8; save it with 8 bits first"
     if depth == 16 and photometric == MIN_IS_WHITE and block.order == ">":
-        return "it is 16-bit grey in which zero is white, big-endian, which cannot be read here; save it as PNG"
+        return "it is big-endian 16-bit grey in which zero is white, which unlearn cannot read; save it as PNG"
     if depth < 8 and (others or not (grey or photometric == PALETTE)):
-        return f"it has {depth} bits a colour, a depth that is not supported; save it with 8"
+        return f"it has {depth} bits per colour, which is not supported; save it with 8"
     extra = block.integers(EXTRA_SAMPLES)[:1]
     if others not in (0, 1) or (others and (photometric == CMYK or extra not in ((ASSOCIATED,), (UNASSOCIATED,)))):
-        return "it has more channels than colours and transparency, which a copy would lose"
+        return "it has extra channels besides colours and transparency, which a copy would lose"
     if photometric == MIN_IS_WHITE and others:
-        return "it is grey in which zero is white, with transparency, which cannot be read here; save it as PNG"
+        return "it is grey in which zero is white, with transparency, which unlearn cannot read; save it as PNG"
     if others and planar and extra == (ASSOCIATED,):
-        return "its colours and its transparency lie apart and are multiplied, which is not supported; save it as PNG"
+        return (
+            "it stores its transparency separately (planar) and premultiplied, which is not supported; save it as PNG"
+        )
     if grey and others and planar:
-        return "its grey and its transparency lie apart (planar), which is not supported"
+        return "it stores its transparency separately (planar), which is not supported; save it as PNG"
     if photometric == CMYK and block.integers(INK_SET)[:1] == (2,):
         return "its inks are not cyan, magenta, yellow and black"
     return None
