@@ -1,11 +1,13 @@
 """Measure the time to protect a photo, as a multiple of Pillow's own decoding and encoding in the same run.
 
-usage: python benchmarks/protect_speed.py PHOTO... [--runs N] [--folder N]
+usage: python benchmarks/protect_speed.py PHOTO... [--people FOLDER] [--runs N] [--folder N]
 
 Each run times, in turn, Pillow opening and saving the photo with the same settings into memory five times, and
 all of ``protect`` from the file to the fsynced copy for five photos of a folder, and takes the medians; the median
 ratio over the runs is printed. The first photo of a size also pays for stretching the pattern, which is timed
-separately. Then a folder of N copies of the largest photo is protected by one job and by two.
+separately. With --people, the first rows are photos of people, protected as --class person: three portraits of the
+folder, enlarged into frames of 12 megapixels as benchmarks/phone_frames.py does it. Then a folder of N copies of the
+largest photo is protected by one job and by two.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from pathlib import Path
 # The time of one core is measured, so OpenBLAS must not use more.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from phone_frames import write
 from PIL import Image
 
 from unlearn_cli.banks.catalog import choose
+from unlearn_cli.banks.keys import Key
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
@@ -38,17 +42,30 @@ PHOTOS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--people", type=Path)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--folder", type=int, default=100)
     options = parser.parse_args()
     protection = Protection.of(choose("cat"), "cat")
     print("| photo | megapixels | Pillow, ms | protect, ms | ratio, median (min to max) | pattern, once, ms |")
     print("|---|---|---|---|---|---|")
+    if options.people is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            for photo in framed_people(options.people, Path(folder)):
+                print(measure(photo, Protection.of(choose("person"), "person", key=Key(bytes(32))), options.runs))
     for photo in options.photos:
         print(measure(photo, protection, options.runs))
     if options.folder:
         largest = max(options.photos, key=lambda photo: photo.stat().st_size)
         print(f"\n{measure_jobs(largest, protection, options.folder)}")
+
+
+def framed_people(people: Path, folder: Path) -> list[Path]:
+    """Write three portraits as photos of 12 megapixels, and return them."""
+    portraits = [sorted(person.iterdir())[0] for person in sorted(people.iterdir())[:3]]
+    for portrait in portraits:
+        write(portrait, folder / portrait.parent.name)
+    return [folder / portrait.parent.name / portrait.name for portrait in portraits]
 
 
 def measure(photo: Path, protection: Protection, runs: int) -> str:
@@ -64,8 +81,9 @@ def measure(photo: Path, protection: Protection, runs: int) -> str:
         ours.append(statistics.median(protect_copies(photo, protection)))
         ratios.append(ours[-1] / baseline[-1])
     ratios.sort()
+    name = photo.name if photo.stem != "000" else f"a portrait of {photo.parent.name}"
     return (
-        f"| {photo.name} | {size[0] * size[1] / 1e6:.1f} | {1000 * statistics.median(baseline):.0f} "
+        f"| {name} | {size[0] * size[1] / 1e6:.1f} | {1000 * statistics.median(baseline):.0f} "
         f"| {1000 * statistics.median(ours):.0f} "
         f"| {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | {1000 * once:.0f} |"
     )

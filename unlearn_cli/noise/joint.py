@@ -123,11 +123,11 @@ class JointSearch:
         images = as_input(self.ensemble.data.images[batch.indices])
         carries = batch.labels < self.noisy
         noise = self._noise() * self.ramp
-        laid, patterns = images.clone(), batch.labels[carries]
+        noisy_images, patterns = images.clone(), batch.labels[carries]
         # Indexing with [] would sum the gradient in an order that depends on the threads.
-        laid[carries] = (images[carries] + noise.index_select(0, patterns)).clamp(0, 255)
-        seen = visibility(images[carries], laid[carries])
-        outputs = self.ensemble.outputs(laid, self.ensemble.draw(batch))
+        noisy_images[carries] = (images[carries] + noise.index_select(0, patterns)).clamp(0, 255)
+        seen = visibility(images[carries], noisy_images[carries])
+        outputs = self.ensemble.outputs(noisy_images, self.ensemble.draw(batch))
         loss = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs]).mean()
         self.noise_optimizer.zero_grad()
         self.ensemble.step(loss * len(outputs) + (self.multipliers[patterns] * seen).sum() / max(len(seen), 1))

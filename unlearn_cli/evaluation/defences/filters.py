@@ -97,7 +97,6 @@ def _in_parts(images: Tensor, work: Filter) -> Tensor:
 EPOCHS = 20
 BATCH_SIZE = 128
 LEARNING_RATE = 0.01
-AT_ONCE = 1000
 
 
 def orthogonal_projection() -> Defence:
