@@ -42,7 +42,7 @@ crowd_alone() { # link the 62 people into a folder, for programs that take no --
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
-for step in ${*:-$steps}; do # The step frozen is not among them, since it needs further packages.
+for step in ${*:-$steps}; do # The step frozen is not among them, since it needs the extra recognisers.
   case $step in
     cifar10) measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control ;;
     people) for bank in person person-high; do measure people people $few --bank $bank; done ;;
@@ -116,10 +116,7 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
       python benchmarks/visible.py "$SHARED" $made
       python benchmarks/visible.py "$SHARED" $made --sheet build/visible.png
       ;;
-    frozen) # needs the step attackers, and pip install dlib-bin face_recognition_models 'setuptools<80'
-      crowd_alone
-      python benchmarks/frozen_features.py build/crowd "$(tree_in gray)"
-      ;;
+    frozen) for bank in person-low person person-high; do measure people people $few --bank $bank --attacker frozen:dlib; done ;;
     one-network) # one surrogate, with which banks were made until 2026-11-22 (in fp32)
       face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16 --set precision=fp32
       unlearn evaluate people $few --bank build/one.safetensors -o $out/people

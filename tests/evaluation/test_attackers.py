@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.frozen import HEADS, Head, answers, verify_features
-from unlearn_cli.evaluation.attackers.parse import parse_attackers
+from unlearn_cli.evaluation.attackers.parse import _has_dlib, parse_attackers
 from unlearn_cli.evaluation.attackers.recognisers import Features, Images, Remembered, open_recogniser
 
 PEOPLE, SIZE = 6, 32
@@ -80,6 +80,10 @@ def test_features_are_computed_once_and_outlive_the_process(tmp_path: Path) -> N
 
 def test_attackers_are_named_or_refused(tmp_path: Path) -> None:
     assert parse_attackers(["scratch-grey", "scratch"]).defences == ("gray", "none")
+    assert parse_attackers([], ["gray"]).defences == ("gray",)
+    assert parse_attackers(["frozen:dlib"] if _has_dlib() else [], ["none"]).defences == (
+        () if _has_dlib() else ("none",)
+    )
     assert set(parse_attackers(["all"]).defences) == {"none", "gray", "color-jitter", "pipeline"}
     (tmp_path / "other.onnx").write_bytes(b"no network")
     for name, says in (

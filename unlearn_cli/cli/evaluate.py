@@ -200,11 +200,11 @@ def people(
     def planned(run: _Run) -> Plan:
         size = rare.image_size or run.scale.face_size
         spec = run.spec(f"folder:{folder}", replace(rare, image_size=size), trip=trip or "face", views=rare.views or 3)
-        attackers = parse_attackers(plans.split("--attacker", attacker)) if attacker is not None else None
-        defences = defence if attackers is None else ",".join([*attackers.defences, *_besides(defence)])
+        named = plans.split("--attacker", attacker) if attacker is not None else []
+        attackers = parse_attackers(named, plans.split("--defence", defence))
+        defences = ",".join(attackers.defences)
         victims = run.victims(rare, model, augment, defences, seeds or 3, random_control, batch_size=32)
-        if attackers is not None:
-            victims = replace(victims, recognisers=attackers.recognisers, scratch=bool(defences))
+        victims = replace(victims, recognisers=attackers.recognisers, scratch=bool(defences))
         of = plans.People(
             root=folder,
             patterns=protect,
@@ -259,11 +259,6 @@ def recipe(
         return plans.plan_recipe(name, victims, spec, rare.pairs, rare.train_size)
 
     _evaluate(planned, rare, output, only, scale, jobs, record=None)
-
-
-def _besides(defence: str) -> list[str]:
-    """Return the defences of ``--defence`` that are said beside ``--attacker``."""
-    return [part for part in defence.split(",") if part.strip() and part.strip() != "none"]
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ class Attackers:
     """The recognisers of those that do not train."""
 
 
-def parse_attackers(names: Sequence[str]) -> Attackers:
+def parse_attackers(names: Sequence[str], defences: Sequence[str] = ()) -> Attackers:
     """Return the attackers of these names; ``all`` means every attacker that is possible here without a further file.
+
+    Each of the ``defences`` makes one more attacker that trains; without any name, they are all.
 
     Raises ``UsageError`` for an unknown name, and for a recogniser that cannot be used.
     """
@@ -42,7 +44,9 @@ def parse_attackers(names: Sequence[str]) -> Attackers:
     recognisers = tuple(name.removeprefix(FROZEN) for name in wanted if name.startswith(FROZEN))
     for recogniser in recognisers:
         open_recogniser(recogniser)
-    return Attackers(tuple(SCRATCH[name] for name in wanted if name in SCRATCH), recognisers)
+    besides = [defence for defence in defences if not names or defence != "none"]
+    trained = dict.fromkeys([*(SCRATCH[name] for name in wanted if name in SCRATCH), *besides])
+    return Attackers(tuple(trained), recognisers)
 
 
 def _has_dlib() -> bool:
