@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from unlearn_cli.evaluation.run import CellEnded, Event, Runner
 from unlearn_cli.evaluation.scenario import check
 from unlearn_cli.evaluation.spread import Engine, spread
 from unlearn_cli.training.workers import ALONE, Workers
+
+SECONDS_BETWEEN = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ def evaluate(
 ) -> Iterator[EvaluationEstimated | Event | Evaluated]:
     """Execute the planned runs that have no result yet; yield the events, of which the last is ``Evaluated``.
 
-    The report is written after each run, so that an interruption loses none. Raises ``UsageError``, ``WorkError`` or
+    Each result is on the disk when its run ends. The report is written then too, but at most every ``SECONDS_BETWEEN``
+    seconds, because drawing its charts takes seconds, and at the end. Raises ``UsageError``, ``WorkError`` or
     ``BankError`` before anything is trained, for runs that could not be executed.
     """
     library, leads = Library(), where.workers.rank == 0
@@ -76,15 +80,18 @@ def evaluate(
             cells = [one.cell for one in planned]
             spread(cells, where.output, where.device, about.command, jobs=where.jobs, engine=where.engine)
     results: dict[int, RunResult] = {}
-    report = make_report(about, planned, results)
+    written = time.perf_counter()
     runner = Runner(where.output, where.device, library, command=about.command, workers=where.workers)
     for event in runner.run([one.cell for one in planned]):
         if isinstance(event, CellEnded):
             results[event.index] = event.result
-            report = make_report(about, planned, results)
-            if leads:
-                write_report(report, where.output)
+            if leads and time.perf_counter() - written >= SECONDS_BETWEEN:
+                write_report(make_report(about, planned, results), where.output)
+                written = time.perf_counter()
         yield event
+    report = make_report(about, planned, results)
+    if leads:
+        write_report(report, where.output)
     yield Evaluated(report)
 
 
