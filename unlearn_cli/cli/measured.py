@@ -99,7 +99,6 @@ def _figures(protection: Protection, card: Card) -> list[str]:
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
         return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
-    results = [result for result in results if result.labels.get("protected", "known") == "known"]
     plain = [result for result in results if result.defence == "none" and not _recogniser(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] not in plain else None
@@ -115,7 +114,7 @@ def _sentence(result: Result) -> str:
     if result.all_classes:
         what = f"on protected photos of {crowd} classes classified {named} of 100 new photos correctly"
     else:
-        people = "people" if result.trip and result.trip.get("crop") == "face" else "classes"
+        people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
         what = f"on photos of {crowd} {people} recognised the protected ones on {named} of 100 new photos"
     verdict = _verdict(result)
     return f"a model {how} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."

@@ -331,11 +331,14 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
 
 
 def for_card(report: Report) -> list[card.Result]:
-    """Return what a bank's card keeps for each protected row that has a clean baseline."""
+    """Return what a bank's card keeps for each protected row that has a clean baseline.
+
+    Of an attacker with a recogniser it keeps the rows in which the known photos carry the noise, as a scraper has them.
+    """
     return [
         _result(report, row, row.unprotected)
         for row in report.rows
-        if row.unprotected is not None and not row.is_control
+        if row.unprotected is not None and not row.is_control and row.labels.get("protected", "known") == "known"
     ]
 
 
