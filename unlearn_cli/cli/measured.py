@@ -27,6 +27,9 @@ ATTACKS = {
 }
 """For each defence, how it changes the training, in everyday words."""
 
+RECOGNISERS = {"face_recognition_sface_2021dec": "SFace"}
+"""The names of recognisers whose files have other names."""
+
 NO_PROTECTION, LITTLE_PROTECTION = 0.9, 0.5
 """The shares of the unprotected accuracy from which on the noise counts as no protection, and as little protection."""
 
@@ -108,16 +111,19 @@ def _figures(protection: Protection, card: Card) -> list[str]:
 def _sentence(result: Result) -> str:
     """Return a result in one sentence that needs no knowledge of the field."""
     how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
-    if recogniser := _recogniser(result):
-        how = f"that knows faces already ({recogniser}) and has known photos"
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
-    if result.all_classes:
+    people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
+    if recogniser := _recogniser(result):
+        who = f"a face recogniser ({RECOGNISERS.get(recogniser, recogniser)}) that has photos of {crowd} people"
+        what = f"recognised the protected ones on {named} of 100 new photos"
+    elif result.all_classes:
+        who = f"a model {how}"
         what = f"on protected photos of {crowd} classes classified {named} of 100 new photos correctly"
     else:
-        people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
+        who = f"a model {how}"
         what = f"on photos of {crowd} {people} recognised the protected ones on {named} of 100 new photos"
     verdict = _verdict(result)
-    return f"a model {how} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
+    return f"{who} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
 
 
 def _recogniser(result: Result) -> str:
