@@ -43,6 +43,9 @@ photo: between a photo and a copy of 80 % of the size they move by 0.5 % of the 
 (docs/results/faces.md)."""
 COARSE_TURN = 30
 """The angles to which faces are turned for it, in degrees, are multiples of this."""
+MOST_OFF, MOST_LARGER, MOST_APART = 0.25, 1.4, 0.15
+"""A close look is of another face, and left out, if it is off by more than this share of a box, larger or smaller by
+more than this factor, or apart from its mirror image by more than this share of a box."""
 MIRRORED = [1, 0, 2, 4, 3]
 """The landmarks of a mirrored face in the order of the face."""
 SCORE = 0.75
@@ -162,7 +165,12 @@ def find_faces(pixels: NDArray[Any], mode: str = "RGB", most: int | None = None)
         turned = max((_found(photo, LONG_SIDE, quarters) for quarters in (1, 2, 3)), key=_certainty)
         found = turned if _certainty(turned) > max(TURNED, _certainty(found)) else found
     found.sort(key=lambda face: (-face.alignment.scale, face.landmarks[0].imag, face.landmarks[0].real))
-    return [_looked_at_closely(face, photo) for face in found[:most]]
+    faces: list[Face] = []
+    for face in (_looked_at_closely(face, photo) for face in found[:most]):
+        centre, side = complex(*face.box.centre), face.box.side
+        if all(abs(complex(*other.box.centre) - centre) > MOST_OFF * side for other in faces):
+            faces.append(face)
+    return faces
 
 
 class _Reduced:
@@ -226,6 +234,8 @@ def _looked_at_closely(face: Face, photo: _Reduced) -> Face:
         if straight is None or mirrored is None:
             return face
         mirrored = (CLOSE_SIDE - mirrored.real + 1j * mirrored.imag)[MIRRORED]
+        if abs(straight.mean() - mirrored.mean()) > MOST_APART * CLOSE_SIDE / CLOSE_SPAN:
+            return face  # They are two people's.
         mean = np.round((straight + mirrored) / 2 * GRID) / GRID
         face = Face(tuple(complex(point) for point in corner + step * mean), face.score)
     return face
@@ -234,20 +244,32 @@ def _looked_at_closely(face: Face, photo: _Reduced) -> Face:
 def _square(photo: _Reduced, corner: complex, step: complex) -> NDArray[np.uint8]:
     """Return a square of a photo, turned upright, from its upper left corner on."""
     image = photo.at_least(1 / abs(step))
-    share = image.shape[1] / photo.width
+    # Halving an odd side rounds it, so that the two sides are not reduced alike.
+    across, down = image.shape[1] / photo.width, image.shape[0] / photo.height
     # Points are corners of pixels here, and OpenCV's are their centres.
-    start, step = (corner + step * (0.5 + 0.5j)) * share - (0.5 + 0.5j), step * share
-    matrix = np.array([[step.real, -step.imag, start.real], [step.imag, step.real, start.imag]])
+    first = corner + step * (0.5 + 0.5j)
+    matrix = np.array(
+        [
+            [across * step.real, -across * step.imag, across * first.real - 0.5],
+            [down * step.imag, down * step.real, down * first.imag - 0.5],
+        ]
+    )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     look = cv2.warpAffine(image, matrix, (CLOSE_SIDE, CLOSE_SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(look)
 
 
 def _in_the_middle(look: NDArray[np.uint8]) -> NDArray[np.complex128] | None:
-    """Return the landmarks of the face in the middle of a square; None if the detector sees none."""
-    middle = CLOSE_SIDE / 2 * (1 + 1j)
-    faces = [points for points, _ in _detected(look)]
-    return min(faces, key=lambda points: abs(points.mean() - middle), default=None)
+    """Return the landmarks of the face in the middle of a square, of the expected size; None if there is none."""
+    scale = CLOSE_SIDE / CLOSE_SPAN / BOX_SIDE
+    middle = CLOSE_SIDE / 2 * (1 + 1j) - BOX_OFFSET * scale
+    found = [
+        points
+        for points, _ in _detected(look)
+        if abs(points.mean() - middle) < MOST_OFF * CLOSE_SIDE / CLOSE_SPAN
+        and 1 / MOST_LARGER < Alignment.to(points).scale / scale < MOST_LARGER
+    ]
+    return min(found, key=lambda points: abs(points.mean() - middle), default=None)
 
 
 def _detected(image: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.complex128], float]]:

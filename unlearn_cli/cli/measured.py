@@ -104,7 +104,7 @@ def _figures(protection: Protection, card: Card) -> list[str]:
         return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
     plain = [result for result in results if result.defence == "none" and not _recogniser(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
-    worst = results[0] if results[0] not in plain else None
+    worst = results[0] if results[0] is not usual else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
 
 

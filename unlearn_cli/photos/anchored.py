@@ -211,7 +211,8 @@ def under(square: Square, plane: Floats) -> Floats:
     side = max(1, round(square.side))
     corner = square.centre + square.turn * (0.5 - side / 2) * (1 + 1j) - (0.5 + 0.5j)
     if square.turn == 1:
-        corner = complex(round(corner.real), round(corner.imag))  # As the pattern is applied, to whole pixels.
+        # As the pattern is applied: to whole pixels.
+        corner = complex(*(round(at - square.side / 2) for at in (square.centre.real, square.centre.imag)))
     turn = square.turn
     matrix = np.array([[turn.real, -turn.imag, corner.real], [turn.imag, turn.real, corner.imag]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -21,7 +21,7 @@ def in_order(
     result, no further item begins, but the results of those that have begun still follow. If the caller stops
     iterating, items that have begun are finished, and nothing more is yielded.
     """
-    todo = iter(items)
+    todo, jobs = iter(items), max(jobs, 1)
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(jobs)
     try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Faces = Literal["largest", "all"]
 
-DETECTOR = "YuNet 2023mar"
+DETECTOR = "YuNet 2023mar, 2"
 """What finds faces; with another detector, copies are made again, because their noise lies elsewhere."""
 
 OVERSAMPLED = 4

@@ -16,6 +16,8 @@ from unlearn_cli.faces import Box
 from unlearn_cli.training.haar import DETECTOR, find_boxes
 from unlearn_cli.training.landmarks import Detector, find_landmarks
 
+VERSION = 2
+"""The version of what finds landmarks; a new one finds them anew."""
 WAIT = 30.0
 """How many seconds to wait for other processes that write to the cache."""
 
@@ -37,7 +39,7 @@ def found_landmarks(pixels: NDArray[np.uint8], detector: Detector) -> list[compl
     def search() -> Numbers:
         return [[point.real, point.imag] for point in find_landmarks(pixels, detector) or ()]
 
-    return [complex(*point) for point in _remembered(f"landmarks by {detector}", pixels, search)] or None
+    return [complex(*point) for point in _remembered(f"landmarks {VERSION} by {detector}", pixels, search)] or None
 
 
 def _remembered(detector: str, pixels: NDArray[np.uint8], search: Callable[[], Numbers]) -> Numbers:

@@ -42,7 +42,7 @@ def find_landmarks(pixels: NDArray[np.uint8], detector: Detector) -> list[comple
     if not found:
         return None
     shape = predictor(np.ascontiguousarray(pixels), max(found, key=lambda box: box.area()))
-    points = np.array([complex(shape.part(i).x, shape.part(i).y) for i in range(shape.num_parts)])
+    points = np.array([complex(shape.part(i).x + 0.5, shape.part(i).y + 0.5) for i in range(shape.num_parts)])
     eyes = [complex(points[eye].mean()) for eye in EYES]
     return [*eyes, complex(points[NOSE]), *(complex(points[corner]) for corner in MOUTH)]
 

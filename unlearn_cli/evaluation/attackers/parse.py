@@ -42,8 +42,9 @@ def parse_attackers(names: Sequence[str], defences: Sequence[str] = ()) -> Attac
         if name not in SCRATCH and not name.startswith(FROZEN):
             raise UsageError(f"There is no attacker '{name}'. Use one of {NAMES}.")
     recognisers = tuple(name.removeprefix(FROZEN) for name in wanted if name.startswith(FROZEN))
-    for recogniser in recognisers:
-        open_recogniser(recogniser)
+    found = [open_recogniser(recogniser).name for recogniser in recognisers]
+    if len(set(found)) < len(found):
+        raise UsageError("Two recognisers have the same file name. Rename one of the files.")
     besides = [defence for defence in defences if not names or defence != "none"]
     trained = dict.fromkeys([*(SCRATCH[name] for name in wanted if name in SCRATCH), *besides])
     return Attackers(tuple(trained), recognisers)
