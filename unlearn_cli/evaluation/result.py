@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from unlearn_cli.banks import card
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.metrics import Roc
 from unlearn_cli.files import write_atomically
@@ -22,17 +23,10 @@ Confusion = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """The images that a victim was trained and tested on."""
+class Images(card.Images):
+    """The images that a victim was trained and tested on, with the test images of each class counted."""
 
-    name: str
-    train_images: int
-    test_images: int
-    classes: tuple[str, ...]
     test_images_by_class: tuple[int, ...]
-    image_size: int
-    """The side in pixels."""
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class SharedNames:
 
 
 class State:
-    """What earlier runs have done with one photo."""
+    """Tells what earlier runs have done with one photo, so that this run knows what is left to do."""
 
     def __init__(self, task: Task, manifest: Manifest, names: SharedNames, options: Options, settings: str) -> None:
         self.task, self.manifest, self.names, self.options = task, manifest, names, options
