@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +21,10 @@ from torch import Tensor, nn
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import surrogate_path
-from unlearn_cli.errors import BankError, PhotoError, UsageError
+from unlearn_cli.errors import BankError, UsageError
 from unlearn_cli.files import sha256_of, write_atomically
 from unlearn_cli.noise.forms import apply_through
+from unlearn_cli.noise.together import Together
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.training.models import build_model
 from unlearn_cli.training.train import as_input
@@ -135,8 +134,7 @@ class PhotoNoise:
         generator = torch.Generator().manual_seed(0)
         self.draws = [self.through.draw(VIEWS, generator).to(device) for _ in range(STEPS)]
         self.fingerprint = f"sample-wise {sha256_of(surrogate_path(bank.path))} {epsilon} {STEPS} {VIEWS}"
-        self._waiting: list[tuple[NDArray[np.uint8], int, Future[NDArray[np.int8]]]] = []
-        self._queue, self._at_work = threading.Lock(), threading.Lock()
+        self._together: Together[tuple[NDArray[np.uint8], int]] = Together(self._batch)
 
     def make(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return noise for any number of images, as ``_make`` does."""
@@ -163,27 +161,11 @@ class PhotoNoise:
     def of(self, pixels: NDArray[np.uint8], label: int) -> NDArray[np.int8]:
         """Return noise int8 ``[3, S, S]``, in levels, for one photo, given as its pixels ``[S, S, 3]`` at size S.
 
-        A call that comes during another's work waits, and is then processed in one batch with all other waiting calls.
-        Raises ``PhotoError`` if memory runs out or the device fails.
+        Several threads may call it. Raises ``PhotoError`` if memory runs out or the device fails.
         """
-        mine: Future[NDArray[np.int8]] = Future()
-        with self._queue:
-            self._waiting.append((pixels, label, mine))
-        with self._at_work:
-            with self._queue:
-                batch, self._waiting = self._waiting, []
-            if batch:
-                self._work(batch)
-        return mine.result()
+        return self._together((pixels, label))
 
-    def _work(self, batch: list[tuple[NDArray[np.uint8], int, Future[NDArray[np.int8]]]]) -> None:
-        try:
-            images = torch.from_numpy(np.stack([pixels for pixels, _, _ in batch])).permute(0, 3, 1, 2)
-            made = self.make(images, torch.tensor([label for _, label, _ in batch])).numpy()
-        except Exception as error:  # PyTorch raises the same exception for most failures, of memory or of a device.
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            for *_, future in batch:
-                future.set_exception(PhotoError(f"its noise could not be made ({why})"))
-            return
-        for noise, (*_, future) in zip(made, batch, strict=True):
-            future.set_result(noise)
+    def _batch(self, photos: list[tuple[NDArray[np.uint8], int]]) -> NDArray[np.int8]:
+        images = torch.from_numpy(np.stack([pixels for pixels, _ in photos])).permute(0, 3, 1, 2)
+        made: NDArray[np.int8] = self.make(images, torch.tensor([label for _, label in photos])).numpy()
+        return made

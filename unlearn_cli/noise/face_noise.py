@@ -1,0 +1,76 @@
+"""Noise for single faces: sample-wise protection against networks that already know faces.
+
+The search begins with the pattern that a person's key makes from a bank, and moves the features that the student sees
+(``training.student``), for each face on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unlearn_cli.files import sha256_of
+from unlearn_cli.noise.shift import Features, ShiftSearch, ShiftSettings
+from unlearn_cli.noise.together import Together
+from unlearn_cli.training.student import load_student
+
+SIDE = 160
+"""The side in pixels at which a face's square is optimised: about one pixel for each that a recogniser sees."""
+AT_ONCE = 16
+"""The most faces in one batch; it limits the memory."""
+
+
+class FaceNoise:
+    """A maker of noise for single faces, which works on the faces of several threads at once."""
+
+    size = SIDE
+
+    def __init__(self, student: Path, pattern: NDArray[np.int8], settings: ShiftSettings, device: torch.device) -> None:
+        """Load the student; ``pattern`` is the person's own ``[3, H, W]``, in pixel levels, with which noise begins.
+
+        The decoy is drawn from the pattern, which nobody else has, so that all photos of a person move the same way.
+        Raises ``BankError`` if the student's file is missing or damaged.
+        """
+        self.student = load_student(student).to(device)
+        self.settings, self.device = settings, device
+        own = hashlib.sha256(b"unlearn decoy\0" + pattern.tobytes()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(own[:7]))
+        lengths = [teacher.features for teacher in self.student.plan.teachers]
+        self.decoy = [F.normalize(torch.randn((1, length), generator=generator), dim=1) for length in lengths]
+        self.start = F.interpolate(torch.from_numpy(pattern)[None].float(), (SIDE, SIDE), mode="bilinear")
+        self.fingerprint = f"feature shift {sha256_of(student)} {own.hex()} {settings}"
+        self._together: Together[NDArray[np.uint8]] = Together(self._batch)
+
+    def of(self, pixels: NDArray[np.uint8], label: int = 0) -> NDArray[np.int8]:  # noqa: ARG002 - a face needs no label
+        """Return noise int8 ``[3, S, S]``, in levels, for one face, given as the pixels ``[S, S, 3]`` of its square.
+
+        Several threads may call it. Raises ``PhotoError`` if memory runs out or the device fails.
+        """
+        return self._together(pixels)
+
+    def _batch(self, faces: list[NDArray[np.uint8]]) -> NDArray[np.int8]:
+        images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2)
+        return np.concatenate([self.make(part) for part in images.split(AT_ONCE)])
+
+    def make(self, faces: Tensor) -> NDArray[np.int8]:
+        """Return noise int8 ``[B, 3, S, S]``, in levels, for squares of faces uint8 ``[B, 3, S, S]``."""
+        each = torch.arange(len(faces))
+        decoy = Features(tuple(one.expand(len(faces), -1).to(self.device) for one in self.decoy))
+        search = ShiftSearch(
+            faces.to(self.device).float(),
+            each,
+            each,
+            self.start.expand(len(faces), 3, SIDE, SIDE),
+            [self.student],
+            decoy,
+            self.settings,
+        )
+        for _ in range(self.settings.steps):
+            search.step()
+        return search.levels()
