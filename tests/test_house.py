@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "banks": {"errors", "files"},
     "photos": {"errors", "files", "faces", "pixels", "banks"},
     "training": {"errors", "files", "faces"},
-    "noise": {"errors", "files", "pixels", "banks", "training"},
+    "noise": {"errors", "files", "faces", "pixels", "banks", "training"},
     "evaluation": {"errors", "files", "faces", "pixels", "banks", "photos", "noise", "training"},
     "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "training"},
 }

@@ -182,7 +182,7 @@ def test_threads_get_the_noise_of_their_own_faces(tmp_path: Path) -> None:
     path = tmp_path / "student.safetensors"
     save_student(path, Student(SMALL), {})
     pattern = np.random.default_rng(0).integers(-8, 9, (3, 40, 40)).astype(np.int8)
-    maker = FaceNoise(path, pattern, ShiftSettings(steps=4), torch.device("cpu"))
+    maker = FaceNoise(pattern, 8, torch.device("cpu"), student=path, steps=4)
     seen = list(faces(5, SIDE).to(torch.uint8).permute(0, 2, 3, 1).numpy())
     alone = [maker.of(face) for face in seen]
     with ThreadPoolExecutor(5) as pool:

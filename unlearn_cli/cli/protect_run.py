@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from unlearn_cli.banks.bank import Bank
+    from unlearn_cli.photos.apply import Pattern
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.outcome import Options, PhotoDone
     from unlearn_cli.photos.protection import Protection
@@ -51,17 +52,22 @@ def run(
         raise typer.Exit(1)
 
 
-def noise_makers() -> Callable[[Bank, int], NoiseMaker]:
+def noise_makers() -> Callable[[Bank, Pattern], NoiseMaker]:
     """Return a function that returns the maker of a bank's sample-wise noise; each is made once and holds a network."""
-    made: dict[Path, NoiseMaker] = {}
+    made: dict[tuple[Path, str], NoiseMaker] = {}
 
-    def maker(bank: Bank, epsilon: int) -> NoiseMaker:
+    def maker(bank: Bank, pattern: Pattern) -> NoiseMaker:
+        from unlearn_cli.noise.face_noise import FaceNoise
         from unlearn_cli.noise.surrogate import PhotoNoise
         from unlearn_cli.training.devices import pick_device
 
-        if bank.path not in made:
-            made[bank.path] = PhotoNoise(bank, epsilon, pick_device())
-        return made[bank.path]
+        # For faces, noise begins with the person's own pattern; for other photos, the classes share a network.
+        on_faces = bank.provenance.frame == "face"
+        which = (bank.path, pattern.fingerprint if on_faces else "")
+        if which not in made:
+            device, bound = pick_device(), pattern.epsilon
+            made[which] = FaceNoise(pattern.noise, bound, device) if on_faces else PhotoNoise(bank, bound, device)
+        return made[which]
 
     return maker
 

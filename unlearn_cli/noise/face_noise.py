@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unlearn_cli.banks.catalog import shipped_folder
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.shift import Features, ShiftSearch, ShiftSettings
 from unlearn_cli.noise.together import Together
@@ -22,6 +23,8 @@ from unlearn_cli.training.student import load_student
 
 SIDE = 160
 """The side in pixels at which a face's square is optimised: about one pixel for each that a recogniser sees."""
+STUDENT = "face-student.safetensors"
+STEPS = 30
 AT_ONCE = 16
 """The most faces in one batch; it limits the memory."""
 
@@ -31,20 +34,30 @@ class FaceNoise:
 
     size = SIDE
 
-    def __init__(self, student: Path, pattern: NDArray[np.int8], settings: ShiftSettings, device: torch.device) -> None:
-        """Load the student; ``pattern`` is the person's own ``[3, H, W]``, in pixel levels, with which noise begins.
+    def __init__(
+        self,
+        pattern: NDArray[np.int8],
+        epsilon: int,
+        device: torch.device,
+        *,
+        student: Path | None = None,
+        steps: int = STEPS,
+    ) -> None:
+        """Load the student, by default the shipped one; ``epsilon`` is in pixel levels.
 
-        The decoy is drawn from the pattern, which nobody else has, so that all photos of a person move the same way.
-        Raises ``BankError`` if the student's file is missing or damaged.
+        ``pattern`` is the person's own ``[3, H, W]``, in levels, with which the noise begins. The decoy is drawn from
+        it, because nobody else has it; so all photos of a person move the same way. Raises ``BankError`` if the
+        student's file is missing or damaged.
         """
-        self.student = load_student(student).to(device)
-        self.settings, self.device = settings, device
+        path = student or shipped_folder() / STUDENT
+        self.student = load_student(path).to(device)
+        self.settings, self.device = ShiftSettings(epsilon=epsilon, steps=steps), device
         own = hashlib.sha256(b"unlearn decoy\0" + pattern.tobytes()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(own[:7]))
         lengths = [teacher.features for teacher in self.student.plan.teachers]
         self.decoy = [F.normalize(torch.randn((1, length), generator=generator), dim=1) for length in lengths]
         self.start = F.interpolate(torch.from_numpy(pattern)[None].float(), (SIDE, SIDE), mode="bilinear")
-        self.fingerprint = f"feature shift {sha256_of(student)} {own.hex()} {settings}"
+        self.fingerprint = f"feature shift {sha256_of(path)} {own.hex()} {self.settings}"
         self._together: Together[NDArray[np.uint8]] = Together(self._batch)
 
     def of(self, pixels: NDArray[np.uint8], label: int = 0) -> NDArray[np.int8]:  # noqa: ARG002 - a face needs no label

@@ -41,6 +41,8 @@ class Anchored:
     """The squares that the pattern covers; a later one covers an earlier one."""
     beneath: Pattern | None
     """The pattern over the rest of the photo; None leaves the rest unchanged."""
+    own: tuple[Pattern, ...] = ()
+    """For noise that was made for each face, the pattern of each square instead of ``pattern``."""
 
     @property
     def mostly_chroma(self) -> bool:
@@ -59,7 +61,8 @@ class Anchored:
         return apply_strips(pixels, mode, self._strips(mode, pixels.shape[1], pixels.shape[0], cache), self.epsilon)
 
     def _strips(self, mode: str, width: int, height: int, cache: StripCache | None) -> Iterator[NDArray[np.int8]]:
-        faces = [_face(self.pattern, square, mode) for square in self.squares]
+        patterns = self.own or (self.pattern,) * len(self.squares)
+        faces = [_face(*pair, mode) for pair in zip(patterns, self.squares, strict=True)]
         top = 0
         for strip in self._rest(mode, width, height, cache):
             bottom = top + len(strip)

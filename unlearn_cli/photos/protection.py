@@ -37,8 +37,8 @@ class PerPhoto:
     """Noise that is made for each photo by a caller that has networks; this package has none."""
 
     make: Callable[[NDArray[np.uint8]], NDArray[np.int8]]
-    """The function from a photo's reduced pixels ``[S, S, 3]`` to its noise ``[3, S, S]`` in pixel levels. It may be
-    called from several threads."""
+    """The function from a photo's reduced pixels ``[S, S, 3]``, or those of a face's square, to its noise ``[3, S, S]``
+    in pixel levels. It may be called from several threads."""
     size: int
     """The side S, in pixels."""
     fingerprint: str
@@ -100,19 +100,21 @@ class Protection:
     @property
     def fingerprint(self) -> str:
         """Return a digest of everything that decides the noise besides the photo."""
-        if self.per_photo is not None:
-            return self.per_photo.fingerprint
+        made = self.pattern.fingerprint if self.per_photo is None else self.per_photo.fingerprint
         if self.span is None:
-            return self.pattern.fingerprint
-        return f"{self.pattern.fingerprint} {self.faces} faces, {self.span} {self.anchor} by {DETECTOR}"
+            return made
+        return f"{made} {self.faces} faces, {self.span} {self.anchor} by {DETECTOR}"
 
     def noise_for(self, photo: Photo) -> Noise:
         """Return the noise to apply to a photo."""
-        if self.per_photo is not None:
-            return Pattern(self.per_photo.make(reduced(photo, self.per_photo.size)), self.pattern.epsilon)
+        each, bound = self.per_photo, self.pattern.epsilon
         if self.span is None:
-            return self.pattern
-        return Anchored(self.pattern, face_squares(photo, self.span, self.anchor, self.faces), self.pattern)
+            return self.pattern if each is None else Pattern(each.make(reduced(photo, each.size)), bound)
+        squares = face_squares(photo, self.span, self.anchor, self.faces)
+        if each is None:
+            return Anchored(self.pattern, squares, self.pattern)
+        own = tuple(Pattern(each.make(pixels_under(square, photo, each.size)), bound) for square in squares)
+        return Anchored(self.pattern, squares, self.pattern, own)
 
 
 def face_squares(photo: Photo, span: float, anchor: Anchor = "box", faces: Faces = "largest") -> tuple[Square, ...]:
@@ -128,6 +130,29 @@ def face_square(face: Face, span: float, anchor: Anchor) -> Square:
     box = face.box
     turn = face.alignment.turn / face.alignment.scale if anchor == "landmarks" else 1
     return Square(complex(*box.centre), box.side * span, turn)
+
+
+def pixels_under(square: Square, photo: Photo, size: int) -> NDArray[np.uint8]:
+    """Return what a face's square covers, turned upright: uint8 ``[size, size, 3]``.
+
+    Beyond the photo's edge its last pixels are repeated.
+    """
+    import cv2  # OpenCV has found this face already.
+
+    half = square.side / 2 * (abs(square.turn.real) + abs(square.turn.imag)) + 2
+    top, left = (max(0, int(at - half)) for at in (square.centre.imag, square.centre.real))
+    part = photo.pixels[top : int(square.centre.imag + half) + 1, left : int(square.centre.real + half) + 1]
+    part = (part // UNIT).astype(np.uint8) if photo.mode == DEEP else np.ascontiguousarray(part)
+    image = np.asarray(to_image(part, "L" if photo.mode == DEEP else photo.mode).convert("RGB"))
+    # A large face is interpolated at several times the size first, and averaged, so that no pixel is left out.
+    fine = max(1, int(square.side / size))
+    step = square.turn * square.side / (size * fine)
+    corner = square.centre - complex(left, top) + step * (0.5 - size * fine / 2) * (1 + 1j) - (0.5 + 0.5j)
+    matrix = np.array([[step.real, -step.imag, corner.real], [step.imag, step.real, corner.imag]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = cv2.warpAffine(image, matrix, (size * fine, size * fine), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    blocks: NDArray[np.uint8] = turned.reshape(size, fine, size, fine, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    return blocks
 
 
 def reduced(photo: Photo, size: int) -> NDArray[np.uint8]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import Choice, choose
 from unlearn_cli.banks.keys import Keyring
-from unlearn_cli.banks.provenance import Strength
+from unlearn_cli.banks.provenance import Anchor, Strength
 from unlearn_cli.errors import UsageError
+from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.protection import Faces, PerPhoto, Protection
 
@@ -52,29 +53,28 @@ class Wanted:
     """A bound to scale the noise down to, in pixel levels; None for the bank's."""
     faces: Faces = "largest"
     keys: Keyring = field(default_factory=Keyring)
-    maker: Callable[[Bank, int], NoiseMaker] | None = None
-    """Returns the maker of sample-wise noise for a bank and a bound; None for class-wise noise."""
+    maker: Callable[[Bank, Pattern], NoiseMaker] | None = None
+    """Returns the maker of sample-wise noise for a bank and the pattern that class-wise noise would be; None for
+    class-wise noise."""
 
 
 def protection_for(class_name: str, wanted: Wanted) -> Protection:
     """Return the protection for photos of a class.
 
-    Raises ``UsageError`` and ``BankError`` as ``catalog.choose`` does, and ``UsageError`` for sample-wise noise of a
-    bank whose noise goes on faces, and for an epsilon that is not from 1 to the bank's.
+    Raises ``UsageError`` and ``BankError`` as ``catalog.choose`` does, ``UsageError`` for an epsilon that is not from 1
+    to the bank's, and what the maker of sample-wise noise raises.
     """
     choice = _choice(class_name, wanted)
-    if wanted.maker is not None and choice.bank.provenance.frame == "face":
-        raise UsageError(
-            f"The noise of the bank '{choice.bank.name}' is applied to faces and cannot be made for each photo. "
-            "Leave out --form sample-wise."
-        )
     key = wanted.keys.key() if choice.keyed else None
     protection = replace(Protection.of(choice, class_name, wanted.epsilon, key), faces=wanted.faces)
     if wanted.maker is None:
         return protection
-    maker = wanted.maker(choice.bank, protection.pattern.epsilon)
+    maker = wanted.maker(choice.bank, protection.pattern)
     make = partial(maker.of, label=choice.index)
-    return replace(protection, per_photo=PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}"))
+    per_photo = PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}")
+    # Noise that is made for a face is made for the face as it is turned.
+    anchor: Anchor = "landmarks" if protection.span is not None else protection.anchor
+    return replace(protection, per_photo=per_photo, anchor=anchor)
 
 
 def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None) -> dict[str, Protection]:
