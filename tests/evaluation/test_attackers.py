@@ -58,7 +58,7 @@ def test_verification_counts_pairs_of_the_people_only() -> None:
 
 
 class _Counting:
-    name, fingerprint = "counting", "f" * 64
+    name, fingerprint, normalises = "counting", "f" * 64, False
 
     def __init__(self) -> None:
         self.asked = 0
@@ -84,7 +84,7 @@ def test_attackers_are_named_or_refused(tmp_path: Path) -> None:
     assert parse_attackers(["frozen:dlib"] if _has_dlib() else [], ["none"]).defences == (
         () if _has_dlib() else ("none",)
     )
-    assert set(parse_attackers(["all"]).defences) == {"none", "gray", "color-jitter", "pipeline"}
+    assert set(parse_attackers(["all"]).defences) == {"none", "gray", "color-jitter", "pipeline", "reweight"}
     (tmp_path / "other.onnx").write_bytes(b"no network")
     for name, says in (
         ("scratches", "There is no attacker"),

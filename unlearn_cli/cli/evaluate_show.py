@@ -107,7 +107,7 @@ def record(report: Report, bank: str) -> None:
     """Add each protected row of the report, with its clean baseline, to the bank's card."""
     from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
-    from unlearn_cli.evaluation.report import for_card
+    from unlearn_cli.evaluation.for_card import for_card
 
     of = open_bank(bank)
     for result in for_card(report):

@@ -9,7 +9,8 @@ from typing import Any
 
 from unlearn_cli.banks.catalog import Choice, choose, open_bank
 from unlearn_cli.errors import UsageError
-from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers
+from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers, fine_tune, mark_white_box
+from unlearn_cli.evaluation.attackers.parse import Attackers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
@@ -40,10 +41,8 @@ class Victims:
     seeds: int
     training: dict[str, Any]
     """Fields of ``TrainingSettings``; its seed is that of the first training."""
-    recognisers: tuple[str, ...] = ()
-    """The recognisers of attackers that do not train, as ``Frozen.recogniser`` names them."""
-    scratch: bool = True
-    """Whether victims are trained at all."""
+    attackers: Attackers | None = None
+    """The attackers, where they are not just victims that train from scratch with the ``defence``."""
     random: bool = False
     """Whether random noise within the same bound is also measured."""
     command: str = ""
@@ -55,21 +54,17 @@ class Victims:
 
     def cells(self, cell: Cell, noise: str, random: Cell | None = None) -> list[Planned]:
         """Return a protected run for each victim, its clean baseline, and a run with random noise if asked for."""
-        asked = ask_recognisers(cell, random if self.random else None, noise, self.recognisers)
-        if not self.scratch:
-            return asked
+        random = random if self.random else None
+        attackers = self.attackers or Attackers(defences=tuple(split("--defence", self.defence)))
+        asked = ask_recognisers(cell, random, noise, attackers.recognisers)
+        epochs = self.settings(self.scale.faces).epochs
+        tuned = fine_tune(cell, random, noise, attackers.pretrained, epochs, self.seeds)
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
-        augments, defences = split("--augment", self.augment), split("--defence", self.defence)
+        augments, defences = split("--augment", self.augment), attackers.defences
         trained = ad_hoc(
-            cell,
-            random if self.random else None,
-            noise=noise,
-            models=models,
-            augments=augments,
-            defences=defences,
-            seeds=self.seeds,
+            cell, random, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds
         )
-        return [*trained, *asked]
+        return [*trained, *tuned, *asked]
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
         """Return the head of the report."""
@@ -202,7 +197,8 @@ def plan_people(
     noise = of.class_name if of.bank is None else Path(of.bank).stem
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
-    planned = in_turns(victims.cells(change(cell), noise, change(random)), names, of.together or len(names))
+    cells = mark_white_box(victims.cells(change(cell), noise, change(random)), choice.bank.provenance.teachers)
+    planned = in_turns(cells, names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
 
 
