@@ -38,7 +38,7 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     many = ("--model", "resnet10-w16,vgg11-w16", "--defence", "none,gray", "--seeds", "2")
     done = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many, "--record")
     assert done.exit_code == 0, done.stderr
-    assert "16 to do (resnet10-w16, vgg11-w16 on cpu" in done.stderr
+    assert "16 to do (resnet10-w16, 1 epochs each; vgg11-w16, 1 epochs each; on cpu" in done.stderr
     rows = report()["rows"]
     assert len(rows) == 8
     protected = [row for row in rows if row["protected_images"]]

@@ -26,13 +26,24 @@ def watch(
     from unlearn_cli.training.train import EpochEnded
 
     with progress_bar(hidden=hidden) as bar:
-        whole = bar.add_task("Runs", total=len(planned), detail="", visible=False)
+        # The bar of all runs counts per cent of the estimated time, because runs differ in what they cost.
+        whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
+        each: tuple[float, ...] = (0.0,) * len(planned)
+        index = 0
+
+        def to(share: float) -> float:
+            """Return the per cent of the time that is over when this share of the current run is done."""
+            return 100 * (sum(each[:index]) + share * each[index]) / (sum(each) or 1.0)
+
         for event in events:
             if isinstance(event, EvaluationEstimated):
+                each = event.each
                 bar.console.print(_told(event))
             elif isinstance(event, CellBegan):
-                bar.update(whole, detail=", ".join(planned[event.index].labels.values()), visible=True)
+                index = event.index
+                detail = f"run {index + 1} of {len(planned)}: {', '.join(planned[index].labels.values())}"
+                bar.update(whole, completed=to(0), detail=detail, visible=True)
             elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
                 made = event.event
                 bar.update(
@@ -40,12 +51,14 @@ def watch(
                     detail=f"error rate {made.error:.3f}",
                 )  # fmt: skip
             elif isinstance(event, EpochEnded):
+                bar.update(whole, completed=to(event.epoch / event.epochs))
                 bar.update(
                     row, description="Training", total=event.epochs, completed=event.epoch, visible=True,
                     detail=f"clean accuracy {event.clean_accuracy:.3f}",
                 )  # fmt: skip
             elif isinstance(event, CellEnded):
-                bar.update(whole, advance=1)
+                index = event.index
+                bar.update(whole, completed=to(1))
             elif isinstance(event, Evaluated):
                 return event.report
     raise AssertionError("an evaluation ends with its report")
@@ -58,10 +71,12 @@ def _told(estimate: EvaluationEstimated) -> str:
         return f"All {estimate.planned} trainings are already done."
     left = estimate.planned - len(todo)
     done = f"{left} of {estimate.planned} trainings are already done; " if left else ""
-    networks = ", ".join(dict.fromkeys(cell.training.model for cell in todo))
+    networks = dict.fromkeys(
+        cell.training.model + (f", {cell.training.epochs} epochs each" if cell.frozen is None else "") for cell in todo
+    )
     made = ", plus the time to make the noise" if estimate.makes_noise else ""
     return (
-        f"{done}{len(todo)} to do ({networks} on {estimate.device}, {todo[0].training.epochs} epochs each): "
+        f"{done}{len(todo)} to do ({'; '.join(networks)}; on {estimate.device}): "
         f"about {duration(estimate.seconds)}{made}."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -96,6 +97,7 @@ class Library:
         self._sets: dict[tuple[DatasetSpec, Split], ImageSet] = {}
         self._digests: dict[DatasetSpec, str] = {}
         self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...], Split], ImageSet] = {}
+        self._reading: dict[DatasetSpec, tuple[float, int]] = {}
         self._recognisers: dict[str, Recogniser] = {}
 
     def recogniser(self, name: str) -> Recogniser:
@@ -140,9 +142,17 @@ class Library:
         size = cell.images.train_size if split == "train" else cell.images.test_size
         return self._counterparts[key].first(size)
 
+    def seconds_to_read(self, spec: DatasetSpec) -> float:
+        """Return how long reading one photo of a dataset took: its mean over all that were read of it."""
+        seconds, photos = self._reading.get(spec, (0.0, 1))
+        return seconds / photos
+
     def _load(self, spec: DatasetSpec, split: Split) -> ImageSet:
         if (spec, split) not in self._sets:
-            self._sets[spec, split] = load_dataset(spec, split)
+            began, views = time.perf_counter(), spec.views if split == "train" else 1
+            data = self._sets[spec, split] = load_dataset(spec, split)
+            seconds, photos = self._reading.get(spec, (0.0, 0))
+            self._reading[spec] = (seconds + time.perf_counter() - began, photos + len(data) // views)
         return self._sets[spec, split]
 
 
