@@ -58,6 +58,17 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
 
 
 @pytest.mark.usefixtures("lsp")
+def test_the_last_layer_is_refitted_without_another_training(run: Run) -> None:
+    done = run("evaluate", *BANK, *ALBUM, "--defence", "reweight,gray")
+    assert done.exit_code == 0, done.stderr
+    assert "4 to do" in done.stderr
+    names = {row["name"] for row in report()["rows"]}
+    assert names == {f"{noise}, {how}" for noise in ("lsp", "clean") for how in (
+        "against none", "against gray", *(f"last layer refitted on {share} % clean photos" for share in (1, 5, 10)),
+    )}  # fmt: skip
+
+
+@pytest.mark.usefixtures("lsp")
 def test_a_part_is_protected_and_compared_with_itself(run: Run) -> None:
     part = ("--set", "protect-classes=n*", "--set", "poison-rate=0.5", "--augment", "cutout", "--set", "trigger=yes")
     done = run("evaluate", *BANK, *ALBUM, *part)

@@ -55,7 +55,7 @@ Defence = Annotated[
     str,
     typer.Option(
         help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, pipeline, "
-        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like."
+        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like, reweight."
     ),
 ]
 RandomControl = Annotated[
@@ -66,7 +66,9 @@ Attacker = Annotated[
     str | None,
     typer.Option(
         help="Who learns from the photos, by commas: scratch, scratch-grey, scratch-jitter, scratch-pipeline (they "
-        "train), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  [default: scratch]"
+        "train), reweight (scratch, its last layer refitted on few clean photos), fine-tune:NETWORK[=FILE] (it starts "
+        "from pretrained weights), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  "
+        "[default: scratch]"
     ),
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]

@@ -112,6 +112,14 @@ def show(report: Report, output: Path) -> None:
         f"Scale {report.scale}, {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
         f"Report: {plain(str(output / 'report.html'))}"
     )
+    noise = {row.labels["noise"]: row.separability for row in reversed(rows) if row.separability is not None}
+    for name, of in noise.items():
+        out().print(
+            f"The noise alone ({plain(name)}): a linear classifier names the class of {percent(of.held_out)} of noise "
+            "that it was not fitted to."
+        )
+    if any(row.white_box for row in rows):
+        out().print("White-box: this network took part in making the noise, so it says nothing about other networks.")
     if report.missing:
         err().print(
             f"{report.missing} runs are not in this report yet, because another process is still working on them."

@@ -54,6 +54,7 @@ def ad_hoc(
         if cell.defence != "none":
             labels["defence"] = cell.defence
         if share is not None:
+            labels.pop("defence", None)
             labels[REWEIGHT] = f"{100 * share:g} % clean photos"
         planned.append(Planned(cell=unprotected(cell), labels={"noise": "clean", **labels}))
         own = {"poison_rate": f"{cell.poison_rate:g}"} if cell.poison_rate < 1 else {}

@@ -16,7 +16,7 @@ from unlearn_cli.evaluation.scenario import Scenario
 MOST_IMAGES = 2000
 """So many images are drawn of more, because the cost grows with the square of their number."""
 HELD_OUT = 5
-"""Every fifth photo of a class is held out."""
+"""Every fifth photo of a class is held out, from its second on."""
 
 
 def separability(scenario: Scenario, views: int, seed: int) -> Separability | None:
@@ -36,7 +36,7 @@ def separability(scenario: Scenario, views: int, seed: int) -> Separability | No
         place[of] = torch.arange(len(of))
     if len(mine) > MOST_IMAGES:
         mine = mine[torch.randperm(len(mine), generator=generator)[:MOST_IMAGES]]
-    held = (place[mine % photos] % HELD_OUT == HELD_OUT - 1).numpy()
+    held = (place[mine % photos] % HELD_OUT == 1).numpy()
     named = labels[mine].numpy()
     if len(np.unique(named[~held])) < 2 or not held.any():
         return None
