@@ -96,6 +96,7 @@ def test_fine_tuning_and_a_refit_have_their_rows(crowd: Path, tmp_path: Path, ru
     assert rows[0]["separability"] is not None
     assert "The noise alone (taught): a linear classifier" in done.stdout
     assert "White-box" in done.stdout
+    assert f"{network}: no judges of this noise" in run("banks", "show", "taught.safetensors").stdout
     card = json.loads((tmp_path / "taught.json").read_text())
     assert [result["white_box"] for result in card["results"]].count(True) == 2
     again = run(
