@@ -60,7 +60,7 @@ class EpochEnded:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The training is over: the last event of ``train_victim``."""
+    """The training is over: the last event of ``train_network``."""
 
     network: nn.Module
     epochs: tuple[EpochEnded, ...]
