@@ -212,6 +212,7 @@ def people(
             together=together,
             key_seed=rare.key_seed or 0,
             one_key=bool(rare.one_key),
+            form=rare.form or "class-wise",
         )
         return plans.plan_people(of, victims, spec, output, run.workers, _change(rare))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli.set_option import setting
 
 Output = Annotated[
@@ -130,3 +131,4 @@ class OnPeople(Optimised):
     poison_rate: float | None = setting("share of each protected person's photos that get noise", "1", 0, 1)
     key_seed: int | None = setting("random seed of the protected people's keys", "0")
     one_key: bool | None = setting("give all protected people the same key", "no")
+    form: Form | None = setting("make noise for each photo, as protect --form sample-wise does", "class-wise")
