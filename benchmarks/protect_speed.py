@@ -120,7 +120,7 @@ def measure_small(people: Path) -> str:
     portraits = [photo for person in sorted(people.iterdir()) for photo in sorted(person.iterdir())[:4]][:PORTRAITS]
     protection = Protection.of(choose("person"), "person", key=Key(bytes(32)))
     pixels = [decode(photo.read_bytes()).pixels for photo in portraits]
-    saving = processor_ms(lambda: [save_again(photo) for photo in portraits], len(portraits))
+    saving = processor_ms(lambda: list(map(save_again, portraits)), len(portraits))
     finding = processor_ms(lambda: [find_faces(photo, most=1) for photo in pixels], len(portraits))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "in").mkdir()
@@ -130,9 +130,9 @@ def measure_small(people: Path) -> str:
         where = (Where(output=Path(folder) / f"out-{i}") for i in outputs)
         whole = processor_ms(lambda: list(protect_folder(Path(folder) / "in", protection, next(where))), len(portraits))
     return (
-        f"{len(portraits)} portraits of {pixels[0].shape[1]} pixels, processor time of each: protecting {whole:.1f} ms, "
-        f"of which finding the face {finding:.1f} ms; saving it again with Pillow {saving:.1f} ms; "
-        f"everything else {whole - finding - saving:.1f} ms."
+        f"{len(portraits)} portraits of {pixels[0].shape[1]} pixels, processor time of each: "
+        f"protecting {whole:.1f} ms, of which finding the face {finding:.1f} ms; "
+        f"saving it again with Pillow {saving:.1f} ms; everything else {whole - finding - saving:.1f} ms."
     )
 
 

@@ -26,13 +26,12 @@ from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.originals import is_perhaps_a_copy, keep_original
 from unlearn_cli.photos.outcome import (
     DOUBTS,
-    HARDLY_PROTECTED,
     ITSELF_PROTECTED,
     LINKED,
-    NO_FACE,
     Options,
     Outcome,
     PhotoDone,
+    doubts_about,
 )
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
@@ -233,6 +232,7 @@ class Copying:
     def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self._done("protected"), self._record("protected")
         notes = (*made.notes, *self._notes())
+        doubts = tuple(doubts_about(self.noise, grey=made.grey))
         return replace(
             done,
             target=self.target,
@@ -244,7 +244,7 @@ class Copying:
             notes=notes,
         ), replace(
             record,
-            reason="; ".join((*self._doubts(made), *notes)),
+            reason="; ".join((*doubts, *notes)),
             faces=self._faces(),
             output=self.manifest.relative(self.target),
             output_sha256=digest,
@@ -256,13 +256,6 @@ class Copying:
 
     def _faces(self) -> int | None:
         return len(self.noise.squares) if isinstance(self.noise, Anchored) else None
-
-    def _doubts(self, made: Protected) -> Iterator[str]:
-        """Yield the reasons why a protected photo may be protected less."""
-        if made.grey and self.noise.mostly_chroma:
-            yield HARDLY_PROTECTED
-        if self._faces() == 0:
-            yield NO_FACE
 
     def _notes(self) -> Iterator[str]:
         """Yield other things that the user has to know about a protected photo."""

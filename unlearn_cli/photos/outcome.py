@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.encode import WRITING, Writing
 from unlearn_cli.photos.quality import Quality
 
@@ -16,6 +19,15 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 """Doubts about how well a protected photo is protected, which the manifest records."""
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
+
+
+def doubts_about(noise: Noise, *, grey: bool) -> Iterator[str]:
+    """Yield the reasons why a photo, grey or not, with this noise may be protected less; they are among ``DOUBTS``."""
+    if grey and noise.mostly_chroma:
+        yield HARDLY_PROTECTED
+    if isinstance(noise, Anchored) and not noise.squares:
+        yield NO_FACE
+
 
 LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
