@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,6 +96,14 @@ def protect(
     faces: Annotated[
         Faces, typer.Option(help="Which faces in a photo get a person's pattern.", rich_help_panel=WHAT)
     ] = Faces.largest,
+    require_face: Annotated[
+        bool,
+        typer.Option(
+            "--require-face",
+            help="Make no copy of a photo in which no face is found, and exit with 1; only for a person's pattern.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -236,6 +245,7 @@ def protect(
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
+    options = replace(options, require_face=require_face)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
     maker = noise_makers() if form == "sample-wise" else None

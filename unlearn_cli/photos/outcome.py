@@ -20,6 +20,15 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
 
+FACE_REQUIRED = "no face was found in it, and --require-face asks for one"
+"""Why a photo fails in which no face was found, if one is required."""
+
+
+def doubts_in(reason: str) -> tuple[str, ...]:
+    """Return the doubts in the reason that a manifest records for a protected photo."""
+    parts = reason.split("; ")
+    return tuple(doubt for doubt in DOUBTS if doubt in parts)
+
 
 def doubts_about(noise: Noise, *, grey: bool) -> Iterator[str]:
     """Yield the reasons why a photo, grey or not, with this noise may be protected less; they are among ``DOUBTS``."""
@@ -49,6 +58,8 @@ class Options:
     again: bool = False
     """Whether to protect again what a manifest knows as protected."""
     measure: bool = False
+    require_face: bool = False
+    """Whether a photo fails if the noise is for faces and none is found in it."""
     fail_fast: bool = False
     """Whether to start no more photos after one has failed."""
     jobs: int = 1
@@ -72,6 +83,13 @@ class PhotoDone:
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
     """The number of faces to which the noise was applied; None if the noise is not for faces."""
+    faces_found: int | None = None
+    """The number of faces in the photo; None also if an earlier version protected it, which did not count them."""
+    face_at: tuple[float, float] | None = None
+    """The place of the largest face with noise, as shares of the upright photo's width and height; None if it has none,
+    or an earlier run protected it."""
+    doubts: tuple[str, ...] = ()
+    """Why it is protected less than others: some of ``DOUBTS``."""
     quality: Quality | None = None
     """How the written file differs from the original; None if that was not measured."""
     class_name: str = ""

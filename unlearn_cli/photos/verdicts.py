@@ -18,7 +18,7 @@ from unlearn_cli.photos.fit import Fit, Found, Patterns
 from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
-from unlearn_cli.photos.outcome import DOUBTS
+from unlearn_cli.photos.outcome import doubts_in
 from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.quality import Quality, compare, largest_change
 from unlearn_cli.photos.scan import COPY, is_copy, photos_below
@@ -279,8 +279,7 @@ def _without_copy(original: Path, record: Record | None) -> Pair:
 def _doubts(fit: Found | None, record: Record | None) -> tuple[str, ...]:
     """Return the reasons why a protected copy is protected less than others, by its record or else by its pixels."""
     if record is not None:
-        parts = record.reason.split("; ")
-        return tuple(doubt for doubt in DOUBTS if doubt in parts)
+        return doubts_in(record.reason)
     return fit.doubts if isinstance(fit, Fit) else ()
 
 
