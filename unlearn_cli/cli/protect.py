@@ -13,6 +13,7 @@ from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
 from unlearn_cli.cli.measured import after_protecting
+from unlearn_cli.cli.protect_pipe import Pipe
 from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
@@ -40,7 +41,8 @@ NEW_KEY = (
 def protect(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="Folders of photos, or single photos; - is a photo on stdin."),
     ] = None,
     class_name: Annotated[
         str | None,
@@ -109,7 +111,8 @@ def protect(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the copies.  [default: FOLDER-protected beside it]",
+            help="Folder for the copies, or of one photo the copy's name; - is stdout.  [default: FOLDER-protected "
+            "beside it]",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -216,7 +219,8 @@ def protect(
 
     from unlearn_cli.banks.keys import Keyring, key_path
     from unlearn_cli.photos.before_after import Preview
-    from unlearn_cli.photos.scan import plan
+    from unlearn_cli.photos.scan import Plan, plan
+    from unlearn_cli.photos.single import format_by_name
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
 
     rare = read_settings(Rare, settings or ())
@@ -242,6 +246,16 @@ def protect(
             "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
+    pipe = Pipe.of(
+        paths or [],
+        output,
+        {
+            "--class-from-folders": class_from_folders, "--in-place": in_place, "--files-from": files_from is not None,
+            "--shard": shard is not None, "--manifest": manifest is not None, "--preview": preview is not None,
+            "--dry-run": dry_run, "--json": as_json,
+        },
+    )  # fmt: skip
+    format_ = Format(format_by_name(paths or [], output, format_.written))
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
@@ -255,13 +269,17 @@ def protect(
     )  # fmt: skip
     chosen = None if class_name is None else protection_for(class_name, wanted)
     listed = _listed(files_from)
-    todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)
+    where = _where(output, backup, manifest, shard, format_, rare)
+    todo = plan(paths or [], where, listed=listed) if pipe is None else Plan(())
     protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
     if not any(protection.key_fingerprint for protection in protections.values()):
         tell_unused_key(key_file if "key_file" in said else None, talk)
     limits = after_protecting(list(protections.values()))
     if keys.made and not talk.quiet:
         err().print(plain(NEW_KEY.format(path=key_path())))
+    if pipe is not None:
+        pipe.protect(protections[""], options, limits, talk)
+        return
     if dry_run:
         tell_plan(todo, protections, options, talk)
         return
