@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 PIPE = Path("-")
 
+NOT_IN_A_PIPE = {
+    "class_from_folders": "--class-from-folders",
+    "in_place": "--in-place",
+    "files_from": "--files-from",
+    "shard": "--shard",
+    "manifest": "--manifest",
+    "preview": "--preview",
+    "dry_run": "--dry-run",
+    "as_json": "--json",
+}
+"""The options, by the names of their parameters, that need files and folders, or stdout."""
+
 
 @dataclass(frozen=True)
 class Pipe:
@@ -27,18 +39,23 @@ class Pipe:
     output: Path
 
     @classmethod
-    def of(cls, paths: list[Path], output: Path | None, others: dict[str, bool]) -> Pipe | None:
+    def of(cls, paths: list[Path], output: Path | None, class_name: str | None, said: set[str]) -> Pipe | None:
         """Return the pipe that ``-`` asks for; None if there is none.
 
-        ``others`` are the options that do not go with one, and whether each is given. Raises ``UsageError`` for these,
-        for several photos, and for a terminal in the place of a pipe.
+        ``said`` are the names of the options that were typed; a default output is meant for folders. Raises
+        ``UsageError`` for options that do not go with a pipe, for several photos, without a class, and for a terminal
+        in the place of a pipe.
         """
+        output = output if "output" in said else None
         if PIPE not in paths and output != PIPE:
             return None
         if len(paths) != 1:
             raise UsageError("- is one photo in a pipe. Name nothing else with it.")
-        if given := [name for name, is_given in others.items() if is_given]:
-            raise UsageError(f"{given[0]} does not go with -, which is one photo in a pipe. Leave out {given[0]}.")
+        for name in said & NOT_IN_A_PIPE.keys():
+            option = NOT_IN_A_PIPE[name]
+            raise UsageError(f"{option} does not go with -, which is one photo in a pipe. Leave out {option}.")
+        if class_name is None:
+            raise UsageError("Say what the photo in the pipe shows with --class, such as --class person.")
         pipe = cls(paths[0], output or PIPE)
         if pipe.source == PIPE and sys.stdin.isatty():
             raise UsageError(
