@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn_cli.cli import several_faces
 from unlearn_cli.cli.console import duration, out, plain, print_json
+from unlearn_cli.cli.several_faces import has_several
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options, PhotoDone
@@ -47,6 +49,10 @@ class Totals:
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
         self.grey = self.no_face = 0
+        self.weak: dict[str, list[Path]] = {}
+        """The photos that are protected less than others, by the doubt, also those of earlier runs."""
+        self.several: list[PhotoDone] = []
+        """The photos with several faces."""
         self.bytes = [0, 0]
 
     def add(self, photo: PhotoDone) -> None:
@@ -58,6 +64,10 @@ class Totals:
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
         self.no_face += photo.faces == 0
+        for doubt in photo.doubts:
+            self.weak.setdefault(doubt, []).append(photo.source)
+        if has_several(photo):
+            self.several.append(photo)
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
 
     @property
@@ -77,6 +87,8 @@ class Totals:
             "linf": self.linf,
             "grey": self.grey,
             "without_face": self.no_face,
+            "weak": [{"input": str(path), "reason": why} for why, paths in self.weak.items() for path in paths],
+            "several_faces": [several_faces.as_json(photo) for photo in self.several],
             "input_bytes": self.bytes[0],
             "output_bytes": self.bytes[1],
         }
@@ -166,13 +178,17 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
 
 def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
     """Yield a row for each reason why pictures in the folders cannot be protected."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[Path]] = {}
     for path, why in todo.not_protected:
-        names.setdefault(why, []).append(here(path) if verbose else path.name)
+        names.setdefault(why, []).append(path)
     for why, found in names.items():
-        shown = found if verbose else found[:NAMED]
-        more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
-        yield "not protected", f"{_counted(len(found), 'file')}: {', '.join(shown)}{more}: {why}"
+        yield "not protected", f"{_counted(len(found), 'file')}: {_listed(found, verbose=verbose)}: {why}"
+
+
+def _listed(paths: list[Path], *, verbose: bool) -> str:
+    shown = [here(path) for path in paths] if verbose else [path.name for path in paths[:NAMED]]
+    more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _not_protected(todo: Plan) -> list[dict[str, str]]:
@@ -207,8 +223,11 @@ def _protect_rows(
         rows.append(("grey photos", f"{totals.grey}: they can only carry the brightness of the noise, and are {how}"))
     if totals.no_face:
         whole = "their noise covers the whole photo, and cropping to a face would remove the protection"
-        rows.append(("no face found", f"in {totals.no_face}: {whole}"))
-    return rows
+        from unlearn_cli.photos.outcome import NO_FACE
+
+        named = _listed(totals.weak.get(NO_FACE, []), verbose=verbose)
+        rows.append(("no face found", f"in {totals.no_face}: {named}: {whole}"))
+    return [*rows, *several_faces.rows_of(totals.several, verbose=verbose)]
 
 
 def here(path: Path) -> str:
