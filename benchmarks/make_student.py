@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="the folder with datasets/ and recognisers/")
     parser.add_argument("--output", "-o", type=Path, default=Path("pretrained/face-student.safetensors"))
     parser.add_argument("--views", type=Path, default=Path("build/student"), help="folder for views and features")
-    parser.add_argument("--count", type=int, default=4, help="views of each photo")
+    parser.add_argument("--count", type=int, default=3, help="views of each photo")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--processes", type=int, default=2)

@@ -108,7 +108,7 @@ def test_the_decoy_decides_where_they_go() -> None:
 def after(running: ShiftSearch) -> Features:
     """Return the features of the faces with the noise that was found, exactly aligned."""
     noise = torch.from_numpy(running.levels()) * torch.from_numpy(fade(running.squares.shape[-1]))
-    return running._features((running.squares + noise).clamp(0, 255), torch.full((4, 1), 0.5))
+    return running.features((running.squares + noise).clamp(0, 255))
 
 
 def test_a_faces_noise_does_not_depend_on_the_other_faces() -> None:

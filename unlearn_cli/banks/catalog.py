@@ -30,6 +30,10 @@ SURROGATE_SUFFIX = ".surrogate.safetensors"
 """The suffix of the file beside a bank that holds the network on which its noise was made."""
 
 
+STUDENT = "face-student.safetensors"
+"""The shipped file of the face recogniser with which noise is made for single faces; it is no bank."""
+
+
 def surrogate_path(bank: Path) -> Path:
     """Return the path of a bank's surrogate: ``NAME.surrogate.safetensors`` beside ``NAME.safetensors``."""
     return bank.with_suffix(SURROGATE_SUFFIX)
@@ -112,7 +116,7 @@ def write_index(folder: Path) -> None:
     """Write ``index.json`` for all the banks in a folder, after loading and checking each."""
     banks = {}
     for path in sorted(folder.glob("*.safetensors")):
-        if path.name.endswith(SURROGATE_SUFFIX):
+        if path.name.endswith(SURROGATE_SUFFIX) or path.name == STUDENT:
             continue
         bank = load_bank(path)
         banks[bank.name] = {

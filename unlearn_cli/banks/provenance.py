@@ -25,7 +25,7 @@ Anchor = Literal["box", "landmarks"]
 """How a pattern goes with a face: on an upright square around it, or on a square that turns with its landmarks."""
 Form = Literal["class-wise", "sample-wise"]
 """The two forms of noise: one pattern for each class, or noise for each image (Huang et al., 2021, section 3.1)."""
-Strength = Literal["low", "medium", "high"]
+Strength = Literal["low", "medium", "high", "max"]
 """How visible the noise of a bank is, among banks of the same classes."""
 
 

@@ -57,6 +57,7 @@ def generate(
             "person",
             "person-low",
             "person-high",
+            "person-max",
             "photos",
             "paper-cifar10",
             "paper-cifar100",
@@ -66,8 +67,8 @@ def generate(
         ]
         | None,
         typer.Option(
-            help="A set of values. person: patterns for people among many (-low and -high are less and more visible); "
-            "photos: patterns for what photos show; paper-...: the paper's values for a dataset. "
+            help="A set of values. person: patterns for people among many (-low is less visible, -high and -max are "
+            "more); photos: patterns for what photos show; paper-...: the paper's values for a dataset. "
             "Options take precedence."
         ),
     ] = None,

@@ -20,10 +20,11 @@ from unlearn_cli.faces import BOX_OFFSET, BOX_SIDE, TEMPLATE, TEMPLATE_SIDE
 
 DRAWS = 4
 """How many random numbers one residual transform takes: its angle, its scale and its shift."""
-MOST_ANGLE = math.radians(3.5)
-MOST_ZOOM = 0.05
-MOST_SHIFT = 0.025
-"""The largest residual transform: the shift is a share of the crop's side."""
+MOST_ANGLE = math.radians(7)
+MOST_ZOOM = 0.1
+MOST_SHIFT = 0.05
+"""The largest residual transform: the shift is a share of the crop's side. Alignments differ by half as much; what was
+optimised for more of it moves unknown recognisers further (docs/results/recognisers.md)."""
 
 SQUARE = BOX_SIDE * SPAN
 """The side of the square, in pixels of the template."""

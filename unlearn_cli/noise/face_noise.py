@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unlearn_cli.banks.catalog import shipped_folder
+from unlearn_cli.banks.catalog import STUDENT, shipped_folder
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.shift import Features, ShiftSearch, ShiftSettings
 from unlearn_cli.noise.together import Together
@@ -23,8 +23,7 @@ from unlearn_cli.training.student import load_student
 
 SIDE = 160
 """The side in pixels at which a face's square is optimised: about one pixel for each that a recogniser sees."""
-STUDENT = "face-student.safetensors"
-STEPS = 30
+STEPS = 50
 AT_ONCE = 16
 """The most faces in one batch; it limits the memory."""
 

@@ -39,6 +39,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     # With two networks the noise is more visible than its target, at both targets tried (docs/results/person.md).
     "person-low": {**PERSON, "strength": "low", "visibility": 0.02, "surrogate": "resnet10-w16"},
     "person-high": {**PERSON, "strength": "high", "visibility": 0.071},
+    # Plainly visible; half of what it may change is grey, because it is also optimised on grey views.
+    "person-max": {
+        **PERSON,
+        "strength": "max",
+        "epsilon": 16,
+        "visibility": 0.13,
+        "through": "face+shift+flip+color+gray",
+    },
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,

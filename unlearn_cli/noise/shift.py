@@ -27,6 +27,9 @@ OWN, ITSELF, DECOY = 1.0, 0.5, 0.3
 BETAS = (0.9, 0.99)
 QUALITIES = (60, 95)
 """The JPEG qualities that the search looks through."""
+RESIZED, SMALLEST = 0.7, 0.6
+"""With this probability, a view is reduced to a random share of its size from ``SMALLEST`` on, and enlarged again (the
+input diversity of Xie et al., CVPR 2019): noise that depends less on one network moves others further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class ShiftSettings:
 
     epsilon: int = 8
     """The L-infinity bound of the noise, in pixel levels."""
-    steps: int = 36
+    steps: int = 50
     rate: float = 0.15
     """Adam's learning rate for theta, the noise before tanh."""
     seen: float = 0.0
@@ -101,7 +104,7 @@ class ShiftSearch:
         self.theta = torch.atanh(inside).to(squares.device).requires_grad_()
         self.optimizer = torch.optim.Adam([self.theta], lr=settings.rate, betas=BETAS)
         with torch.no_grad():
-            self.clean = self._features(squares, torch.full((DRAWS, 1), 0.5))
+            self.clean = self.features(squares)
         self.own = self.clean.means(people)
         self.steps_done = 0
 
@@ -110,7 +113,8 @@ class ShiftSearch:
         chosen = torch.arange(len(self.squares)) if batch is None else batch
         squares = self.squares[chosen]
         noisy = (squares + self._noise()[self.patterns[chosen]] * self.share).clamp(0, 255)
-        seen = self._features(self._published(noisy), torch.rand((DRAWS, 1), generator=self.generator))
+        crops = self._aligned(self._published(noisy), torch.rand((DRAWS, 1), generator=self.generator))
+        seen = Features.seen(self.recognisers, self._resized(crops))
         clean, own, decoy = (Features(tuple(one[chosen] for one in of.of)) for of in (self.clean, self.own, self.decoy))
         loss = shift_loss(seen, clean, own, decoy).sum()
         if self.settings.seen:
@@ -128,8 +132,21 @@ class ShiftSearch:
     def _noise(self) -> Tensor:
         return self.settings.epsilon * torch.tanh(self.theta)
 
-    def _features(self, squares: Tensor, draws: Tensor) -> Features:
-        return Features.seen(self.recognisers, aligned(squares, draws.expand(DRAWS, len(squares)).to(squares)))
+    def features(self, squares: Tensor) -> Features:
+        """Return what the recognisers see in squares ``[B, 3, S, S]``, exactly aligned."""
+        return Features.seen(self.recognisers, self._aligned(squares, torch.full((DRAWS, 1), 0.5)))
+
+    def _aligned(self, squares: Tensor, draws: Tensor) -> Tensor:
+        return aligned(squares, draws.expand(DRAWS, len(squares)).to(squares))
+
+    def _resized(self, crops: Tensor) -> Tensor:
+        chance, share = torch.rand(2, generator=self.generator).tolist()
+        if chance > RESIZED:
+            return crops
+        side = crops.shape[-1]
+        small = round(side * (SMALLEST + (1 - SMALLEST) * share))
+        reduced = F.interpolate(crops, (small, small), mode="bilinear", antialias=True)
+        return F.interpolate(reduced, (side, side), mode="bilinear")
 
     def _published(self, squares: Tensor) -> Tensor:
         """Return the squares as a platform publishes them: in turns unchanged, blurred a little, and as JPEG."""
