@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UnlearnError(Exception):
     """The base of the errors that end a command with one sentence and no traceback."""
@@ -35,3 +37,12 @@ class PhotoSkippedError(UnlearnError):
 
 class AlreadyProtectedError(PhotoSkippedError):
     """One photo is skipped because a manifest lists it as a protected copy."""
+
+
+def where_damaged(error: ValueError) -> str:
+    """Return in which line a parser of TOML or JSON found a fault, as "line 3 of it"; "it" if it does not say.
+
+    Parsers say the rest in words of their own, which help nobody who does not know the format.
+    """
+    line = re.search(r"line (\d+)", str(error))
+    return f"line {line[1]} of it" if line else "it"

@@ -6,13 +6,14 @@ import errno
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from unlearn_cli.cli.config import origin_of
 from unlearn_cli.errors import UnlearnError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def exits() -> Iterator[None]:
     try:
         yield
     except UnlearnError as error:
-        fail(str(error), error.exit_code)
+        fail(f"{error}{origin_of(str(error))}", error.exit_code)
     except KeyboardInterrupt:
         fail("Interrupted. No file was left half-written.", INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -84,6 +85,22 @@ def plain(text: str) -> str:
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout, in ASCII, so that file names that are not UTF-8 cannot break a reader."""
     out().print_json(data=data, ensure_ascii=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on a terminal, and lines with tabs between the columns elsewhere, which ``cut`` and others read."""
+    if not out().is_terminal:
+        for row in (columns, *rows):
+            typer.echo("\t".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", cell) for cell in row))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(plain, row))
+    out().print(table)
 
 
 def progress_bar(*, hidden: bool = False) -> Progress:

@@ -27,15 +27,12 @@ ATTACKS = {
 }
 """For each defence, how it changes the training, in everyday words."""
 
-RECOGNISERS = {"face_recognition_sface_2021dec": "SFace"}
-"""The names of recognisers whose files have other names."""
-
 NO_PROTECTION, LITTLE_PROTECTION = 0.9, 0.5
 """The shares of the unprotected accuracy from which on the noise counts as no protection, and as little protection."""
 
 NOTHING_HELPS = (
-    "This does not help against models that are already trained, such as those of a face search, and it does not "
-    "protect photos that you have already shared."
+    "This does not stop a face search or any other model that is already trained, and it does not protect photos that "
+    "you have already shared."
 )
 WHOLE_PHOTO = (
     "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
@@ -102,7 +99,7 @@ def _figures(protection: Protection, card: Card) -> list[str]:
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
         return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
-    plain = [result for result in results if result.defence == "none" and not _recogniser(result)]
+    plain = [result for result in results if result.defence == "none" and not recogniser_of(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] is not usual else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
@@ -113,8 +110,8 @@ def _sentence(result: Result) -> str:
     how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
-    if recogniser := _recogniser(result):
-        who = f"a face recogniser ({RECOGNISERS.get(recogniser, recogniser)}) that has photos of {crowd} people"
+    if recogniser_of(result):
+        who = f"a face recogniser that has photos of {crowd} people"
         what = f"recognised the protected ones on {named} of 100 new photos"
     elif result.all_classes:
         who = f"a model {how}"
@@ -126,7 +123,7 @@ def _sentence(result: Result) -> str:
     return f"{who} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
 
 
-def _recogniser(result: Result) -> str:
+def recogniser_of(result: Result) -> str:
     """Return the name of the recogniser that was asked; nothing where a victim was trained."""
     kind, _, name = str(result.training.get("model", "")).partition(":")
     return name if kind == "frozen" else ""
@@ -139,53 +136,3 @@ def _verdict(result: Result) -> str:
 
 def _of_100(accuracy: Accuracy) -> int:
     return round(100 * accuracy.final)
-
-
-COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
-
-
-def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
-    """Yield a row of ``COLUMNS`` for each result of a card, the worst first."""
-    for result in worst_first(card.results):
-        images = result.images
-        defence = f", {result.defence}" if result.defence != "none" else ""
-        form = ", noise made for each photo" if result.form == "sample-wise" else ""
-        some = f"{result.protected_classes} of {len(images.classes)} classes"
-        turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
-        others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"
-        yield (
-            _attack(result) + defence,
-            f"{images.train_images} of {images.name}, {images.image_size} px{_trip(result)}{form}",
-            "all" if result.all_classes else some + turns,
-            f"{_with_interval(result.protected)}, best epoch {100 * result.protected.peak:.1f} %",
-            _percent(result.clean),
-            _percent(result.random),
-            others,
-            str(result.seeds),
-        )
-
-
-def _attack(result: Result) -> str:
-    model, labels = result.training.get("model"), result.labels
-    if _recogniser(result):
-        return f"{model}, {labels.get('head')}, protected: {labels.get('protected', 'known')}"
-    return f"{model}, {result.training.get('epochs')} epochs"
-
-
-def _trip(result: Result) -> str:
-    trip = result.trip
-    if not trip:
-        return ""
-    encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
-    return f", trip '{trip['name']}'{encoded}"
-
-
-def _percent(of: Accuracy | None) -> str:
-    return "-" if of is None else f"{100 * of.final:.1f} %"
-
-
-def _with_interval(of: Accuracy) -> str:
-    if of.final_interval is None:
-        return _percent(of)
-    low, high = of.final_interval
-    return f"{_percent(of)} ({100 * low:.1f} to {100 * high:.1f})"

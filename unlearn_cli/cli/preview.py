@@ -9,6 +9,10 @@ import typer
 
 from unlearn_cli.cli.console import err, exits, plain, set_limits
 
+EXAMPLES = """\
+unlearn preview selfies selfies-protected
+unlearn preview me.jpg me-protected.jpg -o before-after.png"""
+
 
 @exits()
 def preview(

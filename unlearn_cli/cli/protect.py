@@ -10,14 +10,17 @@ import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
-from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
+from unlearn_cli.cli.config import in_force
+from unlearn_cli.cli.console import exits, set_limits, typed
+from unlearn_cli.cli.key_use import refuse_unused_key, with_key
 from unlearn_cli.cli.measured import after_protecting
-from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
+from unlearn_cli.cli.protect_run import noise_makers, run
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options
+    from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
@@ -29,10 +32,9 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
 )
 """The titles of the groups of options in the help."""
 
-NEW_KEY = (
-    "A secret key was created for you: {path}. It decides what your pattern looks like, so keep it, copy it to your "
-    "other computers, and show it to nobody."
-)
+EXAMPLES = """\
+unlearn protect selfies --class person
+unlearn protect photos --class person --in-place --backup photos-originals"""
 
 
 @exits()
@@ -92,6 +94,12 @@ def protect(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key", help="Create your key if there is none, also without a terminal.", rich_help_panel=WHAT
+        ),
+    ] = False,
     faces: Annotated[
         Faces, typer.Option(help="Which faces in a photo get a person's pattern.", rich_help_panel=WHAT)
     ] = Faces.largest,
@@ -205,15 +213,15 @@ def protect(
     """
     import os
 
-    from unlearn_cli.banks.keys import Keyring, key_path
+    from unlearn_cli.banks.keys import Keyring
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.scan import plan
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
 
     rare = read_settings(Rare, settings or ())
-    talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
     said = typed(context)
     idle = _idle_defaults(said, in_place=in_place, png=format_ is Format.png)
+    talk = Talk(as_json, verbose is False, verbose is True, tuple(in_force(context, idle)))
     class_from_folders, in_place = (
         flag and name not in idle for flag, name in ((class_from_folders, "class_from_folders"), (in_place, "in_place"))
     )
@@ -237,21 +245,24 @@ def protect(
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
-    keys = Keyring(key_file, make=not dry_run)
+    keys = Keyring(key_file)
     maker = noise_makers() if form == "sample-wise" else None
     wanted = Wanted(
         bank=bank, strength=strength, strength_is_default="strength" not in said, epsilon=epsilon, faces=faces.value,
         keys=keys, maker=maker,
     )  # fmt: skip
-    chosen = None if class_name is None else protection_for(class_name, wanted)
-    listed = _listed(files_from)
-    todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)
-    protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
-    if not any(protection.key_fingerprint for protection in protections.values()):
-        tell_unused_key(key_file if "key_file" in said else None, talk)
+    if class_name is not None:
+        protection_for(class_name, wanted)
+    todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=_listed(files_from))
+
+    def find() -> dict[str, Protection]:
+        if class_name is None:
+            return protections_by_folder(todo.tasks, wanted, rare.map)
+        return {"": protection_for(class_name, wanted)}
+
+    protections = with_key(find, keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
+    refuse_unused_key(protections, key_file if "key_file" in said else None, talk)
     limits = after_protecting(list(protections.values()))
-    if keys.made and not talk.quiet:
-        err().print(plain(NEW_KEY.format(path=key_path())))
     if dry_run:
         tell_plan(todo, protections, options, talk)
         return

@@ -10,6 +10,10 @@ import typer
 from unlearn_cli.cli.console import err, exits, plain, print_json
 from unlearn_cli.cli.summary import Totals, print_rows
 
+EXAMPLES = """\
+unlearn restore photos.jsonl --dry-run
+unlearn restore photos.jsonl"""
+
 
 @exits()
 def restore(
@@ -34,15 +38,17 @@ def restore(
     from unlearn_cli.photos.originals import restore
 
     totals = Totals()
+    success, failure = ("would restore", "would fail") if dry_run else ("restored", "failed")
     for photo in restore(manifest, overwrite=overwrite, dry_run=dry_run):
         totals.add(photo)
-        if photo.status == "failed" or verbose:
-            err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
-    restored, failed = totals.counts["restored"], totals.counts["failed"]
-    word = "would restore" if dry_run else "restored"
+        if photo.status == failure or verbose:
+            reason = f": {photo.reason}" if photo.reason else ""
+            err().print(f"{photo.status}: {plain(str(photo.source))}{plain(reason)}")
+    restored, failed = totals.counts[success], totals.counts[failure]
     if as_json:
-        print_json({**({"dry_run": True} if dry_run else {}), word.replace(" ", "_"): restored, "failed": failed})
+        counts = {success.replace(" ", "_"): restored, failure.replace(" ", "_"): failed}
+        print_json({"dry_run": True, **counts} if dry_run else counts)
     elif verbose is not False:
-        print_rows([(word, f"{restored} of {totals.photos} photos"), *totals.rows()])
+        print_rows([(success, f"{restored} of {totals.photos} photos"), *totals.rows()])
     if failed:
         raise typer.Exit(1)

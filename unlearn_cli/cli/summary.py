@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn_cli.cli.closing import GREY, GREY_CHROMA, NO_FACE, for_rows, for_whom, here, listed, weak_rows
 from unlearn_cli.cli.console import duration, out, plain, print_json
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ FIGURES = {
 """For each metric: the title of its row, the word for its worst value, its format, and how to pick the worst value."""
 
 
-NAMED = 10
-"""How many of the files that cannot be protected are listed by name unless ``--verbose`` is given."""
-
-
 @dataclass(frozen=True)
 class Talk:
     """The settings of the output: how much is printed, and in which form."""
@@ -36,6 +33,8 @@ class Talk:
     json: bool
     quiet: bool
     verbose: bool
+    in_force: tuple[str, ...] = ()
+    """The options that the configuration or the environment has set."""
 
 
 class Totals:
@@ -43,10 +42,12 @@ class Totals:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
+        self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter(), "would fail": Counter()}
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
         self.grey = self.no_face = 0
+        self.weak: dict[str, list[Path]] = {}
+        """The photos that are protected less than others, by the reason."""
         self.bytes = [0, 0]
 
     def add(self, photo: PhotoDone) -> None:
@@ -58,6 +59,9 @@ class Totals:
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
         self.no_face += photo.faces == 0
+        for why, holds in ((GREY, photo.grey), (NO_FACE, photo.faces == 0)):
+            if holds:
+                self.weak.setdefault(why, []).append(photo.source)
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
 
     @property
@@ -72,7 +76,7 @@ class Totals:
             "skipped": self.counts["skipped"],
             "failed": self.counts["failed"],
             "already_protected": self.counts["unchanged"],
-            "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
+            "reasons": {status: dict(self.reasons[status].most_common()) for status in ("skipped", "failed")},
             "notes": dict(self.notes.most_common()),
             "linf": self.linf,
             "grey": self.grey,
@@ -83,11 +87,9 @@ class Totals:
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
-        if unchanged := self.counts["unchanged"]:
-            yield "up to date", f"{unchanged}: an earlier run protected them, and nothing has changed since"
-        for status, meaning in (("skipped", "skipped"), ("failed", "failed")):
-            for reason, count in self.reasons[status].most_common():
-                yield meaning, f"{count}: {reason}"
+        for status, reasons in self.reasons.items():
+            for reason, count in reasons.most_common():
+                yield status, f"{count}: {reason}"
         for note, count in self.notes.most_common():
             yield "note", f"{_counted(count, 'photo')}: {note}"
 
@@ -127,6 +129,7 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
                 "dry_run": True,
                 "would_protect": len(photos),
                 "already_protected": done,
+                "for": for_whom(protections),
                 "other_files": todo.others,
                 "not_protected": _not_protected(todo),
                 "photos": photos,
@@ -136,9 +139,10 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
         for photo in photos:
             source, target = (here(Path(photo[side])) for side in ("input", "output"))
             out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("already protected", str(done))]
+        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("up to date", str(done))]
         refused = not_protected_rows(todo, verbose=talk.verbose)
-        print_rows([*rows, *refused, ("other files", f"{todo.others}, which are not photos")])
+        others = ("other files", f"{todo.others}, which are not photos")
+        print_rows([*rows, *for_rows(protections), *_defaults(talk, protections), *refused, others])
 
 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
@@ -152,6 +156,7 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
             "outputs": [str(path) for path in todo.outputs],
             "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
             "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
+            "for": for_whom(protections),
             "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
             "seconds": round(seconds, 3),
         }
@@ -159,20 +164,16 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
         return
     if talk.quiet:
         return
-    epsilons = {protection.pattern.epsilon for protection in protections.values()}
-    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
-    print_rows(_protect_rows(totals, todo, seconds, epsilons, chroma, verbose=talk.verbose))
+    print_rows(_protect_rows(totals, todo, protections, seconds, talk))
 
 
 def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
     """Yield a row for each reason why pictures in the folders cannot be protected."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[Path]] = {}
     for path, why in todo.not_protected:
-        names.setdefault(why, []).append(here(path) if verbose else path.name)
+        names.setdefault(why, []).append(path)
     for why, found in names.items():
-        shown = found if verbose else found[:NAMED]
-        more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
-        yield "not protected", f"{_counted(len(found), 'file')}: {', '.join(shown)}{more}: {why}"
+        yield "not protected", f"{_counted(len(found), 'file')}: {listed(found, verbose=verbose)}: {why}"
 
 
 def _not_protected(todo: Plan) -> list[dict[str, str]]:
@@ -184,33 +185,37 @@ def _counted(count: int, what: str) -> str:
 
 
 def _protect_rows(
-    totals: Totals, todo: Plan, seconds: float, epsilons: set[int], chroma: bool, *, verbose: bool
+    totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk
 ) -> list[tuple[str, str]]:
-    protected = totals.counts["protected"]
+    protected, unchanged = totals.counts["protected"], totals.counts["unchanged"]
     rows = [("protected", f"{protected} of {totals.photos} photos in {duration(seconds)}")]
+    if unchanged and not (totals.counts["skipped"] or totals.counts["failed"]):
+        rows = [("up to date", f"{unchanged}, new: {protected}")]
+    elif unchanged:
+        rows.append(("up to date", f"{unchanged}, which an earlier run protected"))
+    rows += [*for_rows(protections), *_defaults(talk, protections)]
     outputs = [path for path in todo.outputs if path.exists()] if protected else []
     manifests = [path for path in dict.fromkeys(task.manifest for task in todo.tasks) if path.exists()]
     for name, places in (("written to", outputs), ("recorded in", manifests)):
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         if places:
             rows.append((name, ", ".join(here(path) for path in places[:3]) + more))
-    rows += totals.rows()
-    rows += not_protected_rows(todo, verbose=verbose)
+    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
+    weak = {GREY_CHROMA if why == GREY and chroma else why: paths for why, paths in totals.weak.items()}
+    rows += [*weak_rows(weak, verbose=talk.verbose), *totals.rows()]
+    rows += not_protected_rows(todo, verbose=talk.verbose)
     if todo.others:
         rows.append(("other files", f"{todo.others}, which are not photos and were ignored"))
     if protected:
-        bound = ", ".join(str(epsilon) for epsilon in sorted(epsilons))
+        bound = ", ".join(str(epsilon) for epsilon in sorted({of.pattern.epsilon for of in protections.values()}))
         rows.append(("largest change", f"{totals.linf:g} of 255 levels before encoding (bound {bound})"))
         rows.append(("file size", f"{totals.bytes[1] / max(totals.bytes[0], 1):.1f} times that of the originals"))
-    if totals.grey:
-        how = "hardly protected: this noise is mostly colour" if chroma else "protected less"
-        rows.append(("grey photos", f"{totals.grey}: they can only carry the brightness of the noise, and are {how}"))
-    if totals.no_face:
-        whole = "their noise covers the whole photo, and cropping to a face would remove the protection"
-        rows.append(("no face found", f"in {totals.no_face}: {whole}"))
     return rows
 
 
-def here(path: Path) -> str:
-    """Return a path relative to the working folder if it lies below it, or else the path itself."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _defaults(talk: Talk, protections: dict[str, Protection]) -> list[tuple[str, str]]:
+    """Return a row with the options that the configuration or the environment has set and that change something."""
+    idle = {"--strength": all(of.strength is None for of in protections.values())}
+    idle["--key-file"] = all(of.key_fingerprint is None for of in protections.values())
+    used = [text for text in talk.in_force if not idle.get(text.split(" ")[0])]
+    return [("defaults used", "; ".join(used))] if used else []

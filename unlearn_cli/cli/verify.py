@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.verdicts import Pair
 
 
+EXAMPLES = """\
+unlearn verify selfies selfies-protected
+unlearn verify selfies selfies-protected --json > checked.json"""
+
+
 @exits()
 def verify(
     originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
@@ -84,6 +89,8 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     from collections import Counter
 
     rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
+    notes = Counter(pair.reason for pair in pairs if pair.verdict == "protected" and pair.reason)
+    rows += [("note", f"{count}: {reason}") for reason, count in notes.most_common()]
     fits = Counter(
         _described(pair.fit)
         for pair in pairs

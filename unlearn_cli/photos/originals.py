@@ -70,7 +70,7 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
     """Restore every original of a manifest's in-place runs and yield the result for each.
 
     Each original is checked against its recorded SHA-256. A photo that was changed after it was protected is skipped
-    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks. Raises ``UsageError`` for a
+    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks, and says so in each status. Raises ``UsageError`` for a
     manifest of runs that replaced nothing, or if there is no manifest.
     """
     if not path.is_file():
@@ -89,11 +89,11 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
                 if not dry_run:
                     _restore(manifest, record, source, target, original)
             except PhotoError as error:
-                yield PhotoDone(source, None, "failed", str(error))
+                yield PhotoDone(source, None, "would fail" if dry_run else "failed", str(error))
                 continue
             if not dry_run:
                 manifest.add(replace(record, status="restored"))
-            yield PhotoDone(source, source, "restored")
+            yield PhotoDone(source, source, "would restore" if dry_run else "restored")
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:

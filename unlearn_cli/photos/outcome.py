@@ -21,8 +21,9 @@ LINKED = "it has other names (hard links), which still show the unprotected phot
 """A note; in the manifest it follows the doubts."""
 
 
-Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored"]
-"""What a run did with a photo. ``unchanged`` means that an earlier run protected it, and nothing changed since."""
+Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored", "would restore", "would fail"]
+"""What a run did with a photo, or would do if it were not a dry run. ``unchanged`` means that an earlier run protected
+it, and nothing changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
