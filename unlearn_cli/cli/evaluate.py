@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.console import command_line, exits, out
-from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
+from unlearn_cli.cli.console import command_line, exits, print_table
+from unlearn_cli.cli.dataset_options import IMAGES, KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
     EXAMPLES,
     FOLDER,
+    PROTECTED,
+    RESULTS,
     Attacker,
     Augment,
     Defence,
@@ -53,12 +55,15 @@ app = typer.Typer(
 @exits()
 def bank(
     name: Annotated[str, typer.Argument(metavar="BANK", help="Name of a shipped bank, or a .safetensors file.")],
-    dataset: Annotated[str, typer.Option(help=KNOWN)] = "cifar10",
+    dataset: Annotated[str, typer.Option(help=KNOWN, rich_help_panel=IMAGES)] = "cifar10",
     data_dir: DataDir = None,
     download: Download = False,
     form: Annotated[
         Form | None,
-        typer.Option(help="sample-wise: make noise for each image with the bank's surrogate, as protect does."),
+        typer.Option(
+            help="sample-wise: make noise for each image with the bank's surrogate, as protect does.",
+            rich_help_panel=PROTECTED,
+        ),
     ] = None,
     model: Model = None,
     augment: Augment = "standard",
@@ -102,7 +107,10 @@ def copies(
     ],
     bank: Annotated[
         str | None,
-        typer.Option(help="The bank that the copies were protected with; --record and --random-control need it."),
+        typer.Option(
+            help="The bank that the copies were protected with; --record and --random-control need it.",
+            rich_help_panel=PROTECTED,
+        ),
     ] = None,
     trip: TripName = None,
     model: Model = None,
@@ -147,14 +155,24 @@ def people(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with one subfolder of photos for each person.")],
     protect: Annotated[
         str | None,
-        typer.Option("--protect", help="People to protect: names of their folders, or patterns, separated by commas."),
+        typer.Option(
+            "--protect",
+            help="People to protect: names of their folders, or patterns, separated by commas.",
+            rich_help_panel=PROTECTED,
+        ),
     ] = None,
     class_name: Annotated[
-        str, typer.Option("--class", help="The --class that their photos are protected with.")
+        str,
+        typer.Option("--class", help="The --class that their photos are protected with.", rich_help_panel=PROTECTED),
     ] = "person",
-    bank: Annotated[str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.")] = None,
+    bank: Annotated[
+        str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.", rich_help_panel=PROTECTED)
+    ] = None,
     epsilon: Annotated[
-        int | None, typer.Option(min=1, max=127, help="Reduce the noise to this bound, in pixel levels.")
+        int | None,
+        typer.Option(
+            min=1, max=127, help="Reduce the noise to this bound, in pixel levels.", rich_help_panel=PROTECTED
+        ),
     ] = None,
     together: Annotated[
         int | None,
@@ -162,6 +180,7 @@ def people(
             "--groups-of",
             min=1,
             help="Protect this many people at a time, until each was protected once.  [default: all at once]",
+            rich_help_panel=PROTECTED,
         ),
     ] = None,
     attacker: Attacker = None,
@@ -226,9 +245,16 @@ def people(
 @exits()
 def recipe(
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of the experiment.")] = None,
-    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes, and exit.")] = False,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", help="List the recipes, and exit.", rich_help_panel=RESULTS)
+    ] = False,
     dataset: Annotated[
-        str | None, typer.Option(metavar="folder:PATH", help="The photos for a recipe that has no dataset of its own.")
+        str | None,
+        typer.Option(
+            metavar="folder:PATH",
+            help="The photos for a recipe that has no dataset of its own.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     data_dir: DataDir = None,
     download: Download = False,
@@ -393,8 +419,8 @@ def _evaluate(
 
 
 def _list_recipes() -> None:
-    from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
+    from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 
-    for name in recipe_names():
-        found = load_recipe(name)
-        out().print(f"[bold]{name}[/]: {found.title} ({found.source})")
+    recipes = [load_recipe(name) for name in recipe_names()]
+    rows = [(recipe.name, recipe.title, recipe.time, recipe.source) for recipe in recipes]
+    print_table(("recipe", "experiment", "trainings at --scale cpu, on one core", "source"), rows)

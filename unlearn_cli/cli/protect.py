@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,6 @@ from unlearn_cli.cli.summary import Talk, tell_plan
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options
-    from unlearn_cli.photos.protection import Protection
     from unlearn_cli.photos.scan import Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
@@ -211,12 +212,10 @@ def protect(
     size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
     where the first stopped.
     """
-    import os
-
     from unlearn_cli.banks.keys import Keyring
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.scan import plan
-    from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
+    from unlearn_cli.photos.wanted import Wanted, protection_for, protections_of
 
     rare = read_settings(Rare, settings or ())
     said = typed(context)
@@ -254,13 +253,8 @@ def protect(
     if class_name is not None:
         protection_for(class_name, wanted)
     todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=_listed(files_from))
-
-    def find() -> dict[str, Protection]:
-        if class_name is None:
-            return protections_by_folder(todo.tasks, wanted, rare.map)
-        return {"": protection_for(class_name, wanted)}
-
-    protections = with_key(find, keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
+    of_all = partial(protections_of, class_name, todo.tasks, wanted, rare.map)
+    protections = with_key(of_all, keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
     refuse_unused_key(protections, key_file if "key_file" in said else None, talk)
     limits = after_protecting(list(protections.values()))
     if dry_run:

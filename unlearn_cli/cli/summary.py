@@ -112,23 +112,24 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: Talk) -> None:
     """Print what ``protect`` would do."""
-    from unlearn_cli.photos.folder import pending
+    from unlearn_cli.photos.folder import foresee
 
+    would = foresee(todo, protections, options)
     photos = [
         {
             "input": str(task.source),
             "output": str(task.copy),
             "class": (protections.get("") or protections[task.folder]).class_name,
         }
-        for task in pending(todo, protections, options)
+        for task in would.pending
     ]
-    done = len(todo.tasks) - len(photos)
     if talk.json:
         print_json(
             {
                 "dry_run": True,
                 "would_protect": len(photos),
-                "already_protected": done,
+                "would_skip": would.skipped,
+                "already_protected": would.unchanged,
                 "for": for_whom(protections),
                 "other_files": todo.others,
                 "not_protected": _not_protected(todo),
@@ -139,7 +140,11 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
         for photo in photos:
             source, target = (here(Path(photo[side])) for side in ("input", "output"))
             out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("up to date", str(done))]
+        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("up to date", str(would.unchanged))]
+        if would.skipped:
+            rows.append(
+                ("would skip", f"{would.skipped}, because a file is in the place of the copy (--existing skip)")
+            )
         refused = not_protected_rows(todo, verbose=talk.verbose)
         others = ("other files", f"{todo.others}, which are not photos")
         print_rows([*rows, *for_rows(protections), *_defaults(talk, protections), *refused, others])

@@ -45,7 +45,7 @@ def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.devi
                 if isinstance(event, EpochEnded):
                     speeds[key] = event.seconds / len(few)
         # A test image costs about a third of a training image, which also needs a backward pass.
-        images = len(train) * _passes(cell.defence) + len(test) / 3
+        images = len(train) * passes(cell.defence) + len(test) / 3
         total += cell.training.epochs * speeds[key] * images
     return total
 
@@ -60,7 +60,7 @@ def _seconds_to_embed(recogniser: str) -> float:
     return (time.perf_counter() - start) / FACES
 
 
-def _passes(defence: str) -> float:
+def passes(defence: str) -> float:
     """Return how many ordinary training passes over an image a training step with this defence costs."""
     name = defence.partition(":")[0]
     return {"adversarial": 1.0 + STEPS, "ueraser-like": 1.0 + CHOICES / 3}.get(name, 1.0)

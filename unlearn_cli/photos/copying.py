@@ -145,7 +145,7 @@ class Copying:
             return self._finished()
         if self.run.is_protected_copy(self.sha256) and not self.options.again:
             raise AlreadyProtectedError(ITSELF_PROTECTED)
-        if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
+        if self.state.is_to_be_skipped():
             raise PhotoSkippedError("a file already exists in the place of its copy (--existing skip)")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)

@@ -70,8 +70,9 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
     """Restore every original of a manifest's in-place runs and yield the result for each.
 
     Each original is checked against its recorded SHA-256. A photo that was changed after it was protected is skipped
-    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks, and says so in each status. Raises ``UsageError`` for a
-    manifest of runs that replaced nothing, or if there is no manifest.
+    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks: its statuses are
+    ``would restore`` and ``would fail``. Raises ``UsageError`` for a manifest of runs that replaced nothing, or if
+    there is no manifest.
     """
     if not path.is_file():
         beside = path.with_name(f"{path.name}{SUFFIX}")

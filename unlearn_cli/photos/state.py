@@ -79,6 +79,11 @@ class State:
             replaced or stat_of(self.task.source) == self.last.input_stat
         )
 
+    def is_to_be_skipped(self) -> bool:
+        """Return whether a file is in the copy's place and the user wants to keep whatever is there."""
+        at = self.expected
+        return self.options.skip_existing and at != self.task.source and os.path.lexists(at)
+
     def is_done_by_content(self, sha256: str) -> bool:
         """Return whether the copy is there and up to date, judged by contents; ``sha256`` is that of the photo now."""
         output = self.output

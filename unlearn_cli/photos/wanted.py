@@ -77,6 +77,18 @@ def protection_for(class_name: str, wanted: Wanted) -> Protection:
     return replace(protection, per_photo=per_photo, anchor=anchor)
 
 
+def protections_of(
+    class_name: str | None, tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None
+) -> dict[str, Protection]:
+    """Return the one protection for a class, as ``{"": protection}``; without a class, one for each subfolder.
+
+    Raises the same errors as ``protection_for`` and ``protections_by_folder``.
+    """
+    if class_name is None:
+        return protections_by_folder(tasks, wanted, map_file)
+    return {"": protection_for(class_name, wanted)}
+
+
 def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None) -> dict[str, Protection]:
     """Return a protection for each subfolder, by its name, which is a class or which a TOML file maps to a class.
 
