@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from unlearn_cli.evaluation.cell import Cell
-from unlearn_cli.evaluation.estimate import BATCHES, passes
+from unlearn_cli.evaluation.estimate import passes
 from unlearn_cli.evaluation.recipe import SCALES, Source, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import train_victim
 
+BATCHES = 20
 TEST_IMAGES = 10_000
 FACES = (1800, 600)
 """Training and test photos, where a recipe needs a folder of people."""

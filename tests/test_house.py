@@ -118,6 +118,31 @@ def test_docstrings_are_no_fragments() -> None:
                 assert not text.startswith(FRAGMENTS), f"{path.name}: {text.splitlines()[0]}"
 
 
+INNER_WORDS = re.compile(r"\b(victim|epoch|seed|surrogate|trip)s?\b", re.IGNORECASE)
+SAYS_WHAT_PROTECT_AND_VERIFY_SAY = [
+    *(PACKAGE / "photos").rglob("*.py"),
+    *(
+        PACKAGE / "cli" / f"{name}.py"
+        for name in ("protect", "protect_run", "summary", "closing", "measured", "key_use", "verify", "preview", "key")
+    ),
+]
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a file, without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", SAYS_WHAT_PROTECT_AND_VERIFY_SAY, ids=lambda path: path.name)
+def test_what_protect_and_verify_say_needs_no_words_of_the_field(path: Path) -> None:
+    for text in texts(path):
+        assert not INNER_WORDS.search(text), text
+
+
 def test_ci_runs_the_test_command_that_is_documented() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for name in ("README.md", "CONTRIBUTING.md"):

@@ -65,9 +65,8 @@ def listed(paths: list[Path], *, verbose: bool) -> str:
 
 def next_steps(todo: Plan) -> str:
     """Return what to do after a run: the commands that check the copies and show them."""
-    outputs = [path for path in todo.outputs if path.exists()]
     originals, copies = "ORIGINALS", "COPIES"
-    if len(todo.outputs) == 1 and outputs and (pair := _pair(todo, outputs[0])):
+    if (pair := _pair(todo)) is not None:
         originals, copies = (shlex.quote(here(path)) for path in pair)
     return (
         f"Next: 'unlearn verify {originals} {copies}' checks the copies, "
@@ -75,18 +74,24 @@ def next_steps(todo: Plan) -> str:
     )
 
 
-def _pair(todo: Plan, output: Path) -> tuple[Path, Path] | None:
-    """Return the folder or file that a run read, and the one that it wrote; None if there is nothing that pairs them.
+def written_to(todo: Plan) -> list[Path]:
+    """Return the folders and files that a run has written to; a single copy may have got another name than planned."""
+    copies = {task.target: task.copy for task in todo.tasks}
+    return [path for output in todo.outputs if (path := copies.get(output) or output).exists()]
 
-    A task's place below the output is that of its original below the input, or below the backup.
-    """
-    for task in todo.tasks[:1]:
-        original = task.backup or task.source
-        if not output.is_dir():
-            return original, task.copy or output
-        depth = len(task.target.relative_to(output).parts) if task.target.is_relative_to(output) else 0
-        return (original.parents[depth - 1], output) if depth else None
-    return None
+
+def _pair(todo: Plan) -> tuple[Path, Path] | None:
+    """Return the folder or file that a run read, and the one that it wrote; None if there are several."""
+    written = written_to(todo)
+    if len(todo.outputs) != 1 or not written or not todo.tasks:
+        return None
+    task, output = todo.tasks[0], todo.outputs[0]
+    original = task.backup or task.source
+    if task.target == output:
+        return original, written[0]
+    # A photo's place below the output is that of its original below the input, or below the backup.
+    depth = len(task.target.relative_to(output).parts) if task.target.is_relative_to(output) else 0
+    return (original.parents[depth - 1], output) if depth else None
 
 
 def here(path: Path) -> str:

@@ -10,58 +10,33 @@ import typer
 if TYPE_CHECKING:
     from unlearn_cli.training.datasets import DatasetSpec
 
-IMAGES = "The images"
-"""The title of the group of these options in the help."""
-
 KNOWN = "cifar10, cifar100, svhn, imagenet, or folder:PATH for a folder with one subfolder of images for each class."
-Dataset = Annotated[str, typer.Option(help=KNOWN, rich_help_panel=IMAGES)]
-OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]", rich_help_panel=IMAGES)]
+Dataset = Annotated[str, typer.Option(help=KNOWN)]
+OptionalDataset = Annotated[str | None, typer.Option(help=f"{KNOWN}  [default: the preset's]")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder that contains a named dataset.  [default: unlearn's cache folder]", rich_help_panel=IMAGES
-    ),
+    typer.Option(help="Folder that contains a named dataset.  [default: unlearn's cache folder]"),
 ]
-Download = Annotated[
-    bool, typer.Option("--download", help="Download the dataset if it is missing.", rich_help_panel=IMAGES)
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(min=8, help="Resize a folder's images to this size in pixels (square).", rich_help_panel=IMAGES),
-]
+Download = Annotated[bool, typer.Option("--download", help="Download the dataset if it is missing.")]
+ImageSize = Annotated[int | None, typer.Option(min=8, help="Resize a folder's images to this size in pixels (square).")]
 Crop = Annotated[
     int | None,
     typer.Option(
-        min=8,
-        help="First cut out the central square of this size in pixels.  [default: the largest possible]",
-        rich_help_panel=IMAGES,
+        min=8, help="First cut out the central square of this size in pixels.  [default: the largest possible]"
     ),
 ]
 Classes = Annotated[
-    str | None,
-    typer.Option(
-        help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.", rich_help_panel=IMAGES
-    ),
+    str | None, typer.Option(help="Use only the classes that match these comma-separated patterns: 'id00*,id010'.")
 ]
-FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first N classes.", rich_help_panel=IMAGES)]
+FirstClasses = Annotated[int | None, typer.Option(min=2, help="Use only the first N classes.")]
 ClassMap = Annotated[
     Path | None,
-    typer.Option(
-        "--map",
-        help='TOML file with lines "class" = "new name"; classes that are not listed are left out.',
-        rich_help_panel=IMAGES,
-    ),
+    typer.Option("--map", help='TOML file with lines "class" = "new name"; classes that are not listed are left out.'),
 ]
 TrainSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Number of training images to use.  [default: all; on a CPU 10000]", rich_help_panel=IMAGES
-    ),
+    int | None, typer.Option(min=1, help="Number of training images to use.  [default: all; on a CPU 10000]")
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(help="cuda, mps or cpu.  [default: the fastest available]", rich_help_panel="How the noise is made"),
-]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu.  [default: the fastest available]")]
 
 CPU_IMAGES = 10_000
 """The number of images on which a small network takes only seconds per epoch on two cores."""

@@ -10,12 +10,10 @@ import typer
 
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli.console import command_line, exits, print_table
-from unlearn_cli.cli.dataset_options import IMAGES, KNOWN, DataDir, Download
+from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
     EXAMPLES,
     FOLDER,
-    PROTECTED,
-    RESULTS,
     Attacker,
     Augment,
     Defence,
@@ -55,15 +53,12 @@ app = typer.Typer(
 @exits()
 def bank(
     name: Annotated[str, typer.Argument(metavar="BANK", help="Name of a shipped bank, or a .safetensors file.")],
-    dataset: Annotated[str, typer.Option(help=KNOWN, rich_help_panel=IMAGES)] = "cifar10",
+    dataset: Annotated[str, typer.Option(help=KNOWN)] = "cifar10",
     data_dir: DataDir = None,
     download: Download = False,
     form: Annotated[
         Form | None,
-        typer.Option(
-            help="sample-wise: make noise for each image with the bank's surrogate, as protect does.",
-            rich_help_panel=PROTECTED,
-        ),
+        typer.Option(help="sample-wise: make noise for each image with the bank's surrogate, as protect does."),
     ] = None,
     model: Model = None,
     augment: Augment = "standard",
@@ -107,10 +102,7 @@ def copies(
     ],
     bank: Annotated[
         str | None,
-        typer.Option(
-            help="The bank that the copies were protected with; --record and --random-control need it.",
-            rich_help_panel=PROTECTED,
-        ),
+        typer.Option(help="The bank that the copies were protected with; --record and --random-control need it."),
     ] = None,
     trip: TripName = None,
     model: Model = None,
@@ -155,24 +147,14 @@ def people(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with one subfolder of photos for each person.")],
     protect: Annotated[
         str | None,
-        typer.Option(
-            "--protect",
-            help="People to protect: names of their folders, or patterns, separated by commas.",
-            rich_help_panel=PROTECTED,
-        ),
+        typer.Option("--protect", help="People to protect: names of their folders, or patterns, separated by commas."),
     ] = None,
     class_name: Annotated[
-        str,
-        typer.Option("--class", help="The --class that their photos are protected with.", rich_help_panel=PROTECTED),
+        str, typer.Option("--class", help="The --class that their photos are protected with.")
     ] = "person",
-    bank: Annotated[
-        str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.", rich_help_panel=PROTECTED)
-    ] = None,
+    bank: Annotated[str | None, typer.Option(help="Name of a shipped bank, or a .safetensors file.")] = None,
     epsilon: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=127, help="Reduce the noise to this bound, in pixel levels.", rich_help_panel=PROTECTED
-        ),
+        int | None, typer.Option(min=1, max=127, help="Reduce the noise to this bound, in pixel levels.")
     ] = None,
     together: Annotated[
         int | None,
@@ -180,7 +162,6 @@ def people(
             "--groups-of",
             min=1,
             help="Protect this many people at a time, until each was protected once.  [default: all at once]",
-            rich_help_panel=PROTECTED,
         ),
     ] = None,
     attacker: Attacker = None,
@@ -245,16 +226,9 @@ def people(
 @exits()
 def recipe(
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of the experiment.")] = None,
-    list_recipes: Annotated[
-        bool, typer.Option("--list", help="List the recipes, and exit.", rich_help_panel=RESULTS)
-    ] = False,
+    list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes, and exit.")] = False,
     dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="folder:PATH",
-            help="The photos for a recipe that has no dataset of its own.",
-            rich_help_panel=IMAGES,
-        ),
+        str | None, typer.Option(metavar="folder:PATH", help="The photos for a recipe that has no dataset of its own.")
     ] = None,
     data_dir: DataDir = None,
     download: Download = False,

@@ -10,104 +10,71 @@ import typer
 
 from unlearn_cli.cli.set_option import setting
 
-PROTECTED, LEARNS, RUNS, RESULTS = (
-    "What is protected",
-    "Who learns from it, and how",
-    "Which trainings there are",
-    "The results",
-)
-"""The titles of the groups of options in the help, besides that of the images."""
-
 Output = Annotated[
     Path,
     typer.Option(
-        "--output",
-        "-o",
-        help="Folder for the report and the results; an interrupted evaluation in it continues.",
-        rich_help_panel=RESULTS,
+        "--output", "-o", help="Folder for the report and the results; an interrupted evaluation in it continues."
     ),
 ]
 Only = Annotated[
     str | None,
-    typer.Option(
-        metavar="KEY=VALUE,...",
-        help="Do only the runs with these values: 'model=resnet18,form=class-wise'.",
-        rich_help_panel=RUNS,
-    ),
+    typer.Option(metavar="KEY=VALUE,...", help="Do only the runs with these values: 'model=resnet18,form=class-wise'."),
 ]
 ScaleName = Annotated[
     Literal["paper", "cpu", "tiny"] | None,
     typer.Option(
         help="Size of the evaluation. paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 "
-        "epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, else paper]",
-        rich_help_panel=RUNS,
+        "epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, else paper]"
     ),
 ]
 Seeds = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        help="Number of trainings with different seeds.  [default: 1; for people 3]",
-        show_default=False,
-        rich_help_panel=RUNS,
+        min=1, help="Number of trainings with different seeds.  [default: 1; for people 3]", show_default=False
     ),
 ]
-Jobs = Annotated[
-    int, typer.Option(min=1, help="Number of trainings at once, in processes or as Ray tasks.", rich_help_panel=RUNS)
-]
+Jobs = Annotated[int, typer.Option(min=1, help="Number of trainings at once, in processes or as Ray tasks.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
         help="Set epochs, batch-size, learning-rate, seed, device, precision and more; an unknown name lists all.",
-        rich_help_panel=RUNS,
     ),
 ]
 Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Networks to train (victims), separated by commas.  [default: depends on --scale]", rich_help_panel=LEARNS
-    ),
+    str | None, typer.Option(help="Networks to train (victims), separated by commas.  [default: depends on --scale]")
 ]
 Augment = Annotated[
     str,
     typer.Option(
-        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment.",
-        rich_help_panel=LEARNS,
+        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment."
     ),
 ]
 Defence = Annotated[
     str,
     typer.Option(
         help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, pipeline, "
-        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like.",
-        rich_help_panel=LEARNS,
+        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like."
     ),
 ]
 RandomControl = Annotated[
     bool,
-    typer.Option(
-        "--random-control",
-        help="Also train on images with random noise within the same bound, to compare.",
-        rich_help_panel=RUNS,
-    ),
+    typer.Option("--random-control", help="Also train on images with random noise within the same bound, to compare."),
 ]
 Attacker = Annotated[
     str | None,
     typer.Option(
         help="Who learns from the photos, by commas: scratch, scratch-grey, scratch-jitter, scratch-pipeline (they "
-        "train), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  [default: scratch]",
-        rich_help_panel=LEARNS,
+        "train), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  [default: scratch]"
     ),
 ]
-Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.", rich_help_panel=RESULTS)]
+Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]
 TripName = Annotated[
     str | None,
     typer.Option(
         help="What a platform and a scraper do to the photos before training: none, social, thumbnail, face, hard; "
-        "face:50 sets another JPEG quality.",
-        rich_help_panel=LEARNS,
+        "face:50 sets another JPEG quality."
     ),
 ]
 

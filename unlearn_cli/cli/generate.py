@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from unlearn_cli.training.datasets import DatasetSpec, ImageSet
     from unlearn_cli.training.workers import Workers
 
-HOW, WHERE = "How the noise is made", "Output and messages"
-"""The titles of the groups of options in the help, besides those of the images."""
-
 PATCH_SIZES = (8, 16, 24, 32)
 
 
@@ -39,13 +36,9 @@ def generate(
     dataset: options.OptionalDataset = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write the bank to.  [default: NAME.safetensors]", rich_help_panel=WHERE
-        ),
+        typer.Option("--output", "-o", help="File to write the bank to.  [default: NAME.safetensors]"),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing bank.", rich_help_panel=WHERE)
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bank.")] = False,
     data_dir: options.DataDir = None,
     download: options.Download = False,
     image_size: options.ImageSize = None,
@@ -57,15 +50,12 @@ def generate(
     method: Annotated[
         Literal["error-min", "error-max", "random", "lsp", "ar"] | None,
         typer.Option(
-            help="How the noise is made. Only error-min protects; the others are for comparison.  [default: error-min]",
-            rich_help_panel=HOW,
+            help="How the noise is made. Only error-min protects; the others are for comparison.  [default: error-min]"
         ),
     ] = None,
     form: Annotated[
         Form | None,
-        typer.Option(
-            help="A pattern for each class, or one for each training image.  [default: class-wise]", rich_help_panel=HOW
-        ),
+        typer.Option(help="A pattern for each class, or one for each training image.  [default: class-wise]"),
     ] = None,
     preset: Annotated[
         Literal[
@@ -83,8 +73,7 @@ def generate(
         typer.Option(
             help="A set of values. person: patterns for people among many (-low and -high are less and more visible); "
             "photos: patterns for what photos show; paper-...: the paper's values for a dataset. "
-            "Options take precedence.",
-            rich_help_panel=HOW,
+            "Options take precedence."
         ),
     ] = None,
     surrogate: Annotated[
@@ -92,27 +81,20 @@ def generate(
         typer.Option(
             help="Networks that the noise is made on, by commas: resnet18, vgg11, resnet10-w16, vgg11-w16, or a "
             "classifier of torchvision.  "
-            "[default: resnet18; on a CPU resnet10-w16]",
-            rich_help_panel=HOW,
+            "[default: resnet18; on a CPU resnet10-w16]"
         ),
     ] = None,
     through: Annotated[
         str | None,
         typer.Option(
             help="Random transformations that the noise is optimised through: none, augment, photo, or a chain such as "
-            "flip+shift+crop+scale+blur+gray+color+jpeg:50-95+resize:50-100.  [default: augment]",
-            rich_help_panel=HOW,
+            "flip+shift+crop+scale+blur+gray+color+jpeg:50-95+resize:50-100.  [default: augment]"
         ),
     ] = None,
     epsilon: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=127, help="Bound of the noise, in pixel levels (0..255).  [default: 8]", rich_help_panel=HOW
-        ),
+        int | None, typer.Option(min=1, max=127, help="Bound of the noise, in pixel levels (0..255).  [default: 8]")
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Random seed; on a CPU the same seed makes identical noise.", rich_help_panel=HOW)
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; on a CPU the same seed makes identical noise.")] = 0,
     device: options.Device = None,
     settings: Annotated[
         list[str] | None,
@@ -120,26 +102,16 @@ def generate(
             "--set",
             metavar="NAME=VALUE",
             help="Set a hyper-parameter; may be given several times (see --list-settings).",
-            rich_help_panel=HOW,
         ),
     ] = None,
     list_settings: Annotated[
-        bool,
-        typer.Option(
-            "--list-settings", help="List the hyper-parameters with their defaults, and exit.", rich_help_panel=HOW
-        ),
+        bool, typer.Option("--list-settings", help="List the hyper-parameters with their defaults, and exit.")
     ] = False,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for checkpoints; an interrupted search continues from them.",
-            rich_help_panel=WHERE,
-        ),
+        typer.Option(metavar="DIR", help="Folder for checkpoints; an interrupted search continues from them."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print each event as a line of JSON.", rich_help_panel=WHERE)
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
 ) -> None:
     """Make a bank of error-minimizing noise (Huang et al., ICLR 2021), or of other noise to compare it with.
 

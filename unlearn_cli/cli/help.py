@@ -7,7 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from unlearn_cli.cli.config import in_force, running, unknown_variables
+from unlearn_cli.cli.config import in_force, option_of, running, section_of, unknown_variables
+from unlearn_cli.cli.option_groups import groups_of, title_of
 from unlearn_cli.cli.wrong import in_our_words
 
 WHOLE = 1000
@@ -21,16 +22,20 @@ class Command(TyperCommand):
     """Whether the command's own summary tells which options come from the configuration or the environment."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the options into the help, in a section for each group, ordered by the first option of each group."""
-        groups: dict[str, list[tuple[str, str]]] = {}
+        """Write the options into the help, in a section for each group."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        section = section_of(ctx)
+        groups |= {title: [] for title in groups_of(section)}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                name = "Arguments" if param.param_type_name == "argument" else "Other options"
-                groups.setdefault(getattr(param, "rich_help_panel", None) or name, []).append(record)
+                panel = getattr(param, "rich_help_panel", None) or title_of(section, option_of(param).strip("-"))
+                name = "Arguments" if param.param_type_name == "argument" else panel or "Other options"
+                groups.setdefault(name, []).append(record)
         for name, records in groups.items():
-            with formatter.section(name):
-                formatter.write_dl(records)
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - Click decides what is given
         """Write the examples into the help, each on a line of its own, so that they can be copied."""

@@ -19,13 +19,7 @@ def preview(
     originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The picture to write: .png, or .html with a slider on each photo.",
-            rich_help_panel="The picture",
-        ),
+        Path, typer.Option("--output", "-o", help="The picture to write: .png, or .html with a slider on each photo.")
     ] = Path("preview.html"),
 ) -> None:
     """Show the first photos before and after protection, and the difference.

@@ -21,27 +21,14 @@ def restore(
         Path, typer.Argument(metavar="MANIFEST", help="The manifest that 'unlearn protect --in-place' wrote.")
     ],
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Also replace photos that were changed after they were protected.",
-            rich_help_panel="What to put back",
-        ),
+        bool, typer.Option("--overwrite", help="Also replace photos that were changed after they were protected.")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", "-n", help="Print what would be put back, and write nothing.", rich_help_panel="Messages"
-        ),
+        bool, typer.Option("--dry-run", "-n", help="Print what would be put back, and write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of the summary.", rich_help_panel="Messages")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")] = False,
     verbose: Annotated[
-        bool | None,
-        typer.Option(
-            "--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.", rich_help_panel="Messages"
-        ),
+        bool | None, typer.Option("--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.")
     ] = None,
 ) -> None:
     """Put back the originals that 'unlearn protect --in-place' replaced, after checking that each backup is intact.

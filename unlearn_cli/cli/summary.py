@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.cli.closing import GREY, GREY_CHROMA, NO_FACE, for_rows, for_whom, here, listed, weak_rows
+from unlearn_cli.cli.closing import GREY, GREY_CHROMA, NO_FACE, for_rows, for_whom, here, listed, weak_rows, written_to
 from unlearn_cli.cli.console import duration, out, plain, print_json
 
 if TYPE_CHECKING:
@@ -142,9 +142,7 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
             out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
         rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("up to date", str(would.unchanged))]
         if would.skipped:
-            rows.append(
-                ("would skip", f"{would.skipped}, because a file is in the place of the copy (--existing skip)")
-            )
+            rows.append(("would skip", f"{would.skipped}: a file is in the place of the copy (--existing skip)"))
         refused = not_protected_rows(todo, verbose=talk.verbose)
         others = ("other files", f"{todo.others}, which are not photos")
         print_rows([*rows, *for_rows(protections), *_defaults(talk, protections), *refused, others])
@@ -199,7 +197,7 @@ def _protect_rows(
     elif unchanged:
         rows.append(("up to date", f"{unchanged}, which an earlier run protected"))
     rows += [*for_rows(protections), *_defaults(talk, protections)]
-    outputs = [path for path in todo.outputs if path.exists()] if protected else []
+    outputs = written_to(todo) if protected else []
     manifests = [path for path in dict.fromkeys(task.manifest for task in todo.tasks) if path.exists()]
     for name, places in (("written to", outputs), ("recorded in", manifests)):
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""

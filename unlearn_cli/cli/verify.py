@@ -25,16 +25,10 @@ unlearn verify selfies selfies-protected --json > checked.json"""
 def verify(
     originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
     protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
-    bank: Annotated[
-        list[str] | None,
-        typer.Option(help="Also look for the noise of this .safetensors file.", rich_help_panel="What to look for"),
-    ] = None,
+    bank: Annotated[list[str] | None, typer.Option(help="Also look for the noise of this .safetensors file.")] = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(
-            help="File with the key whose pattern to look for.  [default: UNLEARN_KEY, or your own]",
-            rich_help_panel="What to look for",
-        ),
+        typer.Option(help="File with the key whose pattern to look for.  [default: UNLEARN_KEY, or your own]"),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -44,16 +38,10 @@ def verify(
             min=1,
             max=256,
             help="Number of photos that are compared at once.  [default: one for each core]",
-            rich_help_panel="Work and messages",
         ),
     ] = None,
     as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="Print one JSON object with the result for every pair instead.",
-            rich_help_panel="Work and messages",
-        ),
+        bool, typer.Option("--json", help="Print one JSON object with the result for every pair instead.")
     ] = False,
 ) -> None:
     """Compare protected copies with their originals, and check that the noise is in them.
