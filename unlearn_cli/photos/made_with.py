@@ -54,13 +54,9 @@ def refuse_other_key(todo: Plan, protections: Mapping[str, Protection]) -> None:
         raise UsageError(CHANGED.format(manifest=path, count=count, old=old, new=new))
 
 
-def other_key(record: Record | None, key: Key | None) -> str:
-    """Return that a recorded copy was made with another key than this one, or "" if it was not."""
-    if record is None or record.key_fingerprint is None:
-        return ""
-    if key is not None and key.fingerprint == record.key_fingerprint:
-        return ""
-    return OTHER_KEY.format(record.key_fingerprint)
+def is_of_other_key(record: Record, key: Key | None) -> bool:
+    """Return whether a recorded copy was made with a key, and not with this one."""
+    return record.key_fingerprint is not None and (key is None or key.fingerprint != record.key_fingerprint)
 
 
 def _fingerprints(path: Path) -> Counter[str | None]:

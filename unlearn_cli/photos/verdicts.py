@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import SUFFIXES, is_lossless
 from unlearn_cli.photos.fit import Fit, Patterns
-from unlearn_cli.photos.made_with import other_key
+from unlearn_cli.photos.made_with import OTHER_KEY, is_of_other_key
 from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
@@ -66,8 +66,20 @@ def verify(
     ``key``. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
     """
     paired = pair_up(originals, protected)
-    check = _Check(Patterns(banks, key), _known(protected), key)
-    yield from in_order(lambda pair: check.pair(*pair), paired, jobs)
+    check = _Check(Patterns(banks, key), _known(protected))
+    for pair in in_order(lambda pair: check.pair(*pair), paired, jobs):
+        yield _with_key(pair, check.known, key)
+
+
+def _with_key(pair: Pair, known: dict[Path, Record], key: Key | None) -> Pair:
+    """Return a result that says if the copy was made with another key, without which its noise cannot be looked for."""
+    record = known.get(resolved(pair.protected)) if pair.protected is not None else None
+    if pair.original is None or record is None or not is_of_other_key(record, key):
+        return pair
+    note = OTHER_KEY.format(record.key_fingerprint)
+    found = pair.reason.partition("; ")[0] if pair.verdict == "altered" else pair.reason
+    fit = None if isinstance(pair.fit, Fit) else pair.fit
+    return replace(pair, reason="; ".join(filter(None, (found, note))), fit=fit)
 
 
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
@@ -151,8 +163,8 @@ def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
 
 
 class _Check:
-    def __init__(self, patterns: Patterns, known: dict[Path, Record], key: Key | None) -> None:
-        self.patterns, self.known, self.key = patterns, known, key
+    def __init__(self, patterns: Patterns, known: dict[Path, Record]) -> None:
+        self.patterns, self.known = patterns, known
 
     def pair(self, original: Path | None, copy: Path | None) -> Pair:
         """Return the result of comparing a photo with its copy."""
@@ -192,11 +204,8 @@ class _Check:
             return Pair(original, copy, "altered", reason, lossless)
         made_for_it = recorded and record is not None and record.form == "sample-wise"
         quality = compare(before, after)
-        another = other_key(record if recorded else None, self.key)
-        fit = None if made_for_it or another else self.patterns.best(before, after)
+        fit = None if made_for_it else self.patterns.best(before, after)
         verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
-        if another:  # Its noise cannot be looked for without that key.
-            reason = another if verdict == "protected" else f"{reason.partition(';')[0]}; {another}"
         bound = record.epsilon if recorded and record is not None else None
         if verdict == "protected" and lossless:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
