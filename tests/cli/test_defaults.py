@@ -40,6 +40,7 @@ DEFAULTS = {
     "strength": '"medium"',
     "epsilon": "4",
     "key-file": '"my.key"',
+    "new-key": "true",
     "faces": '"all"',
     "output": '"elsewhere"',
     "backup": '"kept"',
