@@ -178,10 +178,6 @@ def test_a_file_without_a_key_is_one_sentence(home: Path, unlearn: RunUnlearn, t
     assert not (home / "in-protected").exists()
 
 
-def test_noise_for_each_photo_is_refused_where_patterns_go_with_faces(home: Path, unlearn: RunUnlearn) -> None:
-    run = unlearn(*PROTECT, "--form", "sample-wise")
-    assert run.returncode == 2
-    assert "applied to faces" in run.stderr
-    assert not (home / "data").exists()
+def test_a_pattern_for_people_needs_a_key(home: Path) -> None:
     with pytest.raises(UsageError, match="key"):
         Protection.of(choose("person", str(home / "faces.safetensors")), "person")
