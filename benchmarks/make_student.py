@@ -1,10 +1,10 @@
 """Make the student recogniser, `pretrained/face-student.safetensors`, again: python benchmarks/make_student.py SHARED
 
 The student imitates three face recognisers (the teachers) on 4,000 photos of strangers. Each photo is seen several
-times: once as it is, and in views with another crop, brightness, colour, blur, noise and JPEG. The teachers look at each
-view once, which takes most of the time, and their features are kept in `--views`, so that a second training starts at
-once. On two cores it takes about an hour. `SHARED/recognisers/fetch.sh` brings the teachers' files first; the packages
-onnx and onnx2torch are needed to load one of them.
+times: once as it is, and in views with another crop, brightness, colour, blur, noise and JPEG. The teachers look at
+each view once, which takes most of the time, and their features are kept in `--views`, so that a second training starts
+at once. On two idle cores it takes about an hour. `SHARED/recognisers/fetch.sh` brings the teachers' files first; the
+packages onnx and onnx2torch are needed to load one of them.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     bank = load_bank(tmp_path / "a.safetensors", sha256)
     assert bank.provenance == provenance
     np.testing.assert_array_equal(bank.noise, noise)
+
+
+def test_a_bank_names_the_networks_that_took_part_or_says_nothing() -> None:
+    plain = Provenance(classes=("a",), epsilon=8, scale=2)
+    assert "teachers" not in plain.to_json()
+    taught = replace(plain, teachers={"sface": "0" * 64})
+    assert Provenance.from_json(taught.to_json()) == taught
+    for wrong in ({"sface": "0"}, {"sface": None}, ["sface"]):
+        with pytest.raises(BankError, match="its teachers"):
+            Provenance.from_json(json.dumps({**json.loads(plain.to_json()), "teachers": wrong}))
 
 
 def test_the_same_bank_is_the_same_bytes(tmp_path: Path) -> None:

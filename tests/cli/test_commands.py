@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,33 @@ def test_the_best_supported_figure_is_told_and_the_worst_defence(tmp_path: Path,
     assert len(table) == 5
     shown = unlearn("banks", "show", "mine.safetensors").stdout
     assert re.findall(r"\b(\d\d\.0) %, best epoch", shown) == ["50.0", "40.0", "30.0", "20.0", "10.0"]
+
+
+def test_a_network_that_took_part_is_no_judge_and_other_attackers_are_worded(
+    tmp_path: Path, unlearn: RunUnlearn
+) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    bank = make_bank(tmp_path / "mine.safetensors", classes=("cat",))
+    tuned = {"model": "fine-tune:mobilenet_v2:last", "epochs": 1}
+    worst = replace(make_result(0.6), labels={"reweight": "5 % clean photos"})
+    results = [
+        replace(make_result(0.9), training={"model": "frozen:sface", "epochs": 1}, white_box=True),
+        replace(make_result(0.5), training=tuned),
+        make_result(0.2, seeds=3),
+    ]
+    for found, says in (
+        (results, "a model that knew other pictures before (mobilenet_v2, last layer trained)"),
+        ([*results, worst], "trained from scratch, whose last layer was corrected with 5 % clean photos"),
+    ):
+        write_card(bank.path, Card(bank_sha256=bank.sha256, results=tuple(found)))
+        run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors", "--existing", "overwrite")
+        lines = [line for line in run.stderr.splitlines() if line.startswith("- ")]
+        assert says in lines[0]
+        assert "a model trained from scratch on" in lines[1]
+        assert "20 of 100" in lines[1]
+        assert "sface" not in run.stderr
+    shown = unlearn("banks", "show", "mine.safetensors", "--json").stdout
+    assert [of["white_box"] for of in json.loads(shown)["card"]["results"]].count(True) == 1
 
 
 def test_what_protect_says_of_a_shipped_bank_is_for_everybody(tmp_path: Path, unlearn: RunUnlearn) -> None:

@@ -38,7 +38,7 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     many = ("--model", "resnet10-w16,vgg11-w16", "--defence", "none,gray", "--seeds", "2")
     done = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many, "--record")
     assert done.exit_code == 0, done.stderr
-    assert "16 to do (resnet10-w16, vgg11-w16 on cpu" in done.stderr
+    assert "16 to do (resnet10-w16, 1 epochs each; vgg11-w16, 1 epochs each; on cpu" in done.stderr
     rows = report()["rows"]
     assert len(rows) == 8
     protected = [row for row in rows if row["protected_images"]]
@@ -55,6 +55,17 @@ def test_every_network_and_defence_has_its_baseline_and_the_worst_stands_first(r
     again = run("evaluate", *BANK, *ALBUM, "--set", "image-size=32", *many)
     assert "All 16 trainings are already done" in again.stderr
     assert report()["rows"] == rows
+
+
+@pytest.mark.usefixtures("lsp")
+def test_the_last_layer_is_refitted_without_another_training(run: Run) -> None:
+    done = run("evaluate", *BANK, *ALBUM, "--defence", "reweight,gray")
+    assert done.exit_code == 0, done.stderr
+    assert "4 to do" in done.stderr
+    names = {row["name"] for row in report()["rows"]}
+    assert names == {f"{noise}, {how}" for noise in ("lsp", "clean") for how in (
+        "against none", "against gray", *(f"last layer refitted on {share} % clean photos" for share in (1, 5, 10)),
+    )}  # fmt: skip
 
 
 @pytest.mark.usefixtures("lsp")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torchvision.models._api import get_model
 
 from tests.cli.conftest import Run
+from unlearn_cli.banks.bank import save_bank
+from unlearn_cli.banks.catalog import choose
 
 
 @pytest.fixture
@@ -60,6 +66,46 @@ def test_a_recogniser_is_asked_with_every_head_and_gallery(crowd: Path, tmp_path
         assert row["unprotected"] is not None or not row["protected_images"]
         assert 0 <= row["auc"] <= 1
     assert run("evaluate", "people", "crowd", "--protect", "id000", "--attacker", "moon").exit_code == 2
+
+
+def test_fine_tuning_and_a_refit_have_their_rows(crowd: Path, tmp_path: Path, run: Run) -> None:
+    """Pretrained weights that took part in making the noise are marked, and are never the worst case."""
+    network, file = "shufflenet_v2_x0_5", tmp_path / "small.pth"
+    torch.save(get_model(network, weights=None).state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    shipped = choose("person").bank
+    save_bank(tmp_path / "taught.safetensors", shipped.noise, replace(shipped.provenance, teachers={network: digest}))
+    attackers = ("--attacker", f"reweight,fine-tune:{network}={file}")
+    done = run(
+        "evaluate", "people", str(crowd), "--protect", "id000,id003", "--scale", "tiny", "--seeds", "1",
+        "--bank", "taught.safetensors", *attackers, "-o", "ev", "--record",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "6 to do (resnet10-w16, 1 epochs each" in done.stderr
+    assert f"fine-tune:{network}:whole, 1 epochs each" in done.stderr
+    report = json.loads((tmp_path / "ev" / "report.json").read_text())
+    rows = [row for row in report["rows"] if row["protected_images"]]
+    assert all(row["unprotected"] for row in rows)
+    assert [row["white_box"] for row in rows] == [False] * 4 + [True] * 2
+    assert {row["labels"].get("reweight") for row in rows[:4]} == {None} | {
+        f"{share} % clean photos" for share in (1, 5, 10)
+    }
+    assert len({row["cells"][0] for row in rows[:4]}) == 1
+    assert {row["labels"]["model"] for row in rows[4:]} == {f"fine-tune:{network}:{part}" for part in ("last", "whole")}
+    assert {row["trip"]["name"] for row in rows[4:]} == {"aligned"}
+    assert rows[0]["separability"] is not None
+    assert "The noise alone (taught): a linear classifier" in done.stdout
+    assert "White-box" in done.stdout
+    assert f"{network}: no judges of this noise" in run("banks", "show", "taught.safetensors").stdout
+    card = json.loads((tmp_path / "taught.json").read_text())
+    assert [result["white_box"] for result in card["results"]].count(True) == 2
+    again = run(
+        "evaluate", "people", str(crowd), "--protect", "id000,id003", "--scale", "tiny", "--seeds", "1",
+        "--bank", "taught.safetensors", *attackers, "-o", "ev", "--only", "reweight=5 % clean photos",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    assert len(json.loads((tmp_path / "ev" / "report.json").read_text())["rows"]) == 2
+    assert "already done" in again.stderr
 
 
 @pytest.mark.parametrize(

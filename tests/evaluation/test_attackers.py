@@ -48,6 +48,18 @@ def test_ridge_gives_a_person_with_few_photos_the_same_weight() -> None:
     assert (named[40:] == 1).mean() > 0.8
 
 
+@given(seed=st.integers(0, 20), more=st.integers(0, 60))
+def test_ridge_is_the_same_in_a_larger_space(seed: int, more: int) -> None:
+    """Features of more dimensions than photos are solved in another form, with the same answers."""
+    draw = np.random.default_rng(seed)
+    labels, right = np.repeat(np.arange(PEOPLE), 8), np.arange(PEOPLE).repeat(9)
+    known, asked = features(draw, labels, 1.0), features(draw, right, 1.0)
+    turn = np.linalg.qr(draw.normal(size=(SIZE + more, SIZE)))[0].T.astype(np.float32)
+    assert (
+        answers(known @ turn, labels, asked @ turn, "ridge") == answers(known, labels, asked, "ridge")
+    ).mean() > 0.98
+
+
 def test_verification_counts_pairs_of_the_people_only() -> None:
     draw = np.random.default_rng(2)
     labels, right = np.repeat(np.arange(PEOPLE), 4), np.arange(PEOPLE)
@@ -58,7 +70,7 @@ def test_verification_counts_pairs_of_the_people_only() -> None:
 
 
 class _Counting:
-    name, fingerprint = "counting", "f" * 64
+    name, fingerprint, normalises = "counting", "f" * 64, False
 
     def __init__(self) -> None:
         self.asked = 0
@@ -84,7 +96,7 @@ def test_attackers_are_named_or_refused(tmp_path: Path) -> None:
     assert parse_attackers(["frozen:dlib"] if _has_dlib() else [], ["none"]).defences == (
         () if _has_dlib() else ("none",)
     )
-    assert set(parse_attackers(["all"]).defences) == {"none", "gray", "color-jitter", "pipeline"}
+    assert set(parse_attackers(["all"]).defences) == {"none", "gray", "color-jitter", "pipeline", "reweight"}
     (tmp_path / "other.onnx").write_bytes(b"no network")
     for name, says in (
         ("scratches", "There is no attacker"),

@@ -13,9 +13,10 @@ import pytest
 
 from unlearn_cli.evaluation.cell import Cell, NoisePlan
 from unlearn_cli.evaluation.cell import Images as ImagesPlan
+from unlearn_cli.evaluation.for_card import for_card
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
-from unlearn_cli.evaluation.report import About, for_card
+from unlearn_cli.evaluation.report import About
 from unlearn_cli.evaluation.report import make_report as report_of
 from unlearn_cli.evaluation.result import Epoch, FacePairs, Images, NoiseUsed, RunResult
 from unlearn_cli.training.datasets import DatasetSpec

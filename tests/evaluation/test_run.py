@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,9 +16,14 @@ from torch import nn
 
 from tests.conftest import make_bank
 from unlearn_cli.banks.catalog import open_bank
-from unlearn_cli.errors import WorkError
+from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.evaluation.attackers.reweight import SHARES
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
+from unlearn_cli.evaluation.experiment import EvaluationEstimated, Where, evaluate
+from unlearn_cli.evaluation.recipe import Planned
+from unlearn_cli.evaluation.report import About
 from unlearn_cli.evaluation.run import CellEnded, Event, Runner
+from unlearn_cli.evaluation.scenario import check
 from unlearn_cli.evaluation.spread import spread
 from unlearn_cli.files import lock
 from unlearn_cli.noise.settings import ErrorMin
@@ -124,6 +130,54 @@ def test_what_another_process_works_on_is_left_to_it(folder: Path, tmp_path: Pat
         assert lock(file)
         assert list(Runner(tmp_path / "out", CPU).run([cell])) == []
     assert len(finish(Runner(tmp_path / "out", CPU), [cell])) == 1
+
+
+def test_a_refit_costs_no_second_training(folder: Path, tmp_path: Path) -> None:
+    """The figures after a refit are in the result of the training; a result without them is trained again."""
+    _, made, _ = cells_of(folder)
+    cells = [made, *(replace(made, refit=share) for share in SHARES)]
+    assert len({hash_of(identity(cell, Library())) for cell in cells}) == 1
+    events = list(Runner(tmp_path / "out", CPU).run(cells))
+    assert sum(isinstance(event, EpochEnded) for event in events) == TINY.epochs
+    plain, *refits = (event.result for event in events if isinstance(event, CellEnded))
+    assert plain.refits is not None
+    assert plain.separability is not None
+    for share, one, found in zip(SHARES, refits, plain.refits, strict=True):
+        assert (one.cell["refit"], one.epochs, one.confusion) == (share, (found.epoch,), found.confusion)
+    path = tmp_path / "out" / "cells" / f"{plain.hash}.json"
+    assert [sheet.name for sheet in path.parent.glob("*.json")] == [path.name]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "refits": None}))
+    again = list(Runner(tmp_path / "out", CPU).run(cells))
+    assert [event.kept for event in again if isinstance(event, CellEnded)] == [True, False, True, True]
+    assert [what_was_measured(asdict(event.result)) for event in again if isinstance(event, CellEnded)][1:] == [
+        what_was_measured(asdict(one)) for one in refits
+    ]
+
+
+def test_a_refit_needs_a_linear_last_layer(folder: Path) -> None:
+    clean, *_ = cells_of(folder)
+    images = replace(clean.images, spec=replace(clean.images.spec, image_size=64))
+    cell = replace(clean, images=images, training=replace(TINY, model="squeezenet1_1"))
+    check(cell, Library())
+    with pytest.raises(UsageError, match="linear layer"):
+        check(replace(cell, refit=SHARES[0]), Library())
+
+
+def test_each_run_is_estimated_at_its_own_cost(folder: Path, tmp_path: Path) -> None:
+    _, made, _ = cells_of(folder)
+    slow = replace(made, defence="adversarial:8")
+    planned = [Planned(cell=cell, labels={}) for cell in (made, replace(made, refit=SHARES[0]), slow, made)]
+    where = Where(output=tmp_path / "out", device=CPU)
+    about = About("", "", "", "tiny", "")
+    first = next(iter(evaluate(planned, about, where)))
+    assert isinstance(first, EvaluationEstimated)
+    assert (first.planned, len(first.todo)) == (2, 2)
+    assert first.each[0] > 0 == first.each[1] == first.each[3]
+    assert first.each[2] > 5 * first.each[0]
+    list(evaluate(planned[:1], about, where))
+    later = next(iter(evaluate(planned, about, where)))
+    assert isinstance(later, EvaluationEstimated)
+    assert (later.each[0], len(later.todo)) == (0, 1)
 
 
 def test_a_damaged_result_says_so(folder: Path, tmp_path: Path) -> None:

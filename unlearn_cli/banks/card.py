@@ -76,6 +76,8 @@ class Result:
     """How the victims were trained: the fields of ``training.train.TrainingSettings``."""
     labels: dict[str, str] = field(default_factory=dict)
     """The labels that distinguish the result from others of the same command."""
+    white_box: bool = False
+    """Whether the attacker's network took part in making the noise, so that it stands for no other attacker."""
     runs: tuple[str, ...] = ()
     """The names of the runs' result files."""
     command: str = ""

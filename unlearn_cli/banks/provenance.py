@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -60,6 +61,9 @@ class Provenance:
     dataset: dict[str, Any] = field(default_factory=dict)
     """The name, licence, number of images and how they were cropped and resized."""
     surrogate: str = ""
+    teachers: dict[str, str] = field(default_factory=dict)
+    """The recognisers that took part in making the noise: from each one's name to the SHA-256 of its file. They are no
+    judges of it. Where a network was rebuilt from a file to differentiate it, the SHA-256 is that of the file."""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -80,6 +84,8 @@ class Provenance:
         for name in ("span", "anchor", "strength"):
             if values[name] is None:
                 del values[name]
+        if not self.teachers:
+            del values["teachers"]
         return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
     @classmethod
@@ -140,8 +146,14 @@ class Provenance:
         for name in ("dataset", "hyperparameters", "versions"):
             if not isinstance(getattr(self, name), dict):
                 raise BankError(f"its {name} is not a JSON object")
+        if not (isinstance(self.teachers, dict) and all(map(_is_sha256, self.teachers.values()))):
+            raise BankError("its teachers are not recognisers with the SHA-256 of each")
         if not isinstance(self.family, str | None):
             raise BankError(f"its family is {self.family!r}, not a name")
+
+
+def _is_sha256(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def parse_finite_json(text: str | bytes) -> Any:

@@ -92,6 +92,7 @@ def _print_provenance(bank: Bank) -> None:
         "noise": f"{of.form}, {size} px, at most {of.epsilon} of 255 levels",
         "frame": f"'{of.frame}', made for models that take images of {of.scale} px",
         "method": f"{of.method}, transformations '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
+        **({"made with": f"{', '.join(of.teachers)}: no judges of this noise"} if of.teachers else {}),
         "settings": ", ".join(f"{key} {value}" for key, value in of.hyperparameters.items()),
         "dataset": ", ".join(f"{key}: {value}" for key, value in of.dataset.items()),
         "made": f"{of.date}, " + ", ".join(f"{key} {value}" for key, value in of.versions.items()),

@@ -36,9 +36,13 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
 
 def _attack(result: Result) -> str:
     model, labels = result.training.get("model"), result.labels
+    told = [str(model)]
     if recogniser_of(result):
-        return f"{model}, {labels.get('head')}, protected: {labels.get('protected', 'known')}"
-    return f"{model}, {result.training.get('epochs')} epochs"
+        told += [str(labels.get("head")), f"protected: {labels.get('protected', 'known')}"]
+    else:
+        told += [f"{result.training.get('epochs')} epochs"]
+    told += [f"last layer refitted on {labels['reweight']}"] if "reweight" in labels else []
+    return ", ".join(told + (["white-box: it took part in making the noise"] if result.white_box else []))
 
 
 def _trip(result: Result) -> str:

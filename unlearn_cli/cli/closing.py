@@ -17,7 +17,9 @@ MOST_CLASSES = 5
 """For how many classes of a run the class, strength and key are told."""
 
 GREY = "grey photos carry only the brightness of the noise, and are protected less"
-GREY_CHROMA = "grey photos carry only the brightness of the noise, which is mostly colour: they are hardly protected"
+HARDLY_PROTECTED = (
+    "grey photos carry only the brightness of the noise, which is mostly colour: they are hardly protected"
+)
 NO_FACE = "no face was found, so the noise covers the whole photo: cropping to a face would remove the protection"
 
 
@@ -49,10 +51,17 @@ def for_rows(protections: Mapping[str, Protection]) -> Iterator[tuple[str, str]]
         yield "for", f"{len(all_of_them) - MOST_CLASSES} more classes"
 
 
-def weak_rows(weak: Mapping[str, list[Path]], *, verbose: bool) -> Iterator[tuple[str, str]]:
-    """Yield a row for each reason why photos are protected less than others, with their names."""
-    for why, paths in weak.items():
-        yield "weak", f"{_counted(len(paths))}: {listed(paths, verbose=verbose)}: {why}"
+def weak_rows(weak: Mapping[str, list[Path]], grey: list[Path], *, verbose: bool) -> Iterator[tuple[str, str]]:
+    """Yield a row for each reason why photos are protected less than others, with their names.
+
+    ``weak`` has those with a doubt, by the doubt, and ``grey`` the grey ones without any.
+    """
+    from unlearn_cli.photos import outcome
+
+    told = {outcome.HARDLY_PROTECTED: HARDLY_PROTECTED, outcome.NO_FACE: NO_FACE}
+    for why, paths in (*((told[doubt], paths) for doubt, paths in weak.items()), (GREY, grey)):
+        if paths:
+            yield "weak", f"{_counted(len(paths))}: {listed(paths, verbose=verbose)}: {why}"
 
 
 def listed(paths: list[Path], *, verbose: bool) -> str:

@@ -203,10 +203,8 @@ def people(
         size = rare.image_size or run.scale.face_size
         spec = run.spec(f"folder:{folder}", replace(rare, image_size=size), trip=trip or "face", views=rare.views or 3)
         named = plans.split("--attacker", attacker) if attacker is not None else []
-        attackers = parse_attackers(named, plans.split("--defence", defence))
-        defences = ",".join(attackers.defences)
-        victims = run.victims(rare, model, augment, defences, seeds or 3, random_control, batch_size=32)
-        victims = replace(victims, recognisers=attackers.recognisers, scratch=bool(defences))
+        victims = run.victims(rare, model, augment, defence, seeds or 3, random_control, batch_size=32)
+        victims = replace(victims, attackers=parse_attackers(named, plans.split("--defence", defence)))
         of = plans.People(
             root=folder,
             patterns=protect,
@@ -216,6 +214,7 @@ def people(
             together=together,
             key_seed=rare.key_seed or 0,
             one_key=bool(rare.one_key),
+            form=rare.form or "class-wise",
         )
         return plans.plan_people(of, victims, spec, output, run.workers, _change(rare))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli.set_option import setting
 
 Output = Annotated[
@@ -55,7 +56,7 @@ Defence = Annotated[
     str,
     typer.Option(
         help="What the scraper does against the noise, by commas: none, jpeg:Q, gray, blur, color-jitter, pipeline, "
-        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like."
+        "bit-depth:B, adversarial:E, orthogonal-projection, ueraser-like, reweight."
     ),
 ]
 RandomControl = Annotated[
@@ -66,7 +67,9 @@ Attacker = Annotated[
     str | None,
     typer.Option(
         help="Who learns from the photos, by commas: scratch, scratch-grey, scratch-jitter, scratch-pipeline (they "
-        "train), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  [default: scratch]"
+        "train), reweight (scratch, its last layer refitted on few clean photos), fine-tune:NETWORK[=FILE] (it starts "
+        "from pretrained weights), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  "
+        "[default: scratch]"
     ),
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]
@@ -139,3 +142,4 @@ class OnPeople(Optimised):
     poison_rate: float | None = setting("share of each protected person's photos that get noise", "1", 0, 1)
     key_seed: int | None = setting("random seed of the protected people's keys", "0")
     one_key: bool | None = setting("give all protected people the same key", "no")
+    form: Form | None = setting("make noise for each photo, as protect --form sample-wise does", "class-wise")

@@ -26,13 +26,24 @@ def watch(
     from unlearn_cli.training.train import EpochEnded
 
     with progress_bar(hidden=hidden) as bar:
-        whole = bar.add_task("Runs", total=len(planned), detail="", visible=False)
+        # The bar of all runs counts per cent of the estimated time, because runs differ in what they cost.
+        whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
+        each: tuple[float, ...] = (0.0,) * len(planned)
+        index = 0
+
+        def to(share: float) -> float:
+            """Return the per cent of the time that is over when this share of the current run is done."""
+            return 100 * (sum(each[:index]) + share * each[index]) / (sum(each) or 1.0)
+
         for event in events:
             if isinstance(event, EvaluationEstimated):
+                each = event.each
                 bar.console.print(_told(event))
             elif isinstance(event, CellBegan):
-                bar.update(whole, detail=", ".join(planned[event.index].labels.values()), visible=True)
+                index = event.index
+                detail = f"run {index + 1} of {len(planned)}: {', '.join(planned[index].labels.values())}"
+                bar.update(whole, completed=to(0), detail=detail, visible=True)
             elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
                 made = event.event
                 bar.update(
@@ -40,12 +51,14 @@ def watch(
                     detail=f"error rate {made.error:.3f}",
                 )  # fmt: skip
             elif isinstance(event, EpochEnded):
+                bar.update(whole, completed=to(event.epoch / event.epochs))
                 bar.update(
                     row, description="Training", total=event.epochs, completed=event.epoch, visible=True,
                     detail=f"clean accuracy {event.clean_accuracy:.3f}",
                 )  # fmt: skip
             elif isinstance(event, CellEnded):
-                bar.update(whole, advance=1)
+                index = event.index
+                bar.update(whole, completed=to(1))
             elif isinstance(event, Evaluated):
                 return event.report
     raise AssertionError("an evaluation ends with its report")
@@ -58,10 +71,12 @@ def _told(estimate: EvaluationEstimated) -> str:
         return f"All {estimate.planned} trainings are already done."
     left = estimate.planned - len(todo)
     done = f"{left} of {estimate.planned} trainings are already done; " if left else ""
-    networks = ", ".join(dict.fromkeys(cell.training.model for cell in todo))
+    networks = dict.fromkeys(
+        cell.training.model + (f", {cell.training.epochs} epochs each" if cell.frozen is None else "") for cell in todo
+    )
     made = ", plus the time to make the noise" if estimate.makes_noise else ""
     return (
-        f"{done}{len(todo)} to do ({networks} on {estimate.device}, {todo[0].training.epochs} epochs each): "
+        f"{done}{len(todo)} to do ({'; '.join(networks)}; on {estimate.device}): "
         f"about {duration(estimate.seconds)}{made}."
     )
 
@@ -97,6 +112,14 @@ def show(report: Report, output: Path) -> None:
         f"Scale {report.scale}, {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
         f"Report: {plain(str(output / 'report.html'))}"
     )
+    noise = {row.labels["noise"]: row.separability for row in reversed(rows) if row.separability is not None}
+    for name, of in noise.items():
+        out().print(
+            f"The noise alone ({plain(name)}): a linear classifier names the class of {percent(of.held_out)} of noise "
+            "that it was not fitted to."
+        )
+    if any(row.white_box for row in rows):
+        out().print("White-box: this network took part in making the noise, so it says nothing about other networks.")
     if report.missing:
         err().print(
             f"{report.missing} runs are not in this report yet, because another process is still working on them."
@@ -107,7 +130,7 @@ def record(report: Report, bank: str) -> None:
     """Add each protected row of the report, with its clean baseline, to the bank's card."""
     from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
-    from unlearn_cli.evaluation.report import for_card
+    from unlearn_cli.evaluation.for_card import for_card
 
     of = open_bank(bank)
     for result in for_card(report):

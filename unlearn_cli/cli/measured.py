@@ -63,8 +63,11 @@ def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
 
 
 def worst_first(results: Iterable[Result]) -> list[Result]:
-    """Return the results, with those first in which victims classified most protected images correctly."""
-    return sorted(results, key=lambda result: result.protected.final, reverse=True)
+    """Return the results, with those first in which victims classified most protected images correctly.
+
+    Those of networks that took part in making the noise come last, because they say nothing about others.
+    """
+    return sorted(results, key=lambda result: (result.white_box, -result.protected.final))
 
 
 def after_protecting(protections: Sequence[Protection]) -> list[str]:
@@ -94,12 +97,12 @@ def _figures(protection: Protection, card: Card) -> list[str]:
             f"Noise at epsilon {protection.pattern.epsilon} has not been measured; "
             "it is weaker than the bank's own noise and may protect less."
         ]
-    results = worst_first(result for result in card.results if result.form == protection.form)
+    results = worst_first(of for of in card.results if of.form == protection.form and not of.white_box)
     if not results and protection.form == "sample-wise":
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
         return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
-    plain = [result for result in results if result.defence == "none" and not recogniser_of(result)]
+    plain = [result for result in results if result.defence == "none" and _is_from_scratch(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] is not usual else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
@@ -107,7 +110,7 @@ def _figures(protection: Protection, card: Card) -> list[str]:
 
 def _sentence(result: Result) -> str:
     """Return a result in one sentence that needs no knowledge of the field."""
-    how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
+    how = _how_trained(result)
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
     if recogniser_of(result):
@@ -121,6 +124,26 @@ def _sentence(result: Result) -> str:
         what = f"on photos of {crowd} {people} recognised the protected ones on {named} of 100 new photos"
     verdict = _verdict(result)
     return f"{who} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
+
+
+def _how_trained(result: Result) -> str:
+    """Return how the model of a result was trained, in everyday words."""
+    kind, _, network = str(result.training.get("model", "")).partition(":")
+    if kind == "fine-tune":
+        name, _, part = network.partition(":")
+        return (
+            f"that knew other pictures before ({name}, {'last layer' if part == 'last' else 'whole network'} trained)"
+        )
+    how = ATTACKS.get(result.defence.partition(":")[0], f"trained with the defence {result.defence}")
+    if clean := result.labels.get("reweight"):
+        return f"{how}, whose last layer was corrected with {clean}"
+    return how
+
+
+def _is_from_scratch(result: Result) -> bool:
+    """Return whether a victim was trained from scratch, and nothing was done to it after that."""
+    other = str(result.training.get("model", "")).startswith(("frozen:", "fine-tune:"))
+    return not other and "reweight" not in result.labels
 
 
 def recogniser_of(result: Result) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.cli.closing import GREY, GREY_CHROMA, NO_FACE, for_rows, for_whom, here, listed, weak_rows, written_to
+from unlearn_cli.cli import several_faces
+from unlearn_cli.cli.closing import for_rows, for_whom, here, listed, weak_rows, written_to
 from unlearn_cli.cli.console import duration, out, plain, print_json
+from unlearn_cli.cli.several_faces import has_several
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options, PhotoDone
@@ -46,8 +48,12 @@ class Totals:
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
         self.grey = self.no_face = 0
+        self.grey_alone: list[Path] = []
+        """The grey photos about which there is no doubt."""
         self.weak: dict[str, list[Path]] = {}
-        """The photos that are protected less than others, by the reason."""
+        """The photos that are protected less than others, by the doubt, also those of earlier runs."""
+        self.several: list[PhotoDone] = []
+        """The photos with several faces."""
         self.bytes = [0, 0]
 
     def add(self, photo: PhotoDone) -> None:
@@ -59,9 +65,12 @@ class Totals:
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
         self.no_face += photo.faces == 0
-        for why, holds in ((GREY, photo.grey), (NO_FACE, photo.faces == 0)):
-            if holds:
-                self.weak.setdefault(why, []).append(photo.source)
+        if photo.grey and not photo.doubts:
+            self.grey_alone.append(photo.source)
+        for doubt in photo.doubts:
+            self.weak.setdefault(doubt, []).append(photo.source)
+        if has_several(photo):
+            self.several.append(photo)
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
 
     @property
@@ -81,6 +90,8 @@ class Totals:
             "linf": self.linf,
             "grey": self.grey,
             "without_face": self.no_face,
+            "weak": [{"input": str(path), "reason": why} for why, paths in self.weak.items() for path in paths],
+            "several_faces": [several_faces.as_json(photo) for photo in self.several],
             "input_bytes": self.bytes[0],
             "output_bytes": self.bytes[1],
         }
@@ -203,9 +214,9 @@ def _protect_rows(
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         if places:
             rows.append((name, ", ".join(here(path) for path in places[:3]) + more))
-    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
-    weak = {GREY_CHROMA if why == GREY and chroma else why: paths for why, paths in totals.weak.items()}
-    rows += [*weak_rows(weak, verbose=talk.verbose), *totals.rows()]
+    rows += weak_rows(totals.weak, totals.grey_alone, verbose=talk.verbose)
+    rows += several_faces.rows_of(totals.several, verbose=talk.verbose)
+    rows += totals.rows()
     rows += not_protected_rows(todo, verbose=talk.verbose)
     if todo.others:
         rows.append(("other files", f"{todo.others}, which are not photos and were ignored"))

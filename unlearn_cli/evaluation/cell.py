@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from unlearn_cli.banks.catalog import open_bank, surrogate_path
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.frozen import Frozen
-from unlearn_cli.evaluation.attackers.recognisers import fingerprint
+from unlearn_cli.evaluation.attackers.recognisers import Recogniser, fingerprint, identity_of, open_recogniser
 from unlearn_cli.evaluation.face_pairs import pairs_digest
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.settings import NoiseSettings
@@ -82,15 +83,28 @@ class Cell:
     """A folder of photos that ``protect`` wrote, laid out like the dataset's folder, to use instead of noise."""
     frozen: Frozen | None = None
     """The attacker that asks a recogniser instead of training a victim; ``training`` then only has its name."""
+    pretrained: str | None = None
+    """The network ``NETWORK=FILE`` whose weights the victim starts from; ``training.model`` then only names it."""
+    refit: float | None = None
+    """The share of clean photos on which the victim's last layer is fitted again after its training. Every training
+    does it for all ``reweight.SHARES``, so this only decides which figures count, and not the run's hash."""
 
 
 class Library:
-    """The datasets of an evaluation, each of which is read only once."""
+    """The datasets and recognisers of an evaluation, each of which is read only once."""
 
     def __init__(self) -> None:
         self._sets: dict[tuple[DatasetSpec, Split], ImageSet] = {}
         self._digests: dict[DatasetSpec, str] = {}
         self._counterparts: dict[tuple[DatasetSpec, Path, tuple[str, ...], Split], ImageSet] = {}
+        self._reading: dict[DatasetSpec, tuple[float, int]] = {}
+        self._recognisers: dict[str, Recogniser] = {}
+
+    def recogniser(self, name: str) -> Recogniser:
+        """Return the recogniser of this name, opened only once. Raises what ``open_recogniser`` raises."""
+        if name not in self._recognisers:
+            self._recognisers[name] = open_recogniser(name)
+        return self._recognisers[name]
 
     def train(self, images: Images) -> ImageSet:
         """Return the training images. Raises what ``load_dataset`` raises."""
@@ -128,9 +142,17 @@ class Library:
         size = cell.images.train_size if split == "train" else cell.images.test_size
         return self._counterparts[key].first(size)
 
+    def seconds_to_read(self, spec: DatasetSpec) -> float:
+        """Return how long reading one photo of a dataset took: its mean over all that were read of it."""
+        seconds, photos = self._reading.get(spec, (0.0, 1))
+        return seconds / photos
+
     def _load(self, spec: DatasetSpec, split: Split) -> ImageSet:
         if (spec, split) not in self._sets:
-            self._sets[spec, split] = load_dataset(spec, split)
+            began, views = time.perf_counter(), spec.views if split == "train" else 1
+            data = self._sets[spec, split] = load_dataset(spec, split)
+            seconds, photos = self._reading.get(spec, (0.0, 0))
+            self._reading[spec] = (seconds + time.perf_counter() - began, photos + len(data) // views)
         return self._sets[spec, split]
 
 
@@ -165,12 +187,15 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
         "trigger": cell.trigger,
         "pairs": pairs_digest(cell.pairs) if cell.pairs else None,
         "protected_tree": digest(library.counterpart(cell)) if cell.protected_tree else None,
-    } | (_of_frozen(cell.frozen) if cell.frozen else {})
+    } | _of_attacker(cell)
 
 
-def _of_frozen(frozen: Frozen) -> dict[str, Any]:
-    sha256 = fingerprint(frozen.recogniser)
-    return {"frozen": {"recogniser": sha256, "head": frozen.head, "gallery": frozen.gallery}}
+def _of_attacker(cell: Cell) -> dict[str, Any]:
+    """Return what runs have that do not train from scratch, so that all others keep the hashes of earlier versions."""
+    if cell.frozen is not None:
+        frozen = cell.frozen
+        return {"frozen": {**identity_of(frozen.recogniser), "head": frozen.head, "gallery": frozen.gallery}}
+    return {"pretrained": fingerprint(cell.pretrained)} if cell.pretrained is not None else {}
 
 
 def hash_of(identity: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Estimating how long runs will take, from trainings on a few batches."""
+"""Estimating how long each run will take, from trainings on a few batches and a few questions to each recogniser."""
 
 from __future__ import annotations
 
@@ -9,55 +9,108 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from unlearn_cli.evaluation.attackers.recognisers import open_recogniser
-from unlearn_cli.evaluation.cell import Cell, Library
+from unlearn_cli.evaluation.attackers.reweight import SHARES
+from unlearn_cli.evaluation.cell import Cell, Library, protected_labels
 from unlearn_cli.evaluation.defences.hardening import CHOICES, STEPS
+from unlearn_cli.evaluation.scenario import start
 from unlearn_cli.faces import TEMPLATE_SIDE
-from unlearn_cli.training.train import EpochEnded, train_victim
+from unlearn_cli.training.train import EpochEnded, train_network
 
 BATCHES = 3
 FACES = 8
-SECONDS_TO_ASK = 1.5
+SECONDS_TO_ASK = 0.5
 """How long a run takes that asks a recogniser about photos whose features it remembers."""
 
 
-def estimate_seconds(cells: Sequence[Cell], library: Library, device: torch.device) -> float:
-    """Return the seconds that training and testing all runs one after the other takes, without making their noise."""
-    speeds: dict[tuple[str, int], float] = {}
-    total, asked = 0.0, set[str]()
+def estimate_each(cells: Sequence[Cell], library: Library, device: torch.device) -> list[float]:
+    """Return the seconds that each run takes if all are done one after the other, without making their noise.
 
-    def photos(cell: Cell) -> int:
-        return len(library.train(cell.images)) + len(library.test(cell.images))
+    What runs share counts at the first of them: reading protected photos, and their features.
+    """
+    estimate = _Estimate(library, device)
+    return [estimate.reading(cell) + estimate.running(cell) for cell in cells]
 
-    for cell in cells:
-        if cell.frozen is not None:
-            total += SECONDS_TO_ASK
-            if cell.frozen.recogniser not in asked:
-                asked.add(cell.frozen.recogniser)
-                total += _seconds_to_embed(cell.frozen.recogniser) * 2 * photos(cell)
-            continue
-        train, test = library.train(cell.images), library.test(cell.images)
+
+class _Estimate:
+    """What the runs before have measured, read and asked."""
+
+    def __init__(self, library: Library, device: torch.device) -> None:
+        self.library, self.device = library, device
+        self.speeds: dict[tuple[str, int], float] = {}
+        self.done: set[tuple[object, ...]] = set()
+
+    def reading(self, cell: Cell) -> float:
+        """Return the seconds that reading a run's protected photos takes; the clean ones have been read already."""
+        if cell.protected_tree is None:
+            return 0.0
+        spec, train = cell.images.spec, self._protected(cell, "train")
+        photos = self._new(train, "read", spec, cell.protected_tree, cell.protect_classes)
+        if cell.frozen is not None and cell.frozen.gallery != "known":
+            photos += self._new(
+                self._protected(cell, "test"), "read asked", spec, cell.protected_tree, cell.protect_classes
+            )
+        return photos * self.library.seconds_to_read(spec)
+
+    def running(self, cell: Cell) -> float:
+        """Return the seconds that a run takes once its photos are read."""
+        return self._asking(cell) if cell.frozen is not None else self._training(cell)
+
+    def _asking(self, cell: Cell) -> float:
+        frozen = cell.frozen
+        assert frozen is not None
+        train, test = self.library.train(cell.images), self.library.test(cell.images)
+        photos = self._new(len(train) + len(test), "ask", frozen.recogniser, cell.images)
+        if cell.protected_tree is not None:
+            key = (frozen.recogniser, cell.images, cell.protected_tree, cell.protect_classes)
+            photos += self._new(self._protected(cell, "train"), "ask known", *key)
+            if frozen.gallery != "known":
+                photos += self._new(self._protected(cell, "test"), "ask asked", *key)
+        return SECONDS_TO_ASK + photos * self._speed_of_recogniser(frozen.recogniser)
+
+    def _training(self, cell: Cell) -> float:
+        train, test = self.library.train(cell.images), self.library.test(cell.images)
+        # A test image costs about a third of a training image, which also needs a backward pass.
+        each_epoch = len(train) * passes(cell.defence) + len(test) / 3
+        afterwards = (len(test) + SHARES[-1] * len(train)) / 3
+        return self._speed_of_training(cell) * (cell.training.epochs * each_epoch + afterwards)
+
+    def _protected(self, cell: Cell, split: str) -> int:
+        data = self.library.train(cell.images) if split == "train" else self.library.test(cell.images)
+        wanted = torch.tensor(protected_labels(data.classes, cell.protect_classes))
+        views = cell.images.spec.views if split == "train" else 1
+        return int(torch.isin(data.labels, wanted).sum()) // views
+
+    def _new(self, photos: int, *what: object) -> int:
+        """Return so many photos when this is asked for the first time, and 0 later."""
+        if what in self.done:
+            return 0
+        self.done.add(what)
+        return photos
+
+    def _speed_of_training(self, cell: Cell) -> float:
+        """Return the seconds that an epoch takes for one training image."""
+        train, test = self.library.train(cell.images), self.library.test(cell.images)
         key = (cell.training.model, train.size)
-        if key not in speeds:
+        if key not in self.speeds:
             few = train.first(BATCHES * cell.training.batch_size)
             settings = replace(cell.training, epochs=2)
-            for event in train_victim(few, test.first(1), settings, device):
+            network = start(cell, len(train.classes), train.size).to(self.device)
+            for event in train_network(network, few, test.first(1), settings):
                 if isinstance(event, EpochEnded):
-                    speeds[key] = event.seconds / len(few)
-        # A test image costs about a third of a training image, which also needs a backward pass.
-        images = len(train) * passes(cell.defence) + len(test) / 3
-        total += cell.training.epochs * speeds[key] * images
-    return total
+                    self.speeds[key] = event.seconds / len(few)
+        return self.speeds[key]
 
-
-def _seconds_to_embed(recogniser: str) -> float:
-    """Return the seconds that a recogniser needs for one photo; it remembers them, and protected copies come on top."""
-    faces = np.zeros((FACES, TEMPLATE_SIDE, TEMPLATE_SIDE, 3), np.uint8)
-    network = open_recogniser(recogniser)
-    network.embed(faces[:1])
-    start = time.perf_counter()
-    network.embed(faces)
-    return (time.perf_counter() - start) / FACES
+    def _speed_of_recogniser(self, name: str) -> float:
+        """Return the seconds that a recogniser needs for one photo; it remembers the features."""
+        key = (name, TEMPLATE_SIDE)
+        if key not in self.speeds:
+            faces = np.zeros((FACES, TEMPLATE_SIDE, TEMPLATE_SIDE, 3), np.uint8)
+            network = self.library.recogniser(name)
+            network.embed(faces[:1])
+            start_time = time.perf_counter()
+            network.embed(faces)
+            self.speeds[key] = (time.perf_counter() - start_time) / FACES
+        return self.speeds[key]
 
 
 def passes(defence: str) -> float:

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
-from unlearn_cli.evaluation.estimate import estimate_seconds
+from unlearn_cli.evaluation.estimate import estimate_each
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About, Report, make_report
 from unlearn_cli.evaluation.result import RunResult
-from unlearn_cli.evaluation.run import CellEnded, Event, Runner
+from unlearn_cli.evaluation.run import CellEnded, Event, Runner, is_done
 from unlearn_cli.evaluation.scenario import check
 from unlearn_cli.evaluation.spread import Engine, spread
 from unlearn_cli.training.workers import ALONE, Workers
@@ -41,12 +41,19 @@ class EvaluationEstimated:
     """Says how much there is to do, before anything is trained."""
 
     planned: int
+    """The number of runs; figures that come from one run count once."""
     todo: tuple[Cell, ...]
     """The runs without a result."""
-    seconds: float
-    """How long their trainings take one after the other, on this machine."""
+    each: tuple[float, ...]
+    """The seconds that each planned run takes on this machine, in the order in which they are done; 0 where its result
+    is there."""
     device: str
     """PyTorch's name of the kind of device."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the runs take one after the other."""
+        return sum(self.each)
 
     @property
     def makes_noise(self) -> bool:
@@ -97,7 +104,11 @@ def evaluate(
 
 def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> EvaluationEstimated:
     names = [hash_of(identity(one.cell, library)) for one in planned]
-    there = where.output / "cells"
-    todo = [one.cell for name, one in zip(names, planned, strict=True) if not (there / f"{name}.json").exists()]
-    seconds = estimate_seconds(todo, library, where.device) if todo else 0.0
-    return EvaluationEstimated(len(planned), tuple(todo), seconds, where.device.type)
+    todo: dict[str, int] = {}
+    for index, (name, one) in enumerate(zip(names, planned, strict=True)):
+        if name not in todo and not is_done(where.output / "cells" / f"{name}.json", one.cell):
+            todo[name] = index
+    cells = tuple(planned[index].cell for index in todo.values())
+    seconds = dict(zip(todo.values(), estimate_each(cells, library, where.device), strict=True))
+    each = tuple(seconds.get(index, 0.0) for index in range(len(planned)))
+    return EvaluationEstimated(len(set(names)), cells, each, where.device.type)

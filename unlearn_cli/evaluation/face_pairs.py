@@ -80,7 +80,7 @@ def last_layer(model: nn.Module) -> nn.Linear:
     """Return the last linear layer of a network. Raises ``UsageError`` if it has none."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not layers:
-        raise UsageError("The setting pairs needs a network that ends in a linear layer, such as resnet18.")
+        raise UsageError("This needs a network that ends in a linear layer, such as resnet18.")
     return layers[-1]
 
 

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_cli.banks.catalog import Choice, choose, open_bank
+from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import UsageError
-from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers
+from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers, fine_tune, mark_white_box
+from unlearn_cli.evaluation.attackers.parse import Attackers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe
 from unlearn_cli.evaluation.report import About
+from unlearn_cli.noise.face_noise import FaceNoise
 from unlearn_cli.noise.settings import Baseline
 from unlearn_cli.photos.protection import Protection
+from unlearn_cli.photos.wanted import made_for_each
 from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.devices import pick_device
 from unlearn_cli.training.folders import list_classes
 from unlearn_cli.training.train import TrainingSettings
 from unlearn_cli.training.workers import Workers
@@ -41,10 +46,8 @@ class Victims:
     seeds: int
     training: dict[str, Any]
     """Fields of ``TrainingSettings``; its seed is that of the first training."""
-    recognisers: tuple[str, ...] = ()
-    """The recognisers of attackers that do not train, as ``Frozen.recogniser`` names them."""
-    scratch: bool = True
-    """Whether victims are trained at all."""
+    attackers: Attackers | None = None
+    """The attackers, where they are not just victims that train from scratch with the ``defence``."""
     random: bool = False
     """Whether random noise within the same bound is also measured."""
     command: str = ""
@@ -56,21 +59,17 @@ class Victims:
 
     def cells(self, cell: Cell, noise: str, random: Cell | None = None) -> list[Planned]:
         """Return a protected run for each victim, its clean baseline, and a run with random noise if asked for."""
-        asked = ask_recognisers(cell, random if self.random else None, noise, self.recognisers)
-        if not self.scratch:
-            return asked
+        random = random if self.random else None
+        attackers = self.attackers or Attackers(defences=tuple(split("--defence", self.defence)))
+        asked = ask_recognisers(cell, random, noise, attackers.recognisers)
+        epochs = self.settings(self.scale.faces).epochs
+        tuned = fine_tune(cell, random, noise, attackers.pretrained, epochs, self.seeds)
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
-        augments, defences = split("--augment", self.augment), split("--defence", self.defence)
+        augments, defences = split("--augment", self.augment), attackers.defences
         trained = ad_hoc(
-            cell,
-            random if self.random else None,
-            noise=noise,
-            models=models,
-            augments=augments,
-            defences=defences,
-            seeds=self.seeds,
+            cell, random, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds
         )
-        return [*trained, *asked]
+        return [*trained, *tuned, *asked]
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:
         """Return the head of the report."""
@@ -172,6 +171,8 @@ class People:
     """The seed of the keys that they get."""
     one_key: bool
     """Whether all of them share one key, which real users should not do."""
+    form: Form = "class-wise"
+    """Whether they get their own pattern, or noise that is made for each photo."""
 
 
 def plan_people(
@@ -179,23 +180,33 @@ def plan_people(
 ) -> Plan:
     """Return the runs that measure some people among many, whose photos are protected now if they are not yet.
 
-    Raises ``UsageError`` for ``one_key`` with a bank that takes no keys.
+    Raises ``UsageError`` for ``one_key`` with a bank that takes no keys, and for the form sample-wise with a
+    bank that is not for faces.
     """
     names = find_people(of.root, split("--protect", of.patterns))
     choice = choose(of.class_name, of.bank)
     if of.one_key and not choice.keyed:
         raise UsageError(f"The bank '{choice.bank.name}' does not use keys: leave out --set one-key.")
 
-    def tree(choice: Choice) -> Path:
+    if of.form == "sample-wise" and choice.bank.provenance.frame != "face":
+        raise UsageError(f"The bank '{choice.bank.name}' is not for faces, and noise is made for each face only.")
+    teachers = dict(choice.bank.provenance.teachers)
+
+    def tree(choice: Choice, form: Form = "class-wise") -> Path:
         protections = {}
         for turn, name in enumerate(names):
             key = person_key("" if of.one_key else name, of.key_seed)
-            protections[name] = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
+            protection = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
+            if form == "sample-wise":
+                maker = FaceNoise(protection.pattern.noise, protection.pattern.epsilon, pick_device())
+                teachers.update(maker.teachers)
+                protection = made_for_each(protection, maker, choice.index)
+            protections[name] = protection
         return _made_once(of.root, protections, output, workers)
 
     cell = Cell(
         images=Images(spec=spec),
-        protected_tree=tree(choice),
+        protected_tree=tree(choice, of.form),
         protect_classes=tuple(names),
         training=victims.settings(victims.scale.faces),
     )
@@ -203,7 +214,9 @@ def plan_people(
     noise = of.class_name if of.bank is None else Path(of.bank).stem
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
-    planned = in_turns(victims.cells(change(cell), noise, change(random)), names, of.together or len(names))
+    noise += " (sample-wise)" if of.form == "sample-wise" else ""
+    cells = mark_white_box(victims.cells(change(cell), noise, change(random)), teachers)
+    planned = in_turns(cells, names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
 
 

@@ -88,6 +88,8 @@ class Planned:
     labels: dict[str, str]
     reported: float | None = None
     """The clean accuracy that the paper reports, 0 to 1; None if the recipe does not have it."""
+    white_box: bool = False
+    """Whether the attacker's network took part in making the noise, so that its result says nothing about others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,20 +144,19 @@ def chosen_cells(planned: Sequence[Planned], text: str | None) -> list[Planned]:
     kept = [one for one in once if all(one.labels.get(key) in values for key, values in wanted.items())]
     if not kept:
         raise UsageError(f"No run has {text}. The runs are: {'; '.join(sorted({_said(one) for one in once}))}.")
-    return [
-        one for one in once if one in kept or (one.cell.noise is None and any(_is_baseline(one, of) for of in kept))
-    ]
+    return [one for one in once if one in kept or any(_is_baseline(one, of) for of in kept)]
 
 
 def _is_baseline(clean: Planned, of: Planned) -> bool:
     """Return whether a clean run trains the same victim on the same images as another run."""
     one, other = clean.cell, of.cell
-    return (one.training, one.defence, one.images, one.joined) == (
-        other.training,
-        other.defence,
-        other.images,
-        other.joined,
-    )
+    return (one.noise, one.protected_tree) == (None, None) and _victim(one) == _victim(other)
+
+
+def _victim(cell: Cell) -> tuple[object, ...]:
+    """Return what decides a run besides its noise."""
+    head = cell.frozen.head if cell.frozen is not None else None
+    return (cell.training, cell.defence, cell.images, cell.joined, cell.pretrained, cell.refit, head)
 
 
 def _said(planned: Planned) -> str:

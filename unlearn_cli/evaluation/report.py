@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_cli import __version__
-from unlearn_cli.banks import card
-from unlearn_cli.banks.card import Accuracy
-from unlearn_cli.banks.provenance import Form
 from unlearn_cli.evaluation.ad_hoc import RANDOM
 from unlearn_cli.evaluation.cell import hash_of
 from unlearn_cli.evaluation.metrics import Figure, figure
 from unlearn_cli.evaluation.recipe import Planned
-from unlearn_cli.evaluation.result import Confusion, FacePairs, Images, NoiseUsed, RunResult
+from unlearn_cli.evaluation.result import Confusion, FacePairs, Images, NoiseUsed, RunResult, Separability
 from unlearn_cli.training.train import TrainingSettings
 from unlearn_cli.training.trip import SUBSAMPLING_NAME
 
@@ -29,6 +26,7 @@ NAMES = {
     "augment": "",
     "defence": "against",
     "head": "",
+    "reweight": "last layer refitted on",
 }
 """The names of labels, as a reader of the report sees them."""
 
@@ -104,6 +102,10 @@ class Row(Accuracies):
     confusion: Confusion
     trigger: tuple[float | None, ...] | None
     auc: float | None
+    separability: Separability | None = None
+    """How well a linear classifier tells the classes of the noise apart, as means over the runs."""
+    white_box: bool = False
+    """Whether the attacker's network took part in making the noise, so that it stands for no other attacker."""
     verification: tuple[FacePairs, ...] | None
     trip: dict[str, Any] | None
     like: str
@@ -121,6 +123,11 @@ class Row(Accuracies):
     def is_control(self) -> bool:
         """Return whether the row is only for comparison: its images are clean or carry random noise."""
         return self.protected_images == 0 or self.labels.get("noise") == RANDOM
+
+    @property
+    def counts(self) -> bool:
+        """Return whether the row can be the worst case: its images are protected, against a network that is new."""
+        return not self.is_control and not self.white_box
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +152,7 @@ class Report:
     @property
     def worst(self) -> Row | None:
         """Return the worst case for the person who protected the images: the protected row with the highest peak."""
-        return next((row for row in self.rows if not row.is_control), None)
+        return next((row for row in self.rows if row.counts), None)
 
 
 def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, RunResult]) -> Report:
@@ -165,7 +172,7 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
     ]
     rows = [_compared(row, of, found) for row, of in found]
     rows = [replace(row, name=_name(row, rows)) for row in rows]
-    rows.sort(key=lambda row: (row.is_control, -row.decisive.peak.mean))
+    rows.sort(key=lambda row: (row.is_control, row.white_box, -row.decisive.peak.mean))
     first = next(iter(results.values()), None)
     return Report(
         title=about.title,
@@ -214,6 +221,8 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
         ),
         confusion=_summed([result.confusion for result in results]),
         trigger=_means([result.trigger for result in results if result.trigger]),
+        white_box=planned.white_box,
+        separability=_separability(results),
         auc=(_means([(of.verification.auc,) for of in results if of.verification]) or (None,))[0],
         verification=tuple(of.verification for of in results if of.verification) or None,
         trip=_trip(first),
@@ -242,6 +251,16 @@ def _is_baseline(clean: Row, row: Row) -> bool:
     return clean.like == row.like and clean.protected_images == 0 and clean.train_images == row.train_images
 
 
+def _separability(results: Sequence[RunResult]) -> Separability | None:
+    found = [of.separability for of in results if of.separability is not None]
+    if not found:
+        return None
+    train, held_out = (
+        statistics.mean(values) for values in zip(*((of.train, of.held_out) for of in found), strict=True)
+    )
+    return Separability(train=round(train, 4), held_out=round(held_out, 4), images=found[0].images)
+
+
 def _trip(result: RunResult) -> dict[str, Any] | None:
     trip = result.cell.get("images", {}).get("trip")
     return {**trip, "subsampling": SUBSAMPLING_NAME if trip["quality"] else None} if trip else None
@@ -261,6 +280,7 @@ def _like(result: RunResult) -> str:
     training = {key: value for key, value in result.cell["training"].items() if key != "seed"}
     head = result.cell.get("frozen", {}).get("head")
     own = {"training": training} | ({"head": head} if head else {})
+    own |= {key: result.cell[key] for key in ("pretrained", "refit") if key in result.cell}
     return hash_of({key: result.cell.get(key) for key in ("images", "joined", "defence")} | own)
 
 
@@ -327,58 +347,5 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
             parts.append(row.training.model)
         elif key not in ("noise", "model", "trigger") and value is not None and len(values) > 1:
             parts.append(f"{NAMES.get(key, key)} {value}".strip())
+    parts += ["white-box"] if row.white_box else []
     return ", ".join(parts)
-
-
-def for_card(report: Report) -> list[card.Result]:
-    """Return what a bank's card keeps for each protected row that has a clean baseline.
-
-    Of an attacker with a recogniser it keeps the rows in which the known photos carry the noise, as a scraper has them.
-    """
-    return [
-        _result(report, row, row.unprotected)
-        for row in report.rows
-        if row.unprotected is not None and not row.is_control and row.labels.get("protected", "known") == "known"
-    ]
-
-
-def _result(report: Report, row: Row, clean: Accuracies) -> card.Result:
-    assert report.dataset is not None
-    random = next((one for one in report.rows if one.labels == {**row.labels, "noise": RANDOM}), None)
-    images = {key: value for key, value in vars(report.dataset).items() if key != "test_images_by_class"}
-    return card.Result(
-        protected=_accuracy(row.decisive),
-        clean=_accuracy(clean),
-        random=_accuracy(random.decisive) if random is not None else None,
-        others=_accuracy(row.others) if row.others is not None else None,
-        clean_others=_accuracy(row.unprotected_others) if row.unprotected_others is not None else None,
-        form=_form(row),
-        defence=row.defence,
-        protected_classes=len(row.protected_classes),
-        together=row.together,
-        protected_images=row.protected_images,
-        seeds=row.seeds,
-        images=card.Images(**images),
-        trip=row.trip,
-        training=asdict(row.training),
-        labels=row.labels,
-        runs=row.cells,
-        command=report.command,
-        hardware=row.hardware,
-        versions=report.versions,
-        date=report.date,
-    )
-
-
-def _form(row: Row) -> Form:
-    made_for_each = row.labels.get("noise", "").endswith("(sample-wise)")
-    return "sample-wise" if made_for_each or (row.noise and row.noise.form == "sample-wise") else "class-wise"
-
-
-def _accuracy(of: Accuracies) -> Accuracy:
-    return Accuracy(
-        final=of.final.mean,
-        peak=of.peak.mean,
-        final_interval=(of.final.low, of.final.high),
-        peak_interval=(of.peak.low, of.peak.high),
-    )

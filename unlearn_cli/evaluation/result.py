@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from unlearn_cli.banks import card
@@ -58,6 +59,37 @@ class Epoch:
     """On the clean test images of each class; None for a class without any."""
 
 
+def epoch_of(counts: NDArray[np.int64], train: float) -> Epoch:
+    """Return the accuracies in a confusion matrix, beside the accuracy ``train`` on the training images."""
+    among = counts.sum(axis=1)
+    by_class = tuple(round(of / all_, 4) if all_ else None for of, all_ in zip(counts.diagonal(), among, strict=True))
+    return Epoch(train=round(train, 4), clean=round(float(counts.trace() / among.sum()), 4), by_class=by_class)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit:
+    """A victim whose last layer was fitted again on few clean photos (``attackers.reweight``)."""
+
+    share: float
+    """The share of each class's training photos that were clean."""
+    images: int
+    """The clean training images, over all classes and views."""
+    epoch: Epoch
+    """Its accuracies, where ``train`` is on these clean images."""
+    confusion: Confusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separability:
+    """How often a linear classifier names the class of the noise alone (``attackers.separable``), from 0 to 1."""
+
+    train: float
+    """On the noise that it was fitted to."""
+    held_out: float
+    images: int
+    """The pieces of noise in all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FacePairs:
     """Face verification by a victim's features: the ROC over pairs of photos (figure 7 of Huang et al., 2021)."""
@@ -101,6 +133,11 @@ class RunResult:
     """For each class, the share of the other classes' clean test images that are classified as this class when its
     noise is applied to them; None for a class without a pattern."""
     verification: FacePairs | None = None
+    refits: tuple[Refit, ...] | None = None
+    """The victim after ``attackers.reweight``; None where nothing was trained, where its last layer is not linear, and
+    in results of earlier versions."""
+    separability: Separability | None = None
+    """Of the noise; None without noise, and where fewer than two classes carry it."""
     seconds: float
     command: str = ""
     hardware: str

@@ -18,7 +18,9 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.attackers.frozen import Frozen, answers, verify_features
-from unlearn_cli.evaluation.attackers.recognisers import Remembered, open_recogniser
+from unlearn_cli.evaluation.attackers.recognisers import Remembered
+from unlearn_cli.evaluation.attackers.reweight import refit, with_refit
+from unlearn_cli.evaluation.attackers.separable import separability
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
 from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.examples import example_sheet
@@ -26,12 +28,12 @@ from unlearn_cli.evaluation.face_pairs import verify_people
 from unlearn_cli.evaluation.metrics import confusion
 from unlearn_cli.evaluation.noise_store import NoiseMaking, NoiseStore
 from unlearn_cli.evaluation.protect_set import assign, protect_set
-from unlearn_cli.evaluation.result import Epoch, Images, NoiseUsed, RunResult, read_result, write_result
-from unlearn_cli.evaluation.scenario import Scenario, build, library_test
+from unlearn_cli.evaluation.result import Epoch, Images, NoiseUsed, RunResult, epoch_of, read_result, write_result
+from unlearn_cli.evaluation.scenario import Scenario, build, library_test, start
 from unlearn_cli.files import lock, write_atomically
 from unlearn_cli.training.datasets import digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
-from unlearn_cli.training.train import EpochEnded, Trained, predict, train_victim
+from unlearn_cli.training.train import EpochEnded, Trained, predict, train_network
 from unlearn_cli.training.workers import ALONE, Workers
 
 
@@ -90,13 +92,13 @@ class Runner:
             # The first of several workers looks and locks for all. The lock's file is never deleted: if a process
             # deleted it while another has it open, a third process could lock a new file of the same name.
             with (self.output / "locks" / name).open("w") as file:
-                if self.workers.agree(path.is_file(), self.device):
-                    yield CellEnded(name, index, read_result(path), True)
+                if self.workers.agree(is_done(path, cell), self.device):
+                    yield CellEnded(name, index, _seen(read_result(path), cell), True)
                     continue
                 if not self.workers.agree(self.workers.rank == 0 and lock(file), self.device):
                     continue
-                if self.workers.agree(path.is_file(), self.device):  # Another process finished it since.
-                    yield CellEnded(name, index, read_result(path), True)
+                if self.workers.agree(is_done(path, cell), self.device):  # Another process finished it since.
+                    yield CellEnded(name, index, _seen(read_result(path), cell), True)
                     continue
                 yield CellBegan(name, index)
                 result = yield from self._run_one(cell, what, name)
@@ -104,7 +106,7 @@ class Runner:
                     write_result(path, result)
                     path.with_suffix(".pt").unlink(missing_ok=True)
                 self.workers.wait()
-            yield CellEnded(name, index, result, False)
+            yield CellEnded(name, index, _seen(result, cell), False)
 
     def _make_folders(self) -> None:
         try:
@@ -124,8 +126,9 @@ class Runner:
         checkpoint = self.output / "cells" / f"{name}.pt"
         harden = parse_defence(cell.defence).harden
         trained: Trained | None = None
-        for event in train_victim(
-            scenario.train, scenario.test, cell.training, self.device, checkpoint, harden=harden, workers=self.workers
+        network = start(cell, len(scenario.train.classes), scenario.train.size).to(self.device)
+        for event in train_network(
+            network, scenario.train, scenario.test, cell.training, checkpoint, harden=harden, workers=self.workers
         ):
             if isinstance(event, EpochEnded):
                 yield event
@@ -134,7 +137,7 @@ class Runner:
         assert trained is not None
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
-        network, test = trained.network, scenario.test
+        test, views, seed = scenario.test, cell.images.spec.views, cell.training.seed
         predicted = predict(network, test.images.to(self.device)).cpu()
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
         result = self._result(cell, what, scenario, tuple(_epoch(ended) for ended in trained.epochs), counts)
@@ -145,6 +148,8 @@ class Runner:
             verification=verify_people(network, pairs, cell.images.spec, test.size, self.device, scenario.filter)
             if pairs is not None
             else None,
+            refits=refit(network, scenario, views, seed),
+            separability=separability(scenario, views, seed),
             seconds=round(sum(epoch.seconds for epoch in trained.epochs), 3),
         )
 
@@ -152,7 +157,7 @@ class Runner:
         """Return the result of the attack with a recogniser as it is, which needs no training."""
         start = time.perf_counter()
         if frozen.recogniser not in self.recognisers:
-            recogniser = Remembered(open_recogniser(frozen.recogniser), self.output / "features")
+            recogniser = Remembered(self.library.recogniser(frozen.recogniser), self.output / "features")
             self.recognisers[frozen.recogniser] = recogniser
         known, asked = (
             self.recognisers[frozen.recogniser].embed(data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy())
@@ -160,13 +165,8 @@ class Runner:
         )
         labels, right = scenario.train.labels.cpu().numpy(), scenario.test.labels.cpu().numpy()
         counts = confusion(answers(known, labels, asked, frozen.head), right, len(scenario.test.classes))
-        among = counts.sum(axis=1)
-        by_class = tuple(
-            round(of / all_, 4) if all_ else None for of, all_ in zip(counts.diagonal(), among, strict=True)
-        )
-        itself = float((answers(known, labels, known, frozen.head) == labels).mean())
-        epoch = Epoch(train=round(itself, 4), clean=round(float(counts.trace() / among.sum()), 4), by_class=by_class)
-        people = scenario.protected_classes or tuple(range(len(among)))
+        epoch = epoch_of(counts, float((answers(known, labels, known, frozen.head) == labels).mean()))
+        people = scenario.protected_classes or tuple(range(len(counts)))
         verification = verify_features(known, labels, asked, right, people)
         result = self._result(cell, what, scenario, (epoch,), counts)
         return replace(result, verification=verification, seconds=round(time.perf_counter() - start, 3))
@@ -215,6 +215,18 @@ class Runner:
             seen = scenario.filter(noisy) if scenario.filter is not None else noisy
             shares[label] = round((predict(model, seen.to(self.device)) == label).float().mean().item(), 4)
         return tuple(shares)
+
+
+def is_done(path: Path, cell: Cell) -> bool:
+    """Return whether a file holds the result of a run. Raises ``WorkError`` if it is damaged.
+
+    Results of earlier versions have no refits, so such a training is repeated when they are wanted.
+    """
+    return path.is_file() and (cell.refit is None or read_result(path).refits is not None)
+
+
+def _seen(result: RunResult, cell: Cell) -> RunResult:
+    return result if cell.refit is None else with_refit(result, cell.refit)
 
 
 def _noise_used(bank: Bank) -> NoiseUsed:

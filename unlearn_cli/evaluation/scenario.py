@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.frozen import Gallery
-from unlearn_cli.evaluation.attackers.recognisers import open_recogniser
+from unlearn_cli.evaluation.attackers.pretrained import load_pretrained
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.defences.table import parse_defence
@@ -157,10 +157,10 @@ def check(cell: Cell, library: Library) -> None:
     if spec.views > 1 and (cell.joined is not None or (size is not None and size <= len(train))):
         raise UsageError("The setting views needs all photos of a folder: leave out --set train-size.")
     if cell.frozen is not None:
-        open_recogniser(cell.frozen.recogniser)
+        library.recogniser(cell.frozen.recogniser)
     else:
-        model = build_model(cell.training.model, len(train.classes), train.size, cell.training.seed)
-        if cell.pairs is not None:
+        model = start(cell, len(train.classes), train.size)
+        if cell.pairs is not None or cell.refit is not None:
             last_layer(model)
     wanted = protected_labels(train.classes, cell.protect_classes)
     mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
@@ -178,6 +178,13 @@ def check(cell: Cell, library: Library) -> None:
                 "The setting trigger needs class-wise noise, because sample-wise noise exists only for training images."
             )
         check_bank(train, bank, mask, fitted=cell.noise.fitted)
+
+
+def start(cell: Cell, classes: int, size: int) -> nn.Module:
+    """Return the network that a run trains, before its training. Raises ``UsageError`` if there is no such network."""
+    if cell.pretrained is not None:
+        return load_pretrained(cell.pretrained, classes, cell.training.seed)
+    return build_model(cell.training.model, classes, size, cell.training.seed)
 
 
 def _from_tree(cell: Cell, library: Library, train: ImageSet, mask: Tensor) -> ImageSet:

@@ -117,11 +117,17 @@ def _absolute(cell: Cell) -> Cell:
         made_on = images(of.made_on) if of.made_on is not None else None
         return replace(of, bank=bank, made_on=made_on, parts=tuple(noise(part) for part in of.parts))
 
+    def network(name: str) -> str:
+        known, sign, file = name.rpartition("=")
+        return f"{known}{sign}{Path(file).absolute()}" if Path(file).is_file() else name
+
     return replace(
         cell,
         images=images(cell.images),
         joined=images(cell.joined) if cell.joined is not None else None,
         noise=noise(cell.noise) if cell.noise is not None else None,
+        frozen=replace(cell.frozen, recogniser=network(cell.frozen.recogniser)) if cell.frozen is not None else None,
+        pretrained=network(cell.pretrained) if cell.pretrained is not None else None,
         pairs=cell.pairs.absolute() if cell.pairs is not None else None,
         protected_tree=cell.protected_tree.absolute() if cell.protected_tree is not None else None,
     )

@@ -60,6 +60,11 @@ class FaceNoise:
         self.fingerprint = f"feature shift {sha256_of(path)} {own.hex()} {self.settings}"
         self._together: Together[NDArray[np.uint8]] = Together(self._batch)
 
+    @property
+    def teachers(self) -> dict[str, str]:
+        """Return the names and SHA-256 of the recognisers that the student imitates; none of them is a fair judge."""
+        return {teacher.name: teacher.sha256 for teacher in self.student.plan.teachers}
+
     def of(self, pixels: NDArray[np.uint8], label: int = 0) -> NDArray[np.int8]:  # noqa: ARG002 - a face needs no label
         """Return noise int8 ``[3, S, S]``, in levels, for one face, given as the pixels ``[S, S, 3]`` of its square.
 

@@ -72,6 +72,7 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
         method="a mixture (Huang et al., ICLR 2021, appendix F)",
         through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),
         surrogate=" or ".join(dict.fromkeys(bank.provenance.surrogate for bank in banks)),
+        teachers={name: sha256 for bank in banks for name, sha256 in bank.provenance.teachers.items()},
         dataset={"name": " or ".join(dict.fromkeys(str(bank.provenance.dataset.get("name")) for bank in banks))},
         hyperparameters={"of": parts},
         seed=None,

@@ -69,12 +69,15 @@ def protection_for(class_name: str, wanted: Wanted) -> Protection:
     protection = replace(Protection.of(choice, class_name, wanted.epsilon, key), faces=wanted.faces)
     if wanted.maker is None:
         return protection
-    maker = wanted.maker(choice.bank, protection.pattern)
-    make = partial(maker.of, label=choice.index)
-    per_photo = PerPhoto(make, maker.size, f"{maker.fingerprint} {choice.index}")
+    return made_for_each(protection, wanted.maker(choice.bank, protection.pattern), choice.index)
+
+
+def made_for_each(protection: Protection, maker: NoiseMaker, label: int) -> Protection:
+    """Return the protection with noise that the maker makes for each photo, or for each face, in place of a pattern."""
+    made = PerPhoto(partial(maker.of, label=label), maker.size, f"{maker.fingerprint} {label}")
     # Noise that is made for a face is made for the face as it is turned.
     anchor: Anchor = "landmarks" if protection.span is not None else protection.anchor
-    return replace(protection, per_photo=per_photo, anchor=anchor)
+    return replace(protection, per_photo=made, anchor=anchor)
 
 
 def protections_of(

@@ -60,7 +60,7 @@ class EpochEnded:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The training is over: the last event of ``train_victim``."""
+    """The training is over: the last event of ``train_network``."""
 
     network: nn.Module
     epochs: tuple[EpochEnded, ...]
@@ -76,7 +76,22 @@ def train_victim(
     harden: Harden | None = None,
     workers: Workers = ALONE,
 ) -> Generator[EpochEnded | Trained, None, None]:
-    """Train a new network; yield its results on clean test images after every epoch, and at the end ``Trained``.
+    """Train a new network as ``train_network`` does."""
+    model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
+    yield from train_network(model, train, test, settings, checkpoint, harden=harden, workers=workers)
+
+
+def train_network(
+    model: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    settings: TrainingSettings,
+    checkpoint: Path | None = None,
+    *,
+    harden: Harden | None = None,
+    workers: Workers = ALONE,
+) -> Generator[EpochEnded | Trained, None, None]:
+    """Train a network; yield its results on clean test images after every epoch, and at the end ``Trained``.
 
     With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
     same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
@@ -84,7 +99,7 @@ def train_victim(
     every batch, with batch norm over that part only. Raises ``WorkError`` if the checkpoint is damaged or belongs to
     other settings.
     """
-    model = build_model(settings.model, len(train.classes), train.size, settings.seed).to(device)
+    device = next(model.parameters()).device
     train, test = train.to(device), test.to(device)
     optimizer = make_optimizer(model, settings)
     steps = settings.epochs * len(_batches(torch.arange(len(train)), settings, workers))

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearn_cli.evaluation.attackers.linear import named_by_ridge
 from unlearn_cli.evaluation.attackers.recognisers import Features
 from unlearn_cli.evaluation.metrics import roc
 from unlearn_cli.evaluation.result import FacePairs, thinned
@@ -20,8 +21,6 @@ Gallery = Literal["known", "asked", "both"]
 
 HEADS: tuple[Head, ...] = get_args(Head)
 GALLERIES: tuple[Gallery, ...] = get_args(Gallery)
-RIDGE = 0.01
-"""The weight of the squared weights in ridge regression, beside a mean squared error over people of equal weight."""
 
 
 @dataclass(frozen=True)
@@ -29,38 +28,23 @@ class Frozen:
     """One attack with a frozen recogniser."""
 
     recogniser: str
-    """``dlib``, or the path of an ONNX file."""
+    """The network, as ``recognisers.open_recogniser`` names it."""
     head: Head
     gallery: Gallery = "known"
 
 
 def answers(known: Features, labels: NDArray[np.int64], asked: Features, head: Head) -> NDArray[np.int64]:
     """Return the person that each asked photo is named as: int64 ``[M]``, for features ``[N, D]`` and ``[M, D]``."""
-    people = np.unique(labels)
     if head == "neighbour":
         nearest: NDArray[np.int64] = labels[(asked @ known.T).argmax(axis=1)]
         return nearest
     if head == "centroid":
+        people = np.unique(labels)
         means = np.stack([known[labels == person].mean(axis=0) for person in people])
         scores = asked @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
-    else:
-        scores = _ridge(known.astype(np.float64), labels, asked.astype(np.float64), people)
-    named: NDArray[np.int64] = people[scores.argmax(axis=1)]
-    return named
-
-
-def _ridge(
-    known: NDArray[np.float64], labels: NDArray[np.int64], asked: NDArray[np.float64], people: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the scores ``[M, K]`` of ridge regression on one-hot targets, in which each person has the same weight."""
-    wanted = (labels[:, None] == people).astype(np.float64)
-    weights = 1 / wanted.sum(axis=0)[wanted.argmax(axis=1)] / len(people)
-    middle, target = weights @ known, weights @ wanted
-    centred, goal = known - middle, wanted - target
-    gram = centred.T @ (weights[:, None] * centred) + RIDGE * np.eye(known.shape[1]) / len(people)
-    solution = np.linalg.solve(gram, centred.T @ (weights[:, None] * goal))
-    scores: NDArray[np.float64] = (asked - middle) @ solution + target
-    return scores
+        named: NDArray[np.int64] = people[scores.argmax(axis=1)]
+        return named
+    return named_by_ridge(known, labels, asked)
 
 
 def verify_features(

