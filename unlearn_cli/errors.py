@@ -2,6 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+Code = Literal[
+    "already-protected",
+    "altered",
+    "backup-changed",
+    "backup-conflict",
+    "changed",
+    "check-failed",
+    "copy-exists",
+    "damaged",
+    "extra",
+    "is-backup",
+    "is-link",
+    "missing",
+    "needs-extra",
+    "no-effect",
+    "no-noise",
+    "noise-failed",
+    "not-written",
+    "out-of-memory",
+    "over-bound",
+    "several-pictures",
+    "suspicious",
+    "too-large",
+    "unreadable",
+    "unsupported",
+]
+"""Why a photo was not protected, for scripts. Sentences may change; codes do not (docs/reference/json.md)."""
+
 
 class UnlearnError(Exception):
     """The base of the errors that end a command with one sentence and no traceback."""
@@ -28,9 +58,17 @@ class BankError(UnlearnError):
 class PhotoError(WorkError):
     """One photo could not be read, protected or written; this does not affect the others."""
 
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
+
 
 class PhotoSkippedError(UnlearnError):
     """One photo is skipped on purpose; the message is the reason."""
+
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class AlreadyProtectedError(PhotoSkippedError):

@@ -8,12 +8,14 @@ import typer
 
 from unlearn_cli import __version__
 from unlearn_cli.cli import banks, evaluate, generate, preview, protect, restore, verify
+from unlearn_cli.cli.answer import Commands
 from unlearn_cli.cli.config import learn_environment, read_config
 from unlearn_cli.cli.console import exits
 from unlearn_cli.cli.help import Grouped
 
 app = typer.Typer(
     name="unlearn",
+    cls=Commands,
     help="Make your photos useless for training image models, before you share them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

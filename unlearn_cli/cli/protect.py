@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
 from unlearn_cli.cli.measured import after_protecting
@@ -154,7 +155,7 @@ def protect(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also show the first photos before and after, as .png or .html ('unlearn preview' does it later).",
+            help="Also show the first photos before and after, as .html or .png ('unlearn preview' does it later).",
             rich_help_panel=LOOKS,
         ),
     ] = None,
@@ -210,6 +211,7 @@ def protect(
     from unlearn_cli.photos.scan import plan
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
 
+    answer.expect("protect", wanted=as_json)
     rare = read_settings(Rare, settings or ())
     talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
     said = typed(context)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from unlearn_cli.cli.console import err, exits, plain, print_json
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.console import err, exits, plain
 from unlearn_cli.cli.summary import Totals, print_rows
 
 
@@ -33,15 +34,17 @@ def restore(
     """
     from unlearn_cli.photos.originals import restore
 
-    totals = Totals()
+    answer.expect("restore", wanted=as_json)
+    totals, photos = Totals(), []
     for photo in restore(manifest, overwrite=overwrite, dry_run=dry_run):
         totals.add(photo)
+        photos.append(entry(photo.source, photo.target, photo.status, photo.reason, code=photo.code))
         if photo.status == "failed" or verbose:
             err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
     restored, failed = totals.counts["restored"], totals.counts["failed"]
     word = "would restore" if dry_run else "restored"
     if as_json:
-        print_json({**({"dry_run": True} if dry_run else {}), word.replace(" ", "_"): restored, "failed": failed})
+        answer.give({word.replace(" ", "_"): restored, "failed": failed}, photos, dry_run=dry_run)
     elif verbose is not False:
         print_rows([(word, f"{restored} of {totals.photos} photos"), *totals.rows()])
     if failed:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn_cli.cli.console import duration, out, plain, print_json
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.console import duration, out, plain
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options, PhotoDone
@@ -43,6 +44,8 @@ class Totals:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.entries: list[dict[str, Any]] = []
+        """The photos of this run for ``--json``, without those that are up to date."""
         self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
@@ -52,6 +55,10 @@ class Totals:
     def add(self, photo: PhotoDone) -> None:
         """Add one photo to the totals."""
         self.counts[photo.status] += 1
+        if photo.status != "unchanged":
+            of = (photo.source, photo.target, photo.status, photo.reason)
+            found = entry(*of, code=photo.code, faces=photo.faces, notes=list(photo.notes))
+            self.entries.append({**found, "class": photo.class_name})
         if photo.status in self.reasons:
             self.reasons[photo.status][photo.reason] += 1
         self.notes.update(photo.notes)
@@ -65,21 +72,10 @@ class Totals:
         """Return the number of photos."""
         return sum(self.counts.values())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the totals for ``--json``."""
-        return {
-            "protected": self.counts["protected"],
-            "skipped": self.counts["skipped"],
-            "failed": self.counts["failed"],
-            "already_protected": self.counts["unchanged"],
-            "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
-            "notes": dict(self.notes.most_common()),
-            "linf": self.linf,
-            "grey": self.grey,
-            "without_face": self.no_face,
-            "input_bytes": self.bytes[0],
-            "output_bytes": self.bytes[1],
-        }
+    def counted(self) -> dict[str, int]:
+        """Return how many photos had each result, for ``--json``."""
+        names = {"unchanged": "already_protected"}
+        return {names.get(name, name): self.counts[name] for name in ("protected", "skipped", "failed", "unchanged")}
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
@@ -112,31 +108,25 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
     """Print what ``protect`` would do."""
     from unlearn_cli.photos.folder import pending
 
-    photos = [
-        {
-            "input": str(task.source),
-            "output": str(task.copy),
-            "class": (protections.get("") or protections[task.folder]).class_name,
-        }
-        for task in pending(todo, protections, options)
-    ]
-    done = len(todo.tasks) - len(photos)
+    tasks = pending(todo, protections, options)
+    classes = [(protections.get("") or protections[task.folder]).class_name for task in tasks]
+    done = len(todo.tasks) - len(tasks)
     if talk.json:
-        print_json(
-            {
-                "dry_run": True,
-                "would_protect": len(photos),
-                "already_protected": done,
-                "other_files": todo.others,
-                "not_protected": _not_protected(todo),
-                "photos": photos,
-            }
+        photos = [
+            {**entry(task.source, task.copy, "would_protect"), "class": name}
+            for task, name in zip(tasks, classes, strict=True)
+        ]
+        answer.give(
+            {"would_protect": len(tasks), "already_protected": done},
+            photos,
+            dry_run=True,
+            other_files=todo.others,
+            not_protected=_not_protected(todo),
         )
     elif not talk.quiet:
-        for photo in photos:
-            source, target = (here(Path(photo[side])) for side in ("input", "output"))
-            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("already protected", str(done))]
+        for task, name in zip(tasks, classes, strict=True):
+            out().print(f"{plain(here(task.source))} -> {plain(here(task.copy or task.target))} ({plain(name)})")
+        rows = [("would protect", f"{len(tasks)} photos, if all can be read"), ("already protected", str(done))]
         refused = not_protected_rows(todo, verbose=talk.verbose)
         print_rows([*rows, *refused, ("other files", f"{todo.others}, which are not photos")])
 
@@ -144,18 +134,22 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
     """Print what ``protect`` has done."""
     if talk.json:
-        summary = {
-            **totals.to_json(),
-            "unreadable_folders": len(todo.unreadable),
-            "other_files": todo.others,
-            "not_protected": _not_protected(todo),
-            "outputs": [str(path) for path in todo.outputs],
-            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
-            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
-            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
-            "seconds": round(seconds, 3),
-        }
-        print_json(summary)
+        answer.give(
+            totals.counted(),
+            totals.entries,
+            dry_run=False,
+            not_protected=_not_protected(todo),
+            other_files=todo.others,
+            unreadable_folders=[str(path) for path in todo.unreadable],
+            outputs=[str(path) for path in todo.outputs],
+            manifests=[str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
+            banks={protection.bank: protection.bank_sha256 for protection in protections.values()},
+            epsilon=max((protection.pattern.epsilon for protection in protections.values()), default=None),
+            linf=totals.linf,
+            input_bytes=totals.bytes[0],
+            output_bytes=totals.bytes[1],
+            seconds=round(seconds, 3),
+        )
         return
     if talk.quiet:
         return
@@ -175,8 +169,8 @@ def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]
         yield "not protected", f"{_counted(len(found), 'file')}: {', '.join(shown)}{more}: {why}"
 
 
-def _not_protected(todo: Plan) -> list[dict[str, str]]:
-    return [{"input": str(path), "reason": why} for path, why in todo.not_protected]
+def _not_protected(todo: Plan) -> list[dict[str, Any]]:
+    return [entry(path, None, "not protected", why, code="unsupported") for path, why in todo.not_protected]
 
 
 def _counted(count: int, what: str) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.console import err, exits, plain, print_json, progress_bar, set_limits
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits
 from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def verify(
     unchanged since it was written, and every lossless copy is within its bound.
     """
     import os
-    from collections import Counter
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
     from unlearn_cli.photos.verdicts import GOOD, pair_up
     from unlearn_cli.photos.verdicts import verify as check
 
+    answer.expect("verify", wanted=as_json)
     set_limits()
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
@@ -65,8 +66,7 @@ def verify(
             if pair.verdict not in ("protected", "skipped"):
                 bar.console.print(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
     if as_json:
-        counts = Counter(pair.verdict for pair in pairs)
-        print_json({"counts": dict(counts), "pairs": [_as_json(pair) for pair in pairs]})
+        answer.give(dict(_counts(pairs)), [_as_json(pair) for pair in pairs])
     else:
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
@@ -123,8 +123,7 @@ def _counts(pairs: list[Pair]) -> Any:
 
 def _as_json(pair: Pair) -> dict[str, Any]:
     values = asdict(pair)
-    for side in ("original", "protected"):
-        values[side] = str(values[side]) if values[side] is not None else None
     if pair.quality is not None and pair.quality.psnr == float("inf"):
         values["quality"]["psnr"] = None
-    return values
+    source, output, verdict = (values.pop(name) for name in ("original", "protected", "verdict"))
+    return entry(source, output, verdict, **values)

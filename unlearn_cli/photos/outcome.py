@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unlearn_cli.errors import Code
 from unlearn_cli.photos.encode import WRITING, Writing
 from unlearn_cli.photos.quality import Quality
 
@@ -54,6 +55,8 @@ class PhotoDone:
     target: Path | None
     status: Outcome
     reason: str = ""
+    code: Code | None = None
+    """The reason's code, for scripts."""
     linf: float = 0.0
     """The largest change before encoding, in pixel levels."""
     grey: bool = False
