@@ -281,7 +281,7 @@ def test_a_preview_can_be_made_later(tmp_path: Path, unlearn: RunUnlearn) -> Non
     made = unlearn("preview", "in", "in-protected")
     assert made.returncode == 0
     assert "do not share it" in made.stderr
-    assert (tmp_path / "preview.html").read_text().count("<figure>") == 4
+    assert (tmp_path / "preview.html").read_text().count("<figure>") == 6
     assert unlearn("preview", "in", "in-protected", "-o", "p.png").returncode == 0
     for image in (tmp_path / "in-protected").iterdir():
         image.write_bytes(b"damaged")

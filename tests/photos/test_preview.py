@@ -251,7 +251,7 @@ def test_the_face_is_shown_pixel_by_pixel_and_outlined(tmp_path: Path, browser: 
     page.page.keyboard.press("ArrowRight")  # without touching anything before
     page.page.keyboard.press("End")
     x, y = (int(at) for at in box.centre)
-    middle = np.asarray(photo.crop((x - 60, y - 60, x + 60, y + 60)))
+    middle = np.asarray(photo.crop((x - 40, y - 40, x + 40, y + 40)))
     differences: Any = cv2.matchTemplate(np.asarray(page.shot()), middle, cv2.TM_SQDIFF)
     nearest = np.sqrt(differences.min() / middle.size)
     assert nearest < 4, "one pixel of the photo is one pixel on the page"

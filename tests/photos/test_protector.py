@@ -1,0 +1,45 @@
+"""From Python, one class does what the command does."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import RunUnlearn
+from unlearn_cli import Protector
+from unlearn_cli.errors import PhotoError, UsageError
+
+
+def test_it_makes_the_very_copies_that_the_command_makes(
+    tmp_path: Path, unlearn: RunUnlearn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    image = Image.effect_noise((60, 40), 50).convert("RGB")
+    for name in ("a.png", "b.jpg"):
+        image.save(tmp_path / "in" / name)
+    assert unlearn("protect", "in", "--class", "person", "--strength", "low", "-o", "out").returncode == 0
+    protector = Protector("person", strength="low")
+    for name in ("a.png", "b.jpg"):
+        assert protector.protect((tmp_path / "in" / name).read_bytes()) == (tmp_path / "out" / name).read_bytes()
+    with Image.open(tmp_path / "out" / "a.png") as copy:
+        assert np.array_equal(np.asarray(protector.protect(image)), np.asarray(copy))
+    monkeypatch.chdir(tmp_path)
+    assert [done.status for done in protector.folder("in")] == ["protected", "protected"]
+    assert (tmp_path / "in-protected" / "b.jpg").read_bytes() == (tmp_path / "out" / "b.jpg").read_bytes()
+
+
+def test_what_cannot_be_done_is_one_of_our_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no class 'unicorn'"):
+        Protector("unicorn")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Protector(key_file=tmp_path / "none")
+    with pytest.raises(PhotoError) as failed:
+        Protector("cat").protect(b"no photo")
+    assert failed.value.code == "damaged"
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), "grey").save(data, "PNG")
+    assert Protector("cat", epsilon=1).protect(data.getvalue()) != data.getvalue()
