@@ -230,6 +230,21 @@ def test_what_helps_is_told_as_the_cards_have_it() -> None:
         assert make["table"]() in text
 
 
+def test_the_limits_begin_with_the_worst_and_their_figures_are_those_of_the_card() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_table.py"))
+    page = (ROOT / "docs" / "explanation" / "limits.md").read_text(encoding="utf-8")
+    table = page.split("\n\n")[1].splitlines()
+    assert len(table) == 2 + 5
+    worst = make["worst_by_attack"]("high")
+    found = {
+        kind: [round(100 * of.final) for of in (worst[kind].protected, worst[kind].clean)]
+        for kind in ("recogniser", "gray", "color-jitter")
+    }
+    shown = [[int(number) for number in re.findall(r"\d+", row)] for row in table[2:4]]
+    (protected, clean), (bright, without), (changed, also) = found.values()
+    assert shown == [[protected, clean], [bright, changed, without, also]]
+
+
 def test_links_between_the_pages_lead_somewhere() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -108,6 +113,27 @@ def test_a_preview_that_cannot_be_written_loses_no_result(album: Path, unlearn: 
     found = answer_of(unlearn("protect", "in", "--class", "person", "--preview", "file/p.html", "--json"))
     assert found["counts"]["protected"] == 1
     assert "cannot be written" in found["error"]["message"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_an_interruption_is_an_object_too(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    make_photo(tmp_path / "in" / "0.png")
+    for i in range(1, 1000):
+        (tmp_path / "in" / f"{i}.png").hardlink_to(tmp_path / "in" / "0.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person", "-j", "1", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not list(tmp_path.glob("in-protected/*.png")):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(stdout)["error"]["code"]) == (130, "interrupted")
 
 
 def test_verify_names_the_code_of_each_verdict(album: Path, unlearn: RunUnlearn) -> None:

@@ -94,6 +94,14 @@ def test_photos_can_be_chosen_by_name_path_or_pattern(tmp_path: Path, unlearn: R
     assert "No photo in in is called 'selfie.png'" in wrong.stderr
 
 
+def test_a_name_with_brackets_is_no_pattern(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_album(tmp_path, 2)
+    (tmp_path / "in" / "sub" / "00.png").rename(tmp_path / "in" / "sub" / "0 [1].png")
+    (tmp_path / "in-protected" / "sub" / "00.png").rename(tmp_path / "in-protected" / "sub" / "0 [1].png")
+    assert unlearn("preview", "in", "in-protected", "--photo", "0 [1].png").returncode == 0
+    assert (tmp_path / "preview.html").read_text().count("<figure>") == 1
+
+
 def test_a_chosen_photo_without_a_copy_is_told(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_album(tmp_path, 2)
     (tmp_path / "in-protected" / "sub" / "00.png").unlink()
@@ -255,4 +263,24 @@ def test_the_face_is_shown_pixel_by_pixel_and_outlined(tmp_path: Path, browser: 
     differences: Any = cv2.matchTemplate(np.asarray(page.shot()), middle, cv2.TM_SQDIFF)
     nearest = np.sqrt(differences.min() / middle.size)
     assert nearest < 4, "one pixel of the photo is one pixel on the page"
+    assert page.errors == []
+
+
+def test_the_largest_face_is_told_from_the_others(tmp_path: Path, browser: Any) -> None:
+    with Image.open(PORTRAIT) as portrait:
+        two = Image.new("RGB", (900, 512), "white")
+        two.paste(portrait.resize((350, 350)), (0, 0))
+        two.paste(portrait, (388, 0))
+    two.save(tmp_path / "two.png")
+    preview = Preview.prepare(tmp_path / "p.html")
+    preview.add_pair(tmp_path / "two.png", tmp_path / "two.png")
+    preview.write()
+    page = Page(browser, tmp_path / "p.html")
+    assert "2 faces found" in page.page.locator("figcaption").inner_text()
+    page.page.get_by_role("button", name="outline").click()
+    left, right = (page.page.locator(f".whole rect.{kind}").bounding_box() for kind in ("other", "largest"))
+    assert left is not None
+    assert right is not None
+    assert left["x"] < right["x"]
+    assert left["width"] < right["width"]
     assert page.errors == []

@@ -192,7 +192,7 @@ def _chosen(
 
 def _is_called(photo: Path, originals: Path, name: str) -> bool:
     below = photo.relative_to(originals).as_posix() if photo != originals else photo.name
-    return Path(name) == photo or any(fnmatchcase(own, name) for own in (photo.name, below))
+    return Path(name) == photo or any(name == own or fnmatchcase(own, name) for own in (photo.name, below))
 
 
 def _is_preview(path: Path) -> bool:
