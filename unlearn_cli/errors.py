@@ -14,10 +14,12 @@ Code = Literal[
     "copy-exists",
     "damaged",
     "extra",
+    "grey",
     "is-backup",
     "is-link",
     "missing",
     "needs-extra",
+    "no-face",
     "no-effect",
     "no-noise",
     "noise-failed",
@@ -30,7 +32,8 @@ Code = Literal[
     "unreadable",
     "unsupported",
 ]
-"""Why a photo was not protected, for scripts. Sentences may change; codes do not (docs/reference/json.md)."""
+"""Why a photo was not protected, or is protected less, for scripts (docs/reference/json.md). Sentences may change; codes
+do not."""
 
 
 class UnlearnError(Exception):

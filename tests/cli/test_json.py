@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
 from tests.cli.test_commands import make_photo
 from tests.conftest import ROOT, RunUnlearn
@@ -40,6 +41,7 @@ def answer_of(run: Any) -> dict[str, Any]:
     assert (found["schema"], found["exit_code"]) == (SCHEMA, run.returncode)
     for photo in found["photos"]:
         assert tuple(photo)[: len(OF_A_PHOTO)] == OF_A_PHOTO
+        assert (photo["code"] is None) == (photo["reason"] == "")
         assert photo["code"] is None or photo["code"] in get_args(Code)
         assert Path(photo["input"] or photo["output"]).name in ("good.png", "damaged.jpg", "left.png")
     return found
@@ -52,7 +54,7 @@ def codes(found: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
 def test_all_four_commands_answer_alike(album: Path, unlearn: RunUnlearn) -> None:
     protected = answer_of(unlearn("protect", "in", "--class", "person", "--json"))
     assert (protected["command"], protected["error"], protected["dry_run"]) == ("protect", None, False)
-    assert codes(protected) == {"damaged.jpg": ("failed", "damaged"), "good.png": ("protected", None)}
+    assert codes(protected) == {"damaged.jpg": ("failed", "damaged"), "good.png": ("protected", "no-face")}
     assert [Path(photo["input"]).name for photo in protected["not_protected"]] == ["raw.nef"]
     assert protected["not_protected"][0]["code"] == "unsupported"
     again = answer_of(unlearn("protect", "in", "--class", "person", "--json"))
@@ -116,6 +118,16 @@ def test_a_preview_that_cannot_be_written_loses_no_result(album: Path, unlearn: 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_what_is_protected_less_says_why(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    (tmp_path / "in").mkdir()
+    with Image.open(ROOT / "docs" / "portrait.jpg") as portrait:
+        portrait.save(tmp_path / "in" / "good.png")
+        portrait.convert("L").save(tmp_path / "in" / "left.png")
+    found = answer_of(unlearn("protect", "in", "--class", "person", "--json"))
+    assert codes(found) == {"good.png": ("protected", None), "left.png": ("protected", "grey")}
+    assert [photo["faces"] for photo in found["photos"]] == [1, 1]
+
+
 def test_an_interruption_is_an_object_too(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_photo(tmp_path / "in" / "0.png")
@@ -174,3 +186,5 @@ def test_the_example_of_the_page_is_a_real_one(album: Path, unlearn: RunUnlearn)
     assert [photo.keys() for photo in found["photos"]] == [photo.keys() for photo in shown["photos"]]
     for name in ("schema", "command", "exit_code", "error", "counts", "dry_run", "not_protected"):
         assert found[name] == shown[name]
+    for name in ("status", "code", "reason", "faces", "notes", "class"):
+        assert [photo[name] for photo in found["photos"]] == [photo[name] for photo in shown["photos"]]

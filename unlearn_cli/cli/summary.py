@@ -54,10 +54,14 @@ class Totals:
 
     def add(self, photo: PhotoDone) -> None:
         """Add one photo to the totals."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
         self.counts[photo.status] += 1
         if photo.status != "unchanged":
-            of = (photo.source, photo.target, photo.status, photo.reason)
-            found = entry(*of, code=photo.code, faces=photo.faces, notes=list(photo.notes))
+            reason = photo.reason or "; ".join(photo.doubts)
+            code = photo.code or next((DOUBT_CODES[doubt] for doubt in photo.doubts), None)
+            of = (photo.source, photo.target, photo.status, reason)
+            found = entry(*of, code=code, faces=photo.faces, notes=list(photo.notes))
             self.entries.append({**found, "class": photo.class_name})
         if photo.status in self.reasons:
             self.reasons[photo.status][photo.reason] += 1

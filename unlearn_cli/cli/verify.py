@@ -122,8 +122,10 @@ def _counts(pairs: list[Pair]) -> Any:
 
 
 def _as_json(pair: Pair) -> dict[str, Any]:
+    from unlearn_cli.photos.verdicts import CODES
+
     values = asdict(pair)
     if pair.quality is not None and pair.quality.psnr == float("inf"):
         values["quality"]["psnr"] = None
     source, output, verdict = (values.pop(name) for name in ("original", "protected", "verdict"))
-    return entry(source, output, verdict, **values)
+    return entry(source, output, verdict, **{**values, "code": pair.code or CODES.get(pair.verdict)})

@@ -233,7 +233,8 @@ class Copying:
         record = replace(last, status="protected", output_stat=stat_of(output))
         notes = tuple(part for part in record.reason.split("; ") if part not in ("", *DOUBTS))
         done = replace(self._done("protected"), target=output, linf=record.linf or 0, notes=notes)
-        return replace(done, grey=record.grey, faces=record.faces), record
+        doubts = tuple(doubt for doubt in DOUBTS if doubt in record.reason)
+        return replace(done, grey=record.grey, faces=record.faces, doubts=doubts), record
 
     def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self._done("protected"), self._record("protected")
@@ -247,6 +248,7 @@ class Copying:
             quality=made.quality,
             sizes=(size, len(made.data)),
             notes=notes,
+            doubts=tuple(self._doubts(made)),
         ), replace(
             record,
             reason="; ".join((*self._doubts(made), *notes)),

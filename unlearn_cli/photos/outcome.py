@@ -17,6 +17,7 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 """Doubts about how well a protected photo is protected, which the manifest records."""
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
+DOUBT_CODES: dict[str, Code] = {HARDLY_PROTECTED: "grey", NO_FACE: "no-face"}
 
 LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
@@ -73,6 +74,8 @@ class PhotoDone:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """What the user has to know about a protected photo, one sentence each."""
+    doubts: tuple[str, ...] = ()
+    """Why it is protected less than others: some of ``DOUBTS``."""
 
     @property
     def original(self) -> Path:

@@ -27,8 +27,14 @@ Verdict = Literal["protected", "not protected", "altered", "over its bound", "mi
 GOOD = ("protected", "skipped")
 """The verdicts that do not cause an exit code of 1."""
 
-CODES: dict[Verdict, Code] = {"not protected": "no-noise", "altered": "altered", "over its bound": "over-bound"}
-"""The codes of the verdicts about a copy that can be compared."""
+CODES: dict[Verdict, Code] = {
+    "not protected": "no-noise",
+    "altered": "altered",
+    "over its bound": "over-bound",
+    "missing": "missing",
+    "extra": "extra",
+}
+"""The codes of the verdicts that have only one reason."""
 
 PROTECTED_CORRELATION = 0.5
 """From this correlation with a pattern on, a difference between two photos counts as the pattern's noise.
@@ -50,14 +56,14 @@ class Pair:
     protected: Path | None
     verdict: Verdict
     reason: str = ""
-    code: Code | None = None
-    """The reason's code, for scripts."""
     lossless: bool = False
     """Whether the copy's format is lossless, so that its bound holds in the file."""
     quality: Quality | None = None
     fit: Fit | None = None
     made_for_it: bool = False
     """Whether the manifest says that the noise was made for this photo alone, so that it matches no bank's pattern."""
+    code: Code | None = None
+    """The code of the reason, for scripts, where the verdict does not say it; see ``CODES``."""
 
 
 def verify(
@@ -163,21 +169,21 @@ class _Check:
         record = self._record(original, copy)
         if original is None:
             if record is not None and record.status == "skipped":  # An in-place run skipped it: it is the original.
-                return Pair(None, copy, "skipped", record.reason, record.code)
-            return Pair(None, copy, "extra", "there is no original for it", "extra")
+                return Pair(None, copy, "skipped", record.reason, code=record.code)
+            return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
             if record is not None and record.status == "skipped":
-                return Pair(original, None, "skipped", record.reason, record.code)
-            return Pair(original, None, "missing", "there is no protected copy of it", "missing")
+                return Pair(original, None, "skipped", record.reason, code=record.code)
+            return Pair(original, None, "missing", "there is no protected copy of it")
         if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
             # An in-place run has skipped it: it is the original.
-            return Pair(original, copy, "skipped", record.reason, record.code)
+            return Pair(original, copy, "skipped", record.reason, code=record.code)
         try:
             return self._compared(original, copy, record)
         except (PhotoError, PhotoSkippedError) as error:
-            return Pair(original, copy, "failed", str(error), error.code)
+            return Pair(original, copy, "failed", str(error), code=error.code)
         except MemoryError:
-            return Pair(original, copy, "failed", "there is not enough memory to compare it", "out-of-memory")
+            return Pair(original, copy, "failed", "there is not enough memory to compare it", code="out-of-memory")
 
     def _record(self, original: Path | None, copy: Path | None) -> Record | None:
         for path in (copy, original):
@@ -194,7 +200,7 @@ class _Check:
         same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
         if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
             reason = f"its size or mode is {_size(after)}, but that of its original is {_size(before)}"
-            return Pair(original, copy, "altered", reason, "altered", lossless)
+            return Pair(original, copy, "altered", reason, lossless)
         made_for_it = recorded and record is not None and record.form == "sample-wise"
         quality = compare(before, after)
         fit = None if made_for_it else self.patterns.best(before, after)
@@ -204,7 +210,7 @@ class _Check:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
             if bound is not None and quality.linf > bound:
                 verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels; its bound is {bound}"
-        return Pair(original, copy, verdict, reason, CODES.get(verdict), lossless, quality, fit, made_for_it)
+        return Pair(original, copy, verdict, reason, lossless, quality, fit, made_for_it)
 
 
 def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
