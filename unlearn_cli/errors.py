@@ -32,8 +32,8 @@ Code = Literal[
     "unreadable",
     "unsupported",
 ]
-"""Why a photo was not protected, or is protected less, for scripts (docs/reference/json.md). Sentences may change; codes
-do not."""
+"""Why a photo was not protected, or is protected less, for scripts (docs/reference/json.md). Sentences may change;
+codes do not."""
 
 
 class UnlearnError(Exception):
