@@ -26,7 +26,8 @@ LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
 def results_of(strength: Strength) -> tuple[Result, ...]:
     """Return what was measured with the bank for people of a strength."""
     bank = choose("person", strength=strength).bank
-    return tuple(result for result in read_card(bank.path, bank.sha256).results if result.form == "class-wise")
+    results = read_card(bank.path, bank.sha256).results
+    return tuple(result for result in results if result.form == "class-wise" and not result.white_box)
 
 
 def recogniser(result: Result) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -157,6 +157,11 @@ def find_faces(pixels: NDArray[Any], mode: str = "RGB", most: int | None = None)
     certain, it is also turned by 90, 180 and 270 degrees, and the faces of the turn with the most certain one are
     returned. Several threads may call this at once. Raises ``WorkError`` if the detector's file is missing.
     """
+    return find_and_count(pixels, mode, most)[0]
+
+
+def find_and_count(pixels: NDArray[Any], mode: str = "RGB", most: int | None = None) -> tuple[list[Face], int]:
+    """Return the faces of a photo as ``find_faces`` does, and how many it has in all, also if ``most`` are fewer."""
     photo = _Reduced(pixels, mode)
     found = _found(photo, LONG_SIDE)
     if not found and photo.long_side > LONG_SIDE:
@@ -165,8 +170,14 @@ def find_faces(pixels: NDArray[Any], mode: str = "RGB", most: int | None = None)
         turned = max((_found(photo, LONG_SIDE, quarters) for quarters in (1, 2, 3)), key=_certainty)
         found = turned if _certainty(turned) > max(TURNED, _certainty(found)) else found
     found.sort(key=lambda face: (-face.alignment.scale, face.landmarks[0].imag, face.landmarks[0].real))
+    faces = _apart(_looked_at_closely(face, photo) for face in found[:most])
+    return faces, len(faces) if most is None else max(len(faces), len(_apart(found)))
+
+
+def _apart(found: Iterable[Face]) -> list[Face]:
+    """Return the faces without those that are at the place of an earlier one."""
     faces: list[Face] = []
-    for face in (_looked_at_closely(face, photo) for face in found[:most]):
+    for face in found:
         centre, side = complex(*face.box.centre), face.box.side
         if all(abs(complex(*other.box.centre) - centre) > MOST_OFF * side for other in faces):
             faces.append(face)

@@ -60,10 +60,14 @@ def test_all_four_commands_answer_alike(album: Path, unlearn: RunUnlearn) -> Non
     again = answer_of(unlearn("protect", "in", "--class", "person", "--json"))
     assert again["counts"] == {"protected": 0, "skipped": 0, "failed": 1, "already_protected": 1}
     assert codes(again) == {"damaged.jpg": ("failed", "damaged")}
+    # What an earlier run protected is only counted, but it stays weak.
+    assert [(Path(photo["input"]).name, photo["code"]) for photo in again["weak"]] == [("good.png", "no-face")]
+    required = answer_of(unlearn("protect", "in", "--class", "person", "--require-face", "-o", "faces", "--json"))
+    assert codes(required) == {"damaged.jpg": ("failed", "damaged"), "good.png": ("failed", "no-face")}
 
     verified = answer_of(unlearn("verify", "in", "in-protected", "--json"))
-    assert (verified["command"], codes(verified)["good.png"]) == ("verify", ("protected", None))
-    assert codes(verified)["damaged.jpg"][1] is not None
+    assert (verified["command"], codes(verified)["good.png"]) == ("verify", ("weak", "no-face"))
+    assert codes(verified)["damaged.jpg"] == ("unreadable", "damaged")
 
     preview = answer_of(unlearn("preview", "in", "in-protected", "--json"))
     assert (preview["command"], codes(preview)["good.png"]) == ("preview", ("shown", None))
@@ -184,7 +188,10 @@ def test_the_example_of_the_page_is_a_real_one(album: Path, unlearn: RunUnlearn)
     found = json.loads(unlearn("protect", "selfies", "--class", "person", "--json").stdout)
     assert found.keys() == shown.keys()
     assert [photo.keys() for photo in found["photos"]] == [photo.keys() for photo in shown["photos"]]
-    for name in ("schema", "command", "exit_code", "error", "counts", "dry_run", "not_protected"):
+    for name in ("schema", "command", "exit_code", "error", "counts", "dry_run", "not_protected", "several_faces"):
         assert found[name] == shown[name]
+    assert [list(photo.values())[1:] for photo in found["weak"]] == [
+        list(photo.values())[1:] for photo in shown["weak"]
+    ]
     for name in ("status", "code", "reason", "faces", "notes", "class"):
         assert [photo[name] for photo in found["photos"]] == [photo[name] for photo in shown["photos"]]

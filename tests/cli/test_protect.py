@@ -248,12 +248,16 @@ def test_shards_share_a_folder(tmp_path: Path, unlearn: RunUnlearn) -> None:
 def test_verify_tells_what_it_found_and_exits_1_when_a_pair_is_missing(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     make_photo(tmp_path / "in" / "b.jpg")
-    unlearn("protect", "in", "--class", "person")
+    unlearn("protect", "in", "--class", "cat")
     run = unlearn("verify", "in", "in-protected")
     assert run.returncode == 0, run.stderr
     assert "protected: 2 of 2" in run.stdout
-    assert "bank person, class person, epsilon 8" in run.stdout
+    assert "bank cifar10, class cat, epsilon 8" in run.stdout
     assert "lossless files: 1: changed by at most 8" in run.stdout
+    assert "(SSIM)" not in run.stdout
+    measured = unlearn("verify", "in", "in-protected", "--measure")
+    assert "bank cifar10, class cat, epsilon 8" in measured.stdout
+    assert "(SSIM)" in measured.stdout
     (tmp_path / "in-protected" / "a.png").unlink()
     run = unlearn("verify", "in", "in-protected")
     assert run.returncode == 1
@@ -293,7 +297,7 @@ def test_a_preview_can_be_made_later(tmp_path: Path, unlearn: RunUnlearn) -> Non
 def test_without_flip_the_rest_is_measured(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.png")
     code = "import sys\nsys.modules['flip_evaluator'] = None\nfrom unlearn_cli.cli.app import app\napp(sys.argv[1:])\n"
-    for arguments in (["protect", "in", "--class", "person"], ["verify", "in", "in-protected"]):
+    for arguments in (["protect", "in", "--class", "person"], ["verify", "in", "in-protected", "--measure"]):
         run = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
         )

@@ -14,6 +14,7 @@ from unlearn_cli.banks.catalog import open_bank, shipped_banks
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.encode import Writing
+from unlearn_cli.photos.fit import Fit
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
@@ -38,8 +39,9 @@ def album(photos: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def check(originals: Path, protected: Path, banks: list[Bank]) -> dict[str, Pair]:
-    return {(p.original or p.protected or Path()).name: p for p in verify(originals, protected, banks, jobs=2)}
+def check(originals: Path, protected: Path, banks: list[Bank], *, measure: bool = False) -> dict[str, Pair]:
+    pairs = verify(originals, protected, banks, jobs=2, measure=measure)
+    return {(pair.original or pair.protected or Path()).name: pair for pair in pairs}
 
 
 def forget(album: Path) -> None:
@@ -47,27 +49,31 @@ def forget(album: Path) -> None:
     (album.parent / "in-protected.jsonl").unlink()
 
 
+@pytest.mark.parametrize("measure", [True, False])
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("wanted", ["keep", "png", "webp"])
 def test_protected_photos_are_known_by_their_bank_class_and_epsilon(
-    album: Path, banks: list[Bank], cat: Protection, known: bool, wanted: str
+    album: Path, banks: list[Bank], cat: Protection, known: bool, wanted: str, measure: bool
 ) -> None:
     writing = Writing(wanted)  # type: ignore[arg-type]
     list(protect_folder(album, cat, options=Options(writing=writing)))
     if not known:
         forget(album)
-    pairs = check(album, album.parent / "in-protected", banks)
+    pairs = check(album, album.parent / "in-protected", banks, measure=measure)
     for name, pair in pairs.items():
         if wanted == "webp" and name == "grey.jpg":
             assert pair.verdict == ("skipped" if known else "missing")
             continue
-        assert pair.verdict == "protected", (name, pair.reason)
+        # The noise is mostly colour, which a grey photo cannot carry.
+        assert pair.verdict == ("weak" if name == "grey.jpg" else "protected"), (name, pair.reason)
         assert pair.fit is not None
         assert (pair.fit.bank, pair.fit.class_name) == ("cifar10", "cat")
         assert pair.fit.epsilon == pytest.approx(8, abs=1)
-        assert pair.quality is not None
-        if pair.lossless:
-            assert pair.quality.linf <= 8
+        assert isinstance(pair.fit, Fit) == (measure or not known), "the manifest vouches for files that it knows"
+        assert pair.linf is not None
+        assert pair.linf <= 8 or not pair.lossless
+        assert (pair.quality is not None) == measure
+        assert pair.quality is None or pair.quality.linf == pair.linf
 
 
 @pytest.mark.parametrize("name", ["cat", "truck"])
@@ -111,7 +117,7 @@ def test_what_was_altered_since_is_told(album: Path, banks: list[Bank], cat: Pro
         assert pairs["a.jpg"].verdict == "altered"
         assert "but that of its original is" in pairs["a.jpg"].reason
         assert pairs["b.png"].verdict == "altered"
-        assert pairs["grey.jpg"].verdict == ("altered" if known else "protected")
+        assert pairs["grey.jpg"].verdict == ("altered" if known else "weak")
 
 
 def test_what_a_manifest_knows_is_altered_even_where_no_noise_is_left(
@@ -147,8 +153,7 @@ def test_noise_on_noise_is_beyond_its_bound(album: Path, banks: list[Bank], cat:
     list(protect_folder(album.parent / "in-protected", cat, Where(output=again, again=True), Options(again=True)))
     pair = check(album, again, banks)["b.png"]
     assert pair.verdict == "over its bound"
-    assert pair.quality is not None
-    assert pair.quality.linf == 16
+    assert pair.linf == 16
 
 
 def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], cat: Protection) -> None:
@@ -185,6 +190,55 @@ def test_single_files_and_what_cannot_be_paired(album: Path, banks: list[Bank], 
     (album.parent / "empty").mkdir()
     with pytest.raises(WorkError, match="No photo found"):
         list(verify(album.parent / "empty", album, banks))
+
+
+def test_what_protect_passes_over_is_not_missing(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album / "b.png", cat))
+    list(protect_folder(album / "a.jpg", cat, Where(output=album / "trip-protected")))
+    (album / "trip").mkdir()
+    assert (album / "b-protected.png").exists()
+    list(protect_folder(album, cat))
+    assert set(check(album, album.parent / "in-protected", banks)) == {"a.jpg", "b.png", "grey.jpg"}
+    # But with again=yes it is a photo like all others.
+    again = album.parent / "again"
+    list(protect_folder(album, cat, Where(output=again, again=True), Options(again=True)))
+    assert {"b-protected.png", "a.jpg", "b.png"} <= set(check(album, again, banks))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_unreadable_originals_are_not_missing(album: Path, banks: list[Bank], cat: Protection, known: bool) -> None:
+    (album / "a.jpg").write_bytes(b"\xff\xd8\xff damaged")
+    list(protect_folder(album, cat))
+    (album / "b.png").write_bytes(b"damaged since")
+    (album / "moving.gif").write_bytes(animation())
+    (album / "new.png").write_bytes((album / "grey.jpg").read_bytes())
+    if not known:
+        forget(album)
+    pairs = check(album, album.parent / "in-protected", banks)
+    verdicts = {name: pair.verdict for name, pair in pairs.items()}
+    assert verdicts == {
+        "a.jpg": "unreadable", "b.png": "unreadable", "grey.jpg": "weak", "moving.gif": "skipped", "new.png": "missing",
+    }  # fmt: skip
+    assert "no copy can be made of it: it is damaged" in pairs["a.jpg"].reason
+
+
+def test_a_manifest_vouches_only_for_the_copies_that_it_records(
+    album: Path, banks: list[Bank], cat: Protection
+) -> None:
+    list(protect_folder(album, cat))
+    copies = album.parent / "in-protected"
+    copies.rename(album.parent / "moved")
+    list(protect_folder(album, Protection(cat.pattern.scaled(4), "cat", cat.bank, cat.bank_sha256, 8)))
+    pair = check(album, album.parent / "moved", banks)["b.png"]
+    assert (pair.verdict, isinstance(pair.fit, Fit)) == ("protected", True)
+    (album / "b.png").unlink()
+    (album / "a.jpg").rename(album / "b.jpg")
+    (copies / "a.jpg").rename(copies / "b.jpg")
+    (copies / "grey.jpg").unlink()
+    pairs = check(album, copies, banks)
+    assert {name: pair.verdict for name, pair in pairs.items()} == {
+        "b.jpg": "protected", "grey.jpg": "missing", "b.png": "extra",
+    }  # fmt: skip
 
 
 def animation() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -21,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+OF_PHOTOS = ("protect", "restore", "preview", "verify")
+"""The commands that work on several photos at once, each of which gets one core."""
+
 app.command("protect", cls=Grouped)(protect.protect)
 app.command("restore")(restore.restore)
 app.command("preview")(preview.preview)
@@ -45,5 +49,9 @@ def main(
     ] = False,
 ) -> None:
     """Make your photos useless for training image models, before you share them."""
+    if context.invoked_subcommand in OF_PHOTOS:
+        # numpy's matrix library would start a thread for each core in each worker, and these wait by spinning: that
+        # doubles the processor time of small photos. It reads this variable when numpy is imported.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     learn_environment(context.command)
     context.default_map = read_config(context.command)

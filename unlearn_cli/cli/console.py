@@ -6,10 +6,11 @@ import errno
 import re
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 INTERRUPTED = 130
+SECONDS_A_LINE = 10.0
+"""How often a line tells the progress where there is no terminal."""
+
 TRAINING_LIBRARIES = ("torch", "torchvision", "scipy", "matplotlib", "jinja2")
 
 
@@ -116,6 +120,35 @@ def progress_bar(*, hidden: bool = False) -> Progress:
         transient=True,
         disable=hidden or not err().is_terminal,
     )
+
+
+class Steps:
+    """The progress of work on many photos: a bar on a terminal, and elsewhere a line on stderr now and then."""
+
+    def __init__(self, what: str, total: int, *, hidden: bool = False) -> None:
+        self._what, self._total, self._hidden = what, total, hidden or err().is_terminal
+        self._bar = progress_bar(hidden=hidden)
+        self._row = self._bar.add_task(what, total=total, detail="")
+        self._done, self._told = 0, time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def step(self, detail: str) -> None:
+        """Count one more photo, of this name."""
+        self._done += 1
+        self._bar.update(self._row, advance=1, detail=plain(detail))
+        if not self._hidden and time.monotonic() - self._told >= SECONDS_A_LINE:
+            self._told = time.monotonic()
+            err().print(f"{self._what}: {self._done} of {self._total} photos")
+
+    def say(self, text: str) -> None:
+        """Print a line, which must be escaped already, above the bar."""
+        self._bar.console.print(text)
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +14,14 @@ from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
 from unlearn_cli.cli.measured import after_protecting
+from unlearn_cli.cli.protect_pipe import Pipe
 from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options
-    from unlearn_cli.photos.scan import Where
+    from unlearn_cli.photos.scan import Plan, Where
 
 WHAT, WHERE, LOOKS, MANY, TOLD = (
     "What to protect, and with which noise",
@@ -40,7 +42,8 @@ NEW_KEY = (
 def protect(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Folders of photos, or single photos.")
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="Folders of photos, or single photos; - is a photo on stdin."),
     ] = None,
     class_name: Annotated[
         str | None,
@@ -96,12 +99,21 @@ def protect(
     faces: Annotated[
         Faces, typer.Option(help="Which faces in a photo get a person's pattern.", rich_help_panel=WHAT)
     ] = Faces.largest,
+    require_face: Annotated[
+        bool,
+        typer.Option(
+            "--require-face",
+            help="Make no copy of a photo in which no face is found, and exit with 1; only for a person's pattern.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the copies.  [default: FOLDER-protected beside it]",
+            help="Folder for the copies, or of one photo the copy's name; - is stdout.  [default: FOLDER-protected "
+            "beside it]",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -204,11 +216,8 @@ def protect(
     size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
     where the first stopped.
     """
-    import os
-
     from unlearn_cli.banks.keys import Keyring, key_path
     from unlearn_cli.photos.before_after import Preview
-    from unlearn_cli.photos.scan import plan
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
 
     answer.expect("protect", wanted=as_json)
@@ -221,6 +230,7 @@ def protect(
     )
     class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
+    pipe = Pipe.of(paths or [], output, class_name, said)
     _refuse_nonsense(
         {
             "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
@@ -235,9 +245,10 @@ def protect(
             "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
+    format_ = _format(paths or [], output, format_)
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
-    options = _options(format_, quality, metadata, existing, rare, jobs or os.cpu_count() or 1)
+    options = _options(format_, quality, metadata, existing, rare, jobs, require_face=require_face)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file, make=not dry_run)
     maker = noise_makers() if form == "sample-wise" else None
@@ -246,18 +257,19 @@ def protect(
         keys=keys, maker=maker,
     )  # fmt: skip
     chosen = None if class_name is None else protection_for(class_name, wanted)
-    listed = _listed(files_from)
-    todo = plan(paths or [], _where(output, backup, manifest, shard, format_, rare), listed=listed)
+    todo = _plan(pipe, paths or [], files_from, _where(output, backup, manifest, shard, format_, rare))
     protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
     if not any(protection.key_fingerprint for protection in protections.values()):
         tell_unused_key(key_file if "key_file" in said else None, talk)
     limits = after_protecting(list(protections.values()))
     if keys.made and not talk.quiet:
         err().print(plain(NEW_KEY.format(path=key_path())))
-    if dry_run:
+    if pipe is not None:
+        pipe.protect(protections[""], options, limits, talk)
+    elif dry_run:
         tell_plan(todo, protections, options, talk)
-        return
-    run(todo, protections, options, limits, show, talk)
+    else:
+        run(todo, protections, options, limits, show, talk)
 
 
 def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
@@ -273,7 +285,14 @@ def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
 
 
 def _options(
-    format_: Format, quality: int | None, metadata: KeepMetadata, existing: Existing, rare: Rare, jobs: int
+    format_: Format,
+    quality: int | None,
+    metadata: KeepMetadata,
+    existing: Existing,
+    rare: Rare,
+    jobs: int | None,
+    *,
+    require_face: bool,
 ) -> Options:
     from unlearn_cli.photos.encode import Writing
     from unlearn_cli.photos.outcome import Options
@@ -284,8 +303,23 @@ def _options(
         skip_existing=existing is Existing.skip,
         again=rare.again,
         fail_fast=rare.fail_fast,
-        jobs=jobs,
+        require_face=require_face,
+        jobs=jobs or os.cpu_count() or 1,
     )
+
+
+def _format(paths: list[Path], output: Path | None, format_: Format) -> Format:
+    """Return the format that is wanted, or the one that the name of a single copy asks for."""
+    from unlearn_cli.photos.single import format_by_name
+
+    return Format(format_by_name(paths, output, format_.written))
+
+
+def _plan(pipe: Pipe | None, paths: list[Path], files_from: str | None, where: Where) -> Plan:
+    """Return the plan for the photos in files; it is empty for one in a pipe."""
+    from unlearn_cli.photos.scan import Plan, plan
+
+    return Plan(()) if pipe is not None else plan(paths, where, listed=_listed(files_from))
 
 
 def _where(

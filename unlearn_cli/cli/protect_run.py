@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from unlearn_cli.cli.console import err, plain, progress_bar
+from unlearn_cli.cli.console import Steps, err, plain
 from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end
 
 if TYPE_CHECKING:
@@ -114,16 +114,15 @@ def tell_unused_key(key_file: Path | None, talk: Talk) -> None:
 
 def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
     totals = Totals()
-    with progress_bar(hidden=talk.quiet) as bar:
-        row = bar.add_task("Protecting", total=len(todo.tasks), detail="")
+    with Steps("Protecting", len(todo.tasks), hidden=talk.quiet) as steps:
         for photo in events:
             totals.add(photo)
             if show is not None and photo.status == "protected":
                 show.add(photo)
-            bar.update(row, advance=1, detail=plain(photo.source.name))
+            steps.step(photo.source.name)
             if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
                 text = photo.reason or here(photo.target or photo.source)
-                bar.console.print(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
+                steps.say(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
             for note in photo.notes if talk.verbose else ():
-                bar.console.print(f"note: {plain(str(photo.source))}: {plain(note)}")
+                steps.say(f"note: {plain(str(photo.source))}: {plain(note)}")
     return totals

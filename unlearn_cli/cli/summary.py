@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn_cli.cli import several_faces
 from unlearn_cli.cli.answer import answer, entry
 from unlearn_cli.cli.console import duration, out, plain
+from unlearn_cli.cli.several_faces import has_several
 
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import Options, PhotoDone
@@ -50,6 +52,10 @@ class Totals:
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
         self.grey = self.no_face = 0
+        self.weak: dict[str, list[Path]] = {}
+        """The photos that are protected less than others, by the doubt, also those of earlier runs."""
+        self.several: list[PhotoDone] = []
+        """The photos with several faces."""
         self.bytes = [0, 0]
 
     def add(self, photo: PhotoDone) -> None:
@@ -69,6 +75,10 @@ class Totals:
         self.linf = max(self.linf, photo.linf)
         self.grey += photo.grey
         self.no_face += photo.faces == 0
+        for doubt in photo.doubts:
+            self.weak.setdefault(doubt, []).append(photo.source)
+        if has_several(photo):
+            self.several.append(photo)
         self.bytes = [total + size for total, size in zip(self.bytes, photo.sizes, strict=True)]
 
     @property
@@ -80,6 +90,16 @@ class Totals:
         """Return how many photos had each result, for ``--json``."""
         names = {"unchanged": "already_protected"}
         return {names.get(name, name): self.counts[name] for name in ("protected", "skipped", "failed", "unchanged")}
+
+    def weak_photos(self) -> list[dict[str, str]]:
+        """Return the photos that are protected less than others, for ``--json``."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
+        return [
+            {"input": str(path), "code": DOUBT_CODES[why], "reason": why}
+            for why, paths in self.weak.items()
+            for path in paths
+        ]
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
@@ -150,6 +170,8 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
             banks={protection.bank: protection.bank_sha256 for protection in protections.values()},
             epsilon=max((protection.pattern.epsilon for protection in protections.values()), default=None),
             linf=totals.linf,
+            weak=totals.weak_photos(),
+            several_faces=[several_faces.as_json(photo) for photo in totals.several],
             input_bytes=totals.bytes[0],
             output_bytes=totals.bytes[1],
             seconds=round(seconds, 3),
@@ -164,13 +186,17 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
 
 def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
     """Yield a row for each reason why pictures in the folders cannot be protected."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[Path]] = {}
     for path, why in todo.not_protected:
-        names.setdefault(why, []).append(here(path) if verbose else path.name)
+        names.setdefault(why, []).append(path)
     for why, found in names.items():
-        shown = found if verbose else found[:NAMED]
-        more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
-        yield "not protected", f"{_counted(len(found), 'file')}: {', '.join(shown)}{more}: {why}"
+        yield "not protected", f"{_counted(len(found), 'file')}: {_listed(found, verbose=verbose)}: {why}"
+
+
+def _listed(paths: list[Path], *, verbose: bool) -> str:
+    shown = [here(path) for path in paths] if verbose else [path.name for path in paths[:NAMED]]
+    more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _not_protected(todo: Plan) -> list[dict[str, Any]]:
@@ -205,8 +231,11 @@ def _protect_rows(
         rows.append(("grey photos", f"{totals.grey}: they can only carry the brightness of the noise, and are {how}"))
     if totals.no_face:
         whole = "their noise covers the whole photo, and cropping to a face would remove the protection"
-        rows.append(("no face found", f"in {totals.no_face}: {whole}"))
-    return rows
+        from unlearn_cli.photos.outcome import NO_FACE
+
+        named = _listed(totals.weak.get(NO_FACE, []), verbose=verbose)
+        rows.append(("no face found", f"in {totals.no_face}: {named}: {whole}"))
+    return [*rows, *several_faces.rows_of(totals.several, verbose=verbose)]
 
 
 def here(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.cli.answer import answer, entry
-from unlearn_cli.cli.console import err, exits, plain, progress_bar, set_limits
-from unlearn_cli.cli.summary import FIGURES, print_rows
+from unlearn_cli.cli.console import Steps, err, exits, plain, set_limits
+from unlearn_cli.cli.summary import FIGURES, NAMED, print_rows
 
 if TYPE_CHECKING:
-    from unlearn_cli.photos.fit import Fit
+    from unlearn_cli.photos.fit import Found
     from unlearn_cli.photos.verdicts import Pair
 
 
@@ -36,15 +37,23 @@ def verify(
             help="Number of photos that are compared at once.  [default: one for each core]",
         ),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Also measure how visible the changes are, and look for the noise in every copy; slow."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with the result for every pair instead.")
     ] = False,
 ) -> None:
     """Compare protected copies with their originals, and check that the noise is in them.
 
-    For each pair it measures the largest change, PSNR, SSIM, CIEDE2000 and FLIP, and finds the bank,
-    class and epsilon that fit best. Exits with 1 unless every photo has a protected copy that is
-    unchanged since it was written, and every lossless copy is within its bound.
+    A copy and its original that are still the files that the manifest records need no more than that. In any other copy
+    it looks for the noise, and finds the bank, class and epsilon that fit best. Photos in which no face was found are
+    protected, but weak: they are named and counted apart. With --measure it also measures PSNR, SSIM, CIEDE2000 and
+    FLIP. Exits with 1 unless every photo has a protected copy that is unchanged since it was written, and every
+    lossless copy is within its bound.
     """
     import os
 
@@ -57,14 +66,20 @@ def verify(
     set_limits()
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
-    with progress_bar() as bar:
-        row = bar.add_task("Verifying", total=len(pair_up(originals, protected)), detail="")
-        for pair in check(originals, protected, banks, jobs=jobs or os.cpu_count() or 1, key=known_key(key_file)):
+    named: Counter[str] = Counter()
+    found = check(
+        originals, protected, banks, jobs=jobs or os.cpu_count() or 1, key=known_key(key_file), measure=measure
+    )
+    with Steps("Verifying", len(pair_up(originals, protected))) as steps:
+        for pair in found:
             pairs.append(pair)
             name = pair.original or pair.protected
-            bar.update(row, advance=1, detail=plain(name.name if name else ""))
-            if pair.verdict not in ("protected", "skipped"):
-                bar.console.print(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
+            steps.step(name.name if name else "")
+            named[pair.verdict] += 1
+            if pair.verdict not in ("protected", "skipped") and (pair.verdict != "weak" or named["weak"] <= NAMED):
+                steps.say(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
+    if named["weak"] > NAMED:
+        err().print(f"weak: {named['weak'] - NAMED} more photos, which --json names")
     if as_json:
         answer.give(dict(_counts(pairs)), [_as_json(pair) for pair in pairs])
     else:
@@ -81,19 +96,19 @@ def verify(
 
 def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     import statistics
-    from collections import Counter
 
     rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
+    rows += [("why weak", f"{count}: {reason}") for reason, count in _counts_of_weak(pairs).most_common()]
     fits = Counter(
         _described(pair.fit)
         for pair in pairs
-        if pair.fit is not None and pair.verdict in ("protected", "altered", "over its bound")
+        if pair.fit is not None and pair.verdict in ("protected", "weak", "altered", "over its bound")
     )
     rows += [("noise", f"{count}: {text}") for text, count in fits.most_common()]
     if made := sum(pair.made_for_it and pair.verdict != "not protected" for pair in pairs):
         rows.append(("noise", f"{made}: made for each photo (sample-wise), according to the manifest"))
-    lossless = [pair.quality.linf for pair in pairs if pair.quality is not None and pair.lossless]
-    lossy = [pair.quality.linf for pair in pairs if pair.quality is not None and not pair.lossless]
+    lossless = [pair.linf for pair in pairs if pair.linf is not None and pair.lossless]
+    lossy = [pair.linf for pair in pairs if pair.linf is not None and not pair.lossless]
     if lossless:
         rows.append(("lossless files", f"{len(lossless)}: changed by at most {max(lossless):g} of 255 levels"))
     if lossy:
@@ -109,16 +124,18 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     return rows
 
 
-def _described(fit: Fit) -> str:
+def _described(fit: Found) -> str:
     epsilon = round(fit.epsilon)
     weaker = f" (only the bank's own epsilon {fit.bank_epsilon} was measured)" if epsilon < fit.bank_epsilon else ""
     return f"bank {fit.bank}, class {fit.class_name}, epsilon {epsilon}{weaker}"
 
 
-def _counts(pairs: list[Pair]) -> Any:
-    from collections import Counter
-
+def _counts(pairs: list[Pair]) -> Counter[str]:
     return Counter(pair.verdict for pair in pairs)
+
+
+def _counts_of_weak(pairs: list[Pair]) -> Counter[str]:
+    return Counter(pair.reason for pair in pairs if pair.verdict == "weak")
 
 
 def _as_json(pair: Pair) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Anchored:
     """The squares that the pattern covers; a later one covers an earlier one."""
     beneath: Pattern | None
     """The pattern over the rest of the photo; None leaves the rest unchanged."""
+    faces_found: int | None = None
+    """How many faces the photo has, if they were counted; there are fewer squares if only the largest gets one."""
     own: tuple[Pattern, ...] = ()
     """For noise that was made for each face, the pattern of each square instead of ``pattern``."""
 

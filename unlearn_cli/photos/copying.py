@@ -26,13 +26,14 @@ from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.originals import is_perhaps_a_copy, keep_original
 from unlearn_cli.photos.outcome import (
     DOUBTS,
-    HARDLY_PROTECTED,
+    FACE_REQUIRED,
     ITSELF_PROTECTED,
     LINKED,
-    NO_FACE,
     Options,
     Outcome,
     PhotoDone,
+    doubts_about,
+    doubts_in,
 )
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
@@ -131,6 +132,8 @@ class Copying:
         self.noise: Noise = self.protection.pattern
         self.stack = contextlib.ExitStack()
         """The contexts that stay open until the photo is done."""
+        self.size: tuple[int, ...] = (0, 0)
+        """The width and height of the upright photo, once it is decoded."""
         self.sha256 = ""
         self.stat: os.stat_result | None = None
 
@@ -184,6 +187,9 @@ class Copying:
     def _made(self, photo: Photo) -> Protected:
         of = self.options
         self.noise = self.protection.noise_for(photo)
+        self.size = photo.pixels.shape[1::-1]
+        if self.options.require_face and self._faces() == 0:
+            raise PhotoError(FACE_REQUIRED, "no-face")
         made = protect_photo(photo, self.noise, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
         changes = made.format != made.source_format or not kept
@@ -223,7 +229,10 @@ class Copying:
                 self.task.source.unlink()
 
     def _unchanged(self) -> tuple[PhotoDone, None]:
-        return replace(self._done("unchanged"), target=self.state.output), None
+        assert self.state.last is not None
+        if self.options.require_face and self.state.last.faces == 0:
+            raise PhotoError(f"{FACE_REQUIRED}; the copy that an earlier run made of it is still there", "no-face")
+        return replace(self._remembered("unchanged", self.state.last), target=self.state.output), None
 
     def _finished(self) -> tuple[PhotoDone, Record]:
         """Return the result and record of a photo that a killed run had finished but not recorded."""
@@ -232,27 +241,35 @@ class Copying:
         assert output is not None
         record = replace(last, status="protected", output_stat=stat_of(output))
         notes = tuple(part for part in record.reason.split("; ") if part not in ("", *DOUBTS))
-        done = replace(self._done("protected"), target=output, linf=record.linf or 0, notes=notes)
-        doubts = tuple(doubt for doubt in DOUBTS if doubt in record.reason)
-        return replace(done, grey=record.grey, faces=record.faces, doubts=doubts), record
+        done = self._remembered("protected", last)
+        return replace(done, target=output, linf=record.linf or 0, notes=notes), record
+
+    def _remembered(self, outcome: Outcome, last: Record) -> PhotoDone:
+        """Return a result with what the last record knows about the photo."""
+        doubts, found = doubts_in(last.reason), last.faces_found
+        return replace(self._done(outcome), grey=last.grey, faces=last.faces, faces_found=found, doubts=doubts)
 
     def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self._done("protected"), self._record("protected")
         notes = (*made.notes, *self._notes())
+        doubts = tuple(doubts_about(self.noise, grey=made.grey))
         return replace(
             done,
             target=self.target,
             linf=made.linf,
             grey=made.grey,
             faces=self._faces(),
+            faces_found=self._faces_found(),
+            face_at=self._face_at(),
+            doubts=doubts,
             quality=made.quality,
             sizes=(size, len(made.data)),
             notes=notes,
-            doubts=tuple(self._doubts(made)),
         ), replace(
             record,
-            reason="; ".join((*self._doubts(made), *notes)),
+            reason="; ".join((*doubts, *notes)),
             faces=self._faces(),
+            faces_found=self._faces_found(),
             output=self.manifest.relative(self.target),
             output_sha256=digest,
             format=made.format,
@@ -264,12 +281,14 @@ class Copying:
     def _faces(self) -> int | None:
         return len(self.noise.squares) if isinstance(self.noise, Anchored) else None
 
-    def _doubts(self, made: Protected) -> Iterator[str]:
-        """Yield the reasons why a protected photo may be protected less."""
-        if made.grey and self.noise.mostly_chroma:
-            yield HARDLY_PROTECTED
-        if self._faces() == 0:
-            yield NO_FACE
+    def _faces_found(self) -> int | None:
+        return self.noise.faces_found if isinstance(self.noise, Anchored) else None
+
+    def _face_at(self) -> tuple[float, float] | None:
+        if not isinstance(self.noise, Anchored) or not self.noise.squares:
+            return None
+        centre = self.noise.squares[-1].centre
+        return centre.real / self.size[0], centre.imag / self.size[1]
 
     def _notes(self) -> Iterator[str]:
         """Yield other things that the user has to know about a protected photo."""

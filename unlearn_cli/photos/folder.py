@@ -14,6 +14,7 @@ from unlearn_cli.photos.outcome import OPTIONS, Options, PhotoDone
 from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import WHERE, Plan, Where, plan
+from unlearn_cli.photos.single import format_by_name
 
 
 def protect_folder(
@@ -26,7 +27,8 @@ def protect_folder(
 
     Raises ``UsageError`` and ``WorkError`` as ``scan.plan`` and ``protect_photos`` do.
     """
-    where = replace(where, format=options.writing.format)
+    wanted = format_by_name([folder], where.output, options.writing.format)
+    where, options = replace(where, format=wanted), replace(options, writing=replace(options.writing, format=wanted))
     yield from protect_photos(plan([folder], where), {"": protection}, options)
 
 

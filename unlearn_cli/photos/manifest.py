@@ -69,6 +69,8 @@ class Record:
     faces: int | None = None
     """The number of faces to which the pattern was applied; 0 if none was found and it covers the whole photo. None if
     the noise is not for faces."""
+    faces_found: int | None = None
+    """The number of faces in the photo, of which perhaps only the largest got the pattern."""
     measured: dict[str, float | None] | None = None
     """The quality of the written file, if it was measured: the fields of ``metrics.Quality``."""
     settings: str | None = None

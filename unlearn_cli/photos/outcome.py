@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from unlearn_cli.errors import Code
+from unlearn_cli.photos.anchored import Anchored
+from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.encode import WRITING, Writing
 from unlearn_cli.photos.quality import Quality
 
@@ -18,6 +21,24 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
 DOUBT_CODES: dict[str, Code] = {HARDLY_PROTECTED: "grey", NO_FACE: "no-face"}
+
+FACE_REQUIRED = "no face was found in it, and --require-face asks for one"
+"""Why a photo fails in which no face was found, if one is required."""
+
+
+def doubts_in(reason: str) -> tuple[str, ...]:
+    """Return the doubts in the reason that a manifest records for a protected photo."""
+    parts = reason.split("; ")
+    return tuple(doubt for doubt in DOUBTS if doubt in parts)
+
+
+def doubts_about(noise: Noise, *, grey: bool) -> Iterator[str]:
+    """Yield the reasons why a photo, grey or not, with this noise may be protected less; they are among ``DOUBTS``."""
+    if grey and noise.mostly_chroma:
+        yield HARDLY_PROTECTED
+    if isinstance(noise, Anchored) and not noise.squares:
+        yield NO_FACE
+
 
 LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
@@ -39,6 +60,8 @@ class Options:
     again: bool = False
     """Whether to protect again what a manifest knows as protected."""
     measure: bool = False
+    require_face: bool = False
+    """Whether a photo fails if the noise is for faces and none is found in it."""
     fail_fast: bool = False
     """Whether to start no more photos after one has failed."""
     jobs: int = 1
@@ -64,6 +87,13 @@ class PhotoDone:
     """Whether the photo could only carry the noise's luma."""
     faces: int | None = None
     """The number of faces to which the noise was applied; None if the noise is not for faces."""
+    faces_found: int | None = None
+    """The number of faces in the photo; None also if an earlier version protected it, which did not count them."""
+    face_at: tuple[float, float] | None = None
+    """The place of the largest face with noise, as shares of the upright photo's width and height; None if it has none,
+    or an earlier run protected it."""
+    doubts: tuple[str, ...] = ()
+    """Why it is protected less than others: some of ``DOUBTS``."""
     quality: Quality | None = None
     """How the written file differs from the original; None if that was not measured."""
     class_name: str = ""
@@ -74,8 +104,6 @@ class PhotoDone:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """What the user has to know about a protected photo, one sentence each."""
-    doubts: tuple[str, ...] = ()
-    """Why it is protected less than others: some of ``DOUBTS``."""
 
     @property
     def original(self) -> Path:

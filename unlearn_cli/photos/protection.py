@@ -110,19 +110,24 @@ class Protection:
         each, bound = self.per_photo, self.pattern.epsilon
         if self.span is None:
             return self.pattern if each is None else Pattern(each.make(reduced(photo, each.size)), bound)
-        squares = face_squares(photo, self.span, self.anchor, self.faces)
-        if each is None:
-            return Anchored(self.pattern, squares, self.pattern)
-        own = tuple(Pattern(each.make(pixels_under(square, photo, each.size)), bound) for square in squares)
-        return Anchored(self.pattern, squares, self.pattern, own)
+        squares, count = squares_and_count(photo, self.span, self.anchor, self.faces)
+        own: tuple[Pattern, ...] = ()
+        if each is not None:
+            own = tuple(Pattern(each.make(pixels_under(square, photo, each.size)), bound) for square in squares)
+        return Anchored(self.pattern, squares, self.pattern, count, own)
 
 
 def face_squares(photo: Photo, span: float, anchor: Anchor = "box", faces: Faces = "largest") -> tuple[Square, ...]:
     """Return the squares that a pattern covers on a photo's faces; the largest face's is last, above the others."""
-    from unlearn_cli.faces import find_faces  # OpenCV takes a moment to load.
+    return squares_and_count(photo, span, anchor, faces)[0]
 
-    found = find_faces(photo.pixels, photo.mode, 1 if faces == "largest" else None)
-    return tuple(face_square(face, span, anchor) for face in reversed(found))
+
+def squares_and_count(photo: Photo, span: float, anchor: Anchor, faces: Faces) -> tuple[tuple[Square, ...], int]:
+    """Return the squares as ``face_squares`` does, and how many faces the photo has."""
+    from unlearn_cli.faces import find_and_count  # OpenCV takes a moment to load.
+
+    found, count = find_and_count(photo.pixels, photo.mode, 1 if faces == "largest" else None)
+    return tuple(face_square(face, span, anchor) for face in reversed(found)), count
 
 
 def face_square(face: Face, span: float, anchor: Anchor) -> Square:

@@ -16,6 +16,7 @@ from unlearn_cli.photos.kinds import LIVE_PHOTO, is_photo, is_video, stems, why_
 from unlearn_cli.photos.lists import by_place, is_of_shard
 from unlearn_cli.photos.manifest import SUFFIX, is_manifest
 from unlearn_cli.photos.names import Earlier, Names, Places, Task, name_copies, resolved
+from unlearn_cli.photos.single import is_file_name
 
 COPY = "-protected"
 """The ending of the name of a protected copy of a folder or file."""
@@ -70,7 +71,9 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
 
     A folder's copies go to ``<folder>-protected`` beside it, a file's copy to ``<name>-protected`` beside it. If there
     is an output, those of a single folder go straight into it, those of several folders each into a subfolder with the
-    folder's name, and those of files into it; ``listed`` files, which need not exist, keep their relative folders.
+    folder's name, and those of files into it, unless it has the name of a photo: that is the name of a single file's
+    copy (give the format that ``single.format_by_name`` returns). ``listed`` files, which need not exist, keep their
+    relative folders.
     ``names.name_copies`` decides which photo gets a name that several would have. Hidden files, output folders, and
     protected copies beside their originals are ignored, and links to folders are not followed. Raises ``UsageError``
     for a path that does not exist, an output that holds an input, or a copy that would take another photo's place, and
@@ -80,7 +83,10 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
     listing = list(listed or ())
     walk = _Walk(where)
     walk.files = [path for path in given if path.is_file()] + [Path(os.path.abspath(entry)) for entry in listing]
-    if where.output is not None and where.output.exists() and not where.output.is_dir():
+    one = is_file_name(where.output)
+    if one and (len(given) != 1 or given[0].is_dir() or listing):
+        raise UsageError(f"The output {where.output} has a photo's name, and is for one photo only. Name a folder.")
+    if where.output is not None and where.output.exists() and not where.output.is_dir() and not one:
         raise UsageError(f"The output {where.output} is a file. Name a folder with --output.")
     for path in given:
         if path.is_dir():
@@ -232,8 +238,9 @@ class _Walk:
             if resolved(backup) == resolved(path):
                 raise UsageError(f"The backup of {path} would be the photo itself. Name another folder with --backup.")
         elif self.output is not None:
-            target = self.output / below
-            manifest = self._manifest(self.output)
+            one = is_file_name(self.output)
+            target = self.output if one else self.output / below
+            manifest = self._manifest(self.output.with_name(FILES_MANIFEST) if one else self.output)
             if resolved(target) == resolved(path):
                 raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
         else:

@@ -14,17 +14,31 @@ from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, 
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import SUFFIXES, is_lossless
-from unlearn_cli.photos.fit import Fit, Patterns
+from unlearn_cli.photos.fit import Fit, Found, Patterns
 from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
+from unlearn_cli.photos.outcome import DOUBT_CODES, doubts_in
 from unlearn_cli.photos.pipeline import in_order
-from unlearn_cli.photos.quality import Quality, compare
+from unlearn_cli.photos.quality import Quality, compare, largest_change
 from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 
-Verdict = Literal["protected", "not protected", "altered", "over its bound", "missing", "extra", "skipped", "failed"]
+Verdict = Literal[
+    "protected",
+    "weak",
+    "not protected",
+    "altered",
+    "over its bound",
+    "missing",
+    "extra",
+    "skipped",
+    "unreadable",
+    "failed",
+]
+"""``weak`` is protected, but less than others, for one of ``outcome.DOUBTS``; of an ``unreadable`` photo the original
+cannot be read."""
 
-GOOD = ("protected", "skipped")
+GOOD = ("protected", "weak", "skipped")
 """The verdicts that do not cause an exit code of 1."""
 
 CODES: dict[Verdict, Code] = {
@@ -58,8 +72,12 @@ class Pair:
     reason: str = ""
     lossless: bool = False
     """Whether the copy's format is lossless, so that its bound holds in the file."""
+    linf: float | None = None
+    """The largest change of any value, in pixel levels; None if the two cannot be compared."""
     quality: Quality | None = None
-    fit: Fit | None = None
+    """How the copy differs from its original; None if that was not measured."""
+    fit: Found | None = None
+    """The noise in the copy: a ``Fit`` where it was looked for, or else what the manifest records of both files."""
     made_for_it: bool = False
     """Whether the manifest says that the noise was made for this photo alone, so that it matches no bank's pattern."""
     code: Code | None = None
@@ -67,23 +85,32 @@ class Pair:
 
 
 def verify(
-    originals: Path, protected: Path, banks: Sequence[Bank], *, jobs: int = 1, key: Key | None = None
+    originals: Path,
+    protected: Path,
+    banks: Sequence[Bank],
+    *,
+    jobs: int = 1,
+    key: Key | None = None,
+    measure: bool = False,
 ) -> Generator[Pair, None, None]:
     """Pair the photos of two folders (or two files), and yield the result for each pair, in order.
 
     If there is a manifest beside ``protected``, it is used: it knows which copy belongs to which photo, what was
-    skipped and why, and whether a copy is still the file that was written. A person's own pattern is found with their
-    ``key``. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
+    skipped and why, and whether both files are still what they were. If they are, it also tells the noise, which is
+    looked for in all other copies. With ``measure`` it is looked for in every copy, and each copy's quality is
+    measured. A person's own pattern is found with their ``key``. Raises ``UsageError`` for a path that does not exist
+    and ``WorkError`` if there is no photo.
     """
     paired = pair_up(originals, protected)
-    check = _Check(Patterns(banks, key), _known(protected))
+    check = _Check(Patterns(banks, key), _known(protected), measure=measure)
     yield from in_order(lambda pair: check.pair(*pair), paired, jobs)
 
 
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
     """Return the photos below two folders paired with their copies, with None for a missing counterpart.
 
-    Raises the same errors as ``verify``.
+    What ``protect`` passes over, because it is itself a copy beside its original, is no original here either. Raises
+    the same errors as ``verify``.
     """
     for path in (originals, protected):
         if not path.exists():
@@ -109,7 +136,13 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
         for copy in there[:1]:
             found[photo] = copy
             del copies[copy]
-    return [*((photo, found.get(photo)) for photo in photos), *((None, copy) for copy in copies)]
+    wanted = [photo for photo in photos if photo in found or not _is_passed_over(photo, originals)]
+    return [*((photo, found.get(photo)) for photo in wanted), *((None, copy) for copy in copies)]
+
+
+def _is_passed_over(photo: Path, folder: Path) -> bool:
+    """Return whether ``protect`` passes over a photo below a folder, because it or a folder around it is a copy."""
+    return any(is_copy(path) for path in (photo, *photo.parents) if path.is_relative_to(folder) and path != folder)
 
 
 def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, Path]:
@@ -140,13 +173,14 @@ def _names(target: Path) -> Iterator[Path]:
 
 
 def _known(protected: Path) -> dict[Path, Record]:
-    """Return the records beside a folder or file, by the path of the original, and of the copy if it is protected."""
+    """Return the records beside a folder or file, by the path of the copy, or of the original if it has none."""
     known: dict[Path, Record] = {}
     for folder, record in _records(protected):
-        known.setdefault(resolved(folder / record.input), record)
         if record.status != "protected":
             known[resolved(folder / record.input)] = record
-        elif record.output is not None:
+            continue
+        known.pop(resolved(folder / record.input), None)  # What an earlier run said no longer counts.
+        if record.output is not None:
             known[resolved(folder / record.output)] = record
     return known
 
@@ -161,8 +195,8 @@ def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
 
 
 class _Check:
-    def __init__(self, patterns: Patterns, known: dict[Path, Record]) -> None:
-        self.patterns, self.known = patterns, known
+    def __init__(self, patterns: Patterns, known: dict[Path, Record], *, measure: bool) -> None:
+        self.patterns, self.known, self.measure = patterns, known, measure
 
     def pair(self, original: Path | None, copy: Path | None) -> Pair:
         """Return the result of comparing a photo with its copy."""
@@ -172,14 +206,19 @@ class _Check:
                 return Pair(None, copy, "skipped", record.reason, code=record.code)
             return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
-            if record is not None and record.status == "skipped":
-                return Pair(original, None, "skipped", record.reason, code=record.code)
-            return Pair(original, None, "missing", "there is no protected copy of it")
+            return _without_copy(original, record)
         if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
             # An in-place run has skipped it: it is the original.
             return Pair(original, copy, "skipped", record.reason, code=record.code)
         try:
-            return self._compared(original, copy, record)
+            data = read_file(original)
+            before = decode(data, "none")
+        except PhotoError as error:
+            return Pair(original, copy, "unreadable", f"its original cannot be compared: {error}", code=error.code)
+        except PhotoSkippedError as error:
+            return Pair(original, copy, "failed", str(error), code=error.code)
+        try:
+            return self._compared(_Original(original, before, hashlib.sha256(data).hexdigest()), copy, record)
         except (PhotoError, PhotoSkippedError) as error:
             return Pair(original, copy, "failed", str(error), code=error.code)
         except MemoryError:
@@ -191,44 +230,88 @@ class _Check:
                 return record
         return None
 
-    def _compared(self, original: Path, copy: Path, record: Record | None) -> Pair:
-        data = read_file(copy)
-        before, after = decode(read_file(original), "none"), decode(data, "none")
+    def _compared(self, original: _Original, copy: Path, record: Record | None) -> Pair:
+        data, before = read_file(copy), original.photo
+        after = decode(data, "none")
         lossless = is_lossless(after, after.format)
         after = as_mode(after, before.mode)
-        recorded = record is not None and record.status == "protected" and record.output_sha256 is not None
-        same_file = recorded and record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
+        if record is not None and (record.status != "protected" or record.output_sha256 is None):
+            record = None
+        same_file = record is not None and hashlib.sha256(data).hexdigest() == record.output_sha256
         if after.pixels.shape != before.pixels.shape or after.mode != before.mode:
             reason = f"its size or mode is {_size(after)}, but that of its original is {_size(before)}"
-            return Pair(original, copy, "altered", reason, lossless)
-        made_for_it = recorded and record is not None and record.form == "sample-wise"
-        quality = compare(before, after)
-        fit = None if made_for_it else self.patterns.best(before, after)
-        verdict, reason = _judged(quality, fit, record if recorded else None, same_file=bool(same_file))
-        bound = record.epsilon if recorded and record is not None else None
+            return Pair(original.path, copy, "altered", reason, lossless)
+        linf = largest_change(before, after)
+        quality = compare(before, after) if self.measure else None
+        vouched = same_file and record is not None and original.sha256 == record.input_sha256
+        fit, made_for_it = None, record is not None and record.form == "sample-wise"
+        if vouched and record is not None and not self.measure:
+            fit = None if made_for_it else self._recorded(record)
+        elif not made_for_it:
+            fit = self.patterns.best(before, after)
+        verdict, reason = _judged(linf, fit, record, same_file=same_file)
+        bound = record.epsilon if record is not None else None
         if verdict == "protected" and lossless:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
-            if bound is not None and quality.linf > bound:
-                verdict, reason = "over its bound", f"it differs by {quality.linf:g} levels; its bound is {bound}"
-        return Pair(original, copy, verdict, reason, lossless, quality, fit, made_for_it)
+            if bound is not None and linf > bound:
+                verdict, reason = "over its bound", f"it differs by {linf:g} levels; its bound is {bound}"
+        code: Code | None = None
+        if verdict == "protected" and (doubts := _doubts(fit, record)):
+            verdict, reason, code = "weak", "; ".join(doubts), DOUBT_CODES[doubts[0]]
+        return Pair(original.path, copy, verdict, reason, lossless, linf, quality, fit, made_for_it, code)
+
+    def _recorded(self, record: Record) -> Found | None:
+        """Return the noise that a record tells; None if an earlier version has not recorded it completely."""
+        if record.bank is None or record.bank_sha256 is None or record.class_name is None or record.epsilon is None:
+            return None
+        bound = self.patterns.epsilon_of(record.bank_sha256) or record.epsilon
+        return Found(record.bank, record.bank_sha256, bound, record.class_name, record.epsilon)
 
 
-def _judged(quality: Quality, fit: Fit | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
+@dataclass(frozen=True, eq=False)
+class _Original:
+    path: Path
+    photo: Photo
+    sha256: str
+
+
+def _without_copy(original: Path, record: Record | None) -> Pair:
+    """Return the result for a photo without a copy: why there cannot be one, or that it is missing."""
+    if record is not None and record.status == "skipped":
+        return Pair(original, None, "skipped", record.reason, code=record.code)
+    try:
+        decode(read_file(original), "none")
+    except PhotoError as error:
+        return Pair(original, None, "unreadable", f"no copy can be made of it: {error}", code=error.code)
+    except PhotoSkippedError as error:
+        return Pair(original, None, "skipped", str(error), code=error.code)
+    why = f" ({record.reason})" if record is not None and record.status == "failed" else ""
+    return Pair(original, None, "missing", f"there is no protected copy of it{why}")
+
+
+def _doubts(fit: Found | None, record: Record | None) -> tuple[str, ...]:
+    """Return the reasons why a protected copy is protected less than others, by its record or else by its pixels."""
+    if record is not None:
+        return doubts_in(record.reason)
+    return fit.doubts if isinstance(fit, Fit) else ()
+
+
+def _judged(linf: float, fit: Found | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
     if same_file:
         return "protected", ""
-    if quality.linf == 0:
+    if linf == 0:
         return "not protected", "its pixels are the same as the original's"
     if fit is None and record is not None and record.form == "sample-wise":
         reason = "it was changed after unlearn wrote it, and noise that was made for one photo cannot be looked for"
         return "altered", reason
-    known = fit is not None and fit.correlation >= PROTECTED_CORRELATION
+    known = isinstance(fit, Fit) and fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
         found = "the noise is still in it" if known else "no noise can be found in it"
         return "altered", f"it was changed after unlearn wrote it; {found}"
     if not known:
         reason = "no known pattern was found in it (noise made for each photo is recognised only by its manifest)"
         return "not protected", reason
-    if fit is not None and fit.residual > ALTERED_RESIDUAL:
+    if isinstance(fit, Fit) and fit.residual > ALTERED_RESIDUAL:
         return "altered", "it has other changes besides the noise, which is still in it"
     return "protected", ""
 
