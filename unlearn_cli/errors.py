@@ -3,6 +3,39 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
+
+Code = Literal[
+    "already-protected",
+    "altered",
+    "backup-changed",
+    "backup-conflict",
+    "changed",
+    "check-failed",
+    "copy-exists",
+    "damaged",
+    "extra",
+    "grey",
+    "is-backup",
+    "is-link",
+    "missing",
+    "needs-extra",
+    "no-face",
+    "no-effect",
+    "no-noise",
+    "noise-failed",
+    "not-written",
+    "other-key",
+    "out-of-memory",
+    "over-bound",
+    "several-pictures",
+    "suspicious",
+    "too-large",
+    "unreadable",
+    "unsupported",
+]
+"""Why a photo was not protected, is protected less or cannot be checked fully, for scripts (docs/reference/json.md).
+Sentences may change; codes do not."""
 
 
 class UnlearnError(Exception):
@@ -30,9 +63,17 @@ class BankError(UnlearnError):
 class PhotoError(WorkError):
     """One photo could not be read, protected or written; this does not affect the others."""
 
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
+
 
 class PhotoSkippedError(UnlearnError):
     """One photo is skipped on purpose; the message is the reason."""
+
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class AlreadyProtectedError(PhotoSkippedError):

@@ -129,7 +129,9 @@ def test_no_dry_run_says_that_anything_was_done(more: list[str], tmp_path: Path,
     assert planned.exit_code == 1
     assert not re.search(done, planned.output)
     if more == ["--json"]:
-        assert json.loads(planned.stdout) == {"dry_run": True, "would_restore": 2, "would_fail": 1}
+        found = json.loads(planned.stdout)
+        assert (found["dry_run"], found["counts"]) == (True, {"would_restore": 2, "would_fail": 1})
+        assert [photo["status"] for photo in found["photos"]].count("would_fail") == 1
     elif more != ["-q"]:
         assert "would restore: 2 of 3 photos" in planned.stdout
     assert files_in(tmp_path) == before
@@ -141,10 +143,10 @@ def test_a_dry_run_foresees_what_existing_files_do(tmp_path: Path, here: Here) -
     make_photo(tmp_path / "in-protected" / "a.png")
     command = ("protect", "in", "--class", "cat", "--existing", "skip")
     planned = json.loads(here(*command, "-n", "--json").stdout)
-    assert (planned["would_protect"], planned["would_skip"], planned["already_protected"]) == (1, 1, 0)
+    assert planned["counts"] == {"would_protect": 1, "would_skip": 1, "already_protected": 0}
     assert "would skip: 1: " in here(*command, "-n").stdout
     done = json.loads(here(*command, "--json").stdout)
-    assert (done["protected"], done["skipped"]) == (1, 1)
+    assert (done["counts"]["protected"], done["counts"]["skipped"]) == (1, 1)
     (one,) = done["for"]
     assert one == {
         "class": "cat",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,14 +148,43 @@ def test_verify_says_that_a_copy_was_made_with_another_key(home: Path, unlearn: 
         run = unlearn(*verify, *keys)
         assert run.returncode == 0, "the manifest knows the copy as it is"
         assert said in run.stdout
-        (pair,) = json.loads(unlearn(*verify, *keys, "--json").stdout)["pairs"]
-        assert pair["reason"] == said
+        (photo,) = json.loads(unlearn(*verify, *keys, "--json").stdout)["photos"]
+        assert (photo["status"], photo["code"], photo["reason"]) == ("protected", "other-key", said)
     with Image.open(home / "in-protected" / "me.png") as copy:
         copy.save(home / "in-protected" / "me.png", compress_level=1)
     changed = unlearn(*verify)
     assert changed.returncode == 1
     assert said in changed.stderr
     assert "no noise can be found" not in changed.stderr, "it was not looked for"
+
+
+def test_a_weak_copy_that_another_key_made_is_told_as_both(home: Path, unlearn: RunUnlearn) -> None:
+    Image.new("RGB", (80, 80), (120, 130, 140)).save(home / "in" / "me.png")
+    (home / "mine").write_text(MINE.secret.hex())
+    assert unlearn(*PROTECT, "--key-file", "mine").returncode == 0
+    run = unlearn("verify", "in", "in-protected", "--bank", "faces.safetensors")
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0] == "weak: 1 of 1"
+    (why,) = [line for line in lines if line.startswith("why weak: 1: no face was found")]
+    assert "another key" not in why
+    assert f"note: 1: made with another key (fingerprint {MINE.fingerprint})" in lines
+
+
+def test_a_photo_in_a_pipe_needs_a_key_too(home: Path, unlearn: RunUnlearn) -> None:
+    command = ("protect", "in/me.png", *PROTECT[2:], "-o", "-")
+    for defaults in ({}, {"UNLEARN_PROTECT_DRY_RUN": "1"}):
+        refused = unlearn(*command, **defaults)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "unlearn key new" in refused.stderr
+    assert not (home / "data").exists()
+    made = subprocess.run(
+        [sys.executable, "-m", "unlearn_cli", *command, "--new-key"], cwd=home, capture_output=True, check=False
+    )
+    assert (made.returncode, made.stdout[:8]) == (0, b"\x89PNG\r\n\x1a\n"), made.stderr
+    assert b"A secret key was created for you" in made.stderr
+    assert unlearn(*PROTECT).returncode == 0
+    assert made.stdout == copy_of(home), "the pattern is that of the new key"
 
 
 def test_verify_finds_a_pattern_with_its_key_alone(home: Path, unlearn: RunUnlearn) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.config import origin_of
 from unlearn_cli.errors import UnlearnError
 
@@ -49,10 +50,14 @@ def exits() -> Iterator[None]:
     """Turn the errors that a user can meet into one sentence and a stable exit code.
 
     The codes are: 0 all done; 1 some of the work failed; 2 usage; 3 bank missing or corrupt; 130 interrupted.
-    Any other exception is a defect of the program, so its traceback is shown.
+    Any other exception is a defect of the program, so its traceback is shown. The answer to ``--json`` is printed here.
     """
     try:
         yield
+        answer.end(0)
+    except typer.Exit as end:
+        answer.end(end.exit_code)
+        raise
     except UnlearnError as error:
         fail(f"{error}{origin_of(str(error))}", error.exit_code)
     except KeyboardInterrupt:
@@ -75,6 +80,7 @@ def exits() -> Iterator[None]:
 def fail(message: str, code: int) -> None:
     """Print an error message and exit with this code."""
     err().print(f"[bold red]Error:[/] {plain(message)}")
+    answer.end(code, message)
     raise typer.Exit(code)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from unlearn_cli.cli.answer import Commands
 from unlearn_cli.cli.config import in_force, option_of, running, section_of, unknown_variables
 from unlearn_cli.cli.option_groups import groups_of, title_of
 from unlearn_cli.cli.wrong import in_our_words
@@ -63,7 +64,7 @@ class Summarised(Command):
     tells_itself = True
 
 
-class Group(TyperGroup):
+class Group(Commands):
     """A group of commands that shows its help if no command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.config import in_force
 from unlearn_cli.cli.console import exits, set_limits, typed
@@ -174,7 +175,7 @@ def protect(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also show the first photos before and after, as .png or .html ('unlearn preview' does it later).",
+            help="Also show the first photos before and after, as .html or .png ('unlearn preview' does it later).",
             rich_help_panel=LOOKS,
         ),
     ] = None,
@@ -227,6 +228,7 @@ def protect(
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_of
 
+    answer.expect("protect", wanted=as_json)
     rare = read_settings(Rare, settings or ())
     said = typed(context)
     idle = _idle_defaults(said, in_place=in_place, png=format_ is Format.png)
@@ -236,6 +238,7 @@ def protect(
     )
     class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
+    pipe = Pipe.of(paths or [], output, class_name, said)
     _refuse_nonsense(
         {
             "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
@@ -250,7 +253,6 @@ def protect(
             "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
-    pipe = Pipe.of(paths or [], output, class_name, said)
     format_ = _format(paths or [], output, format_)
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None

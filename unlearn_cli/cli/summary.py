@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_cli.cli import several_faces
+from unlearn_cli.cli.answer import answer, entry
 from unlearn_cli.cli.closing import for_rows, for_whom, here, listed, weak_rows, written_to
-from unlearn_cli.cli.console import duration, out, plain, print_json
+from unlearn_cli.cli.console import duration, out, plain
 from unlearn_cli.cli.several_faces import has_several
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class Totals:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.entries: list[dict[str, Any]] = []
+        """The photos of this run for ``--json``, without those that are up to date."""
         self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter(), "would fail": Counter()}
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
-        self.grey = self.no_face = 0
         self.grey_alone: list[Path] = []
         """The grey photos about which there is no doubt."""
         self.weak: dict[str, list[Path]] = {}
@@ -58,13 +60,19 @@ class Totals:
 
     def add(self, photo: PhotoDone) -> None:
         """Add one photo to the totals."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
         self.counts[photo.status] += 1
+        if photo.status != "unchanged":
+            reason = photo.reason or "; ".join(photo.doubts)
+            code = photo.code or next((DOUBT_CODES[doubt] for doubt in photo.doubts), None)
+            of = (photo.source, photo.target, photo.status, reason)
+            found = entry(*of, code=code, faces=photo.faces, notes=list(photo.notes))
+            self.entries.append({**found, "class": photo.class_name})
         if photo.status in self.reasons:
             self.reasons[photo.status][photo.reason] += 1
         self.notes.update(photo.notes)
         self.linf = max(self.linf, photo.linf)
-        self.grey += photo.grey
-        self.no_face += photo.faces == 0
         if photo.grey and not photo.doubts:
             self.grey_alone.append(photo.source)
         for doubt in photo.doubts:
@@ -78,23 +86,20 @@ class Totals:
         """Return the number of photos."""
         return sum(self.counts.values())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the totals for ``--json``."""
-        return {
-            "protected": self.counts["protected"],
-            "skipped": self.counts["skipped"],
-            "failed": self.counts["failed"],
-            "already_protected": self.counts["unchanged"],
-            "reasons": {status: dict(self.reasons[status].most_common()) for status in ("skipped", "failed")},
-            "notes": dict(self.notes.most_common()),
-            "linf": self.linf,
-            "grey": self.grey,
-            "without_face": self.no_face,
-            "weak": [{"input": str(path), "reason": why} for why, paths in self.weak.items() for path in paths],
-            "several_faces": [several_faces.as_json(photo) for photo in self.several],
-            "input_bytes": self.bytes[0],
-            "output_bytes": self.bytes[1],
-        }
+    def counted(self) -> dict[str, int]:
+        """Return how many photos had each result, for ``--json``."""
+        names = {"unchanged": "already_protected"}
+        return {names.get(name, name): self.counts[name] for name in ("protected", "skipped", "failed", "unchanged")}
+
+    def weak_photos(self) -> list[dict[str, str]]:
+        """Return the photos that are protected less than others, for ``--json``."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
+        return [
+            {"input": str(path), "code": DOUBT_CODES[why], "reason": why}
+            for why, paths in self.weak.items()
+            for path in paths
+        ]
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
@@ -126,32 +131,25 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
     from unlearn_cli.photos.folder import foresee
 
     would = foresee(todo, protections, options)
-    photos = [
-        {
-            "input": str(task.source),
-            "output": str(task.copy),
-            "class": (protections.get("") or protections[task.folder]).class_name,
-        }
-        for task in would.pending
-    ]
+    classes = [(protections.get("") or protections[task.folder]).class_name for task in would.pending]
     if talk.json:
-        print_json(
-            {
-                "dry_run": True,
-                "would_protect": len(photos),
-                "would_skip": would.skipped,
-                "already_protected": would.unchanged,
-                "for": for_whom(protections),
-                "other_files": todo.others,
-                "not_protected": _not_protected(todo),
-                "photos": photos,
-            }
+        photos = [
+            {**entry(task.source, task.copy, "would_protect"), "class": name}
+            for task, name in zip(would.pending, classes, strict=True)
+        ]
+        answer.give(
+            {"would_protect": len(photos), "would_skip": would.skipped, "already_protected": would.unchanged},
+            photos,
+            dry_run=True,
+            **{"for": for_whom(protections)},
+            other_files=todo.others,
+            not_protected=_not_protected(todo),
         )
     elif not talk.quiet:
-        for photo in photos:
-            source, target = (here(Path(photo[side])) for side in ("input", "output"))
-            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("up to date", str(would.unchanged))]
+        for task, name in zip(would.pending, classes, strict=True):
+            out().print(f"{plain(here(task.source))} -> {plain(here(task.copy or task.target))} ({plain(name)})")
+        planned = f"{len(would.pending)} photos, if all can be read"
+        rows = [("would protect", planned), ("up to date", str(would.unchanged))]
         if would.skipped:
             rows.append(("would skip", f"{would.skipped}: a file is in the place of the copy (--existing skip)"))
         refused = not_protected_rows(todo, verbose=talk.verbose)
@@ -162,19 +160,25 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
     """Print what ``protect`` has done."""
     if talk.json:
-        summary = {
-            **totals.to_json(),
-            "unreadable_folders": len(todo.unreadable),
-            "other_files": todo.others,
-            "not_protected": _not_protected(todo),
-            "outputs": [str(path) for path in todo.outputs],
-            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
-            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
-            "for": for_whom(protections),
-            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
-            "seconds": round(seconds, 3),
-        }
-        print_json(summary)
+        answer.give(
+            totals.counted(),
+            totals.entries,
+            dry_run=False,
+            **{"for": for_whom(protections)},
+            not_protected=_not_protected(todo),
+            other_files=todo.others,
+            unreadable_folders=[str(path) for path in todo.unreadable],
+            outputs=[str(path) for path in todo.outputs],
+            manifests=[str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
+            banks={protection.bank: protection.bank_sha256 for protection in protections.values()},
+            epsilon=max((protection.pattern.epsilon for protection in protections.values()), default=None),
+            linf=totals.linf,
+            weak=totals.weak_photos(),
+            several_faces=[several_faces.as_json(photo) for photo in totals.several],
+            input_bytes=totals.bytes[0],
+            output_bytes=totals.bytes[1],
+            seconds=round(seconds, 3),
+        )
         return
     if talk.quiet:
         return
@@ -190,8 +194,8 @@ def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]
         yield "not protected", f"{_counted(len(found), 'file')}: {listed(found, verbose=verbose)}: {why}"
 
 
-def _not_protected(todo: Plan) -> list[dict[str, str]]:
-    return [{"input": str(path), "reason": why} for path, why in todo.not_protected]
+def _not_protected(todo: Plan) -> list[dict[str, Any]]:
+    return [entry(path, None, "not protected", why, code="unsupported") for path, why in todo.not_protected]
 
 
 def _counted(count: int, what: str) -> str:
