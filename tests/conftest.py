@@ -15,6 +15,7 @@ from hypothesis import settings
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.card import Accuracy, Images, Result
 from unlearn_cli.banks.catalog import choose
+from unlearn_cli.banks.keys import make_key
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.protection import Protection
@@ -36,6 +37,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("UNLEARN_KEY", raising=False)
+        make_key()  # Without a terminal, no key is made unnoticed.
         yield
 
 

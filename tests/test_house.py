@@ -118,6 +118,43 @@ def test_docstrings_are_no_fragments() -> None:
                 assert not text.startswith(FRAGMENTS), f"{path.name}: {text.splitlines()[0]}"
 
 
+INNER_WORDS = re.compile(r"\b(victim|epoch|seed|surrogate|trip)s?\b", re.IGNORECASE)
+SAYS_WHAT_PROTECT_AND_VERIFY_SAY = [
+    *(PACKAGE / "photos").rglob("*.py"),
+    *(
+        PACKAGE / "cli" / f"{name}.py"
+        for name in (
+            "protect",
+            "protect_run",
+            "summary",
+            "closing",
+            "measured",
+            "key_use",
+            "verify",
+            "preview",
+            "key",
+            "protect_pipe",
+            "several_faces",
+        )
+    ),
+]
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a file, without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", SAYS_WHAT_PROTECT_AND_VERIFY_SAY, ids=lambda path: path.name)
+def test_what_protect_and_verify_say_needs_no_words_of_the_field(path: Path) -> None:
+    for text in texts(path):
+        assert not INNER_WORDS.search(text), text
+
+
 def test_ci_runs_the_test_command_that_is_documented() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for name in ("README.md", "CONTRIBUTING.md"):
@@ -188,16 +225,77 @@ def test_the_table_of_what_formats_keep_is_what_is_measured() -> None:
 
 
 def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import re
-
     from PIL import Image
 
     page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert code is not None
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "selfies").mkdir()
     image = Image.effect_noise((50, 50), 50).convert("RGB")
     image.save(tmp_path / "selfies" / "a.png")
     monkeypatch.chdir(tmp_path)
-    exec(code[1], {"image": image, "data": (tmp_path / "selfies" / "a.png").read_bytes()})
+    names = {"image": image, "data": (tmp_path / "selfies" / "a.png").read_bytes()}
+    for block in blocks:
+        exec(block, names)
+    assert len([line for line in blocks[0].splitlines() if line]) == 3
+    assert (tmp_path / "protected.png").is_file()
     assert (tmp_path / "selfies-protected" / "a.png").is_file()
+
+
+def test_the_readme_is_short_and_begins_with_a_picture() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
+    picture = re.match(r"!\[[^]]+\]\((.+?)\)\n", text)
+    assert picture is not None
+    assert (ROOT / picture[1]).stat().st_size < 300_000
+
+
+def test_the_picture_is_what_protect_writes() -> None:
+    from PIL import Image, ImageChops, ImageStat
+
+    make = runpy.run_path(str(ROOT / "docs" / "make_picture.py"))
+    with Image.open(ROOT / "docs" / "strengths.jpg") as shown:
+        # Means over eight by eight pixels are hardly changed by JPEG: it is 0.2 now, and 1.4 with another key's noise.
+        difference = ImageStat.Stat(ImageChops.difference(shown.reduce(8), make["picture"]().reduce(8)))
+    assert max(difference.mean) < 0.5, "run: python docs/make_picture.py"
+
+
+def test_what_helps_is_told_as_the_cards_have_it() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_table.py"))
+    for path in make["PAGES"]:
+        text = path.read_text(encoding="utf-8")
+        assert make["page"](text) == text, "run: python docs/make_table.py"
+        assert make["table"]() in text
+
+
+def test_the_limits_begin_with_the_worst_and_their_figures_are_those_of_the_card() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "make_table.py"))
+    page = (ROOT / "docs" / "explanation" / "limits.md").read_text(encoding="utf-8")
+    table = page.split("\n\n")[1].splitlines()
+    assert len(table) == 2 + 5
+    worst = make["worst_by_attack"]("high")
+    found = {
+        kind: [round(100 * of.final) for of in (worst[kind].protected, worst[kind].clean)]
+        for kind in ("recogniser", "gray", "color-jitter")
+    }
+    shown = [[int(number) for number in re.findall(r"\d+", row)] for row in table[2:4]]
+    (protected, clean), (bright, without), (changed, also) = found.values()
+    assert shown == [[protected, clean], [bright, changed, without, also]]
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = link.partition("#")
+            if "://" in name:
+                continue
+            path = page.parent / name if name else page
+            assert path.exists(), f"{page.name}: {link}"
+            if anchor:
+                text = path.read_text(encoding="utf-8")
+                anchors = {
+                    re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in HEADING.findall(text)
+                }
+                assert anchor in anchors or f'id="{anchor}"' in text, f"{page.name}: {link}"
+
+
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)

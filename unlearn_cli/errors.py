@@ -2,6 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
+Code = Literal[
+    "already-protected",
+    "altered",
+    "backup-changed",
+    "backup-conflict",
+    "changed",
+    "check-failed",
+    "copy-exists",
+    "damaged",
+    "extra",
+    "grey",
+    "is-backup",
+    "is-link",
+    "missing",
+    "needs-extra",
+    "no-face",
+    "no-effect",
+    "no-noise",
+    "noise-failed",
+    "not-written",
+    "other-key",
+    "out-of-memory",
+    "over-bound",
+    "several-pictures",
+    "suspicious",
+    "too-large",
+    "unreadable",
+    "unsupported",
+]
+"""Why a photo was not protected, is protected less or cannot be checked fully, for scripts (docs/reference/json.md).
+Sentences may change; codes do not."""
+
 
 class UnlearnError(Exception):
     """The base of the errors that end a command with one sentence and no traceback."""
@@ -28,10 +63,27 @@ class BankError(UnlearnError):
 class PhotoError(WorkError):
     """One photo could not be read, protected or written; this does not affect the others."""
 
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
+
 
 class PhotoSkippedError(UnlearnError):
     """One photo is skipped on purpose; the message is the reason."""
 
+    def __init__(self, reason: str, code: Code) -> None:
+        super().__init__(reason)
+        self.code = code
+
 
 class AlreadyProtectedError(PhotoSkippedError):
     """One photo is skipped because a manifest lists it as a protected copy."""
+
+
+def where_damaged(error: ValueError) -> str:
+    """Return in which line a parser of TOML or JSON found a fault, as "line 3 of it"; "it" if it does not say.
+
+    Parsers say the rest in words of their own, which help nobody who does not know the format.
+    """
+    line = re.search(r"line (\d+)", str(error))
+    return f"line {line[1]} of it" if line else "it"

@@ -284,3 +284,14 @@ def test_the_version(unlearn: RunUnlearn) -> None:
     from unlearn_cli import __version__
 
     assert unlearn("--version").stdout == f"unlearn {__version__}\n"
+
+
+def test_the_shell_can_complete_commands_options_and_values(unlearn: RunUnlearn) -> None:
+    def completed(words: str) -> list[str]:
+        place = str(words.count(" "))
+        run = unlearn(_UNLEARN_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place)
+        return run.stdout.split()
+
+    assert completed("unlearn pro") == ["protect"]
+    assert completed("unlearn protect --streng") == ["--strength"]
+    assert completed("unlearn protect --strength ") == ["low", "medium", "high"]

@@ -40,6 +40,7 @@ DEFAULTS = {
     "strength": '"medium"',
     "epsilon": "4",
     "key-file": '"my.key"',
+    "new-key": "true",
     "faces": '"all"',
     "output": '"elsewhere"',
     "backup": '"kept"',
@@ -101,7 +102,7 @@ def test_a_variable_of_one_command_is_none_of_another(tmp_path: Path, here: Here
     here("protect", "in", "--class", "cat")
     run = here("verify", "in", "in-protected", "--json", UNLEARN_PROTECT_OUTPUT="out", UNLEARN_OUTPUT="out")
     assert run.exit_code == 0, run.stderr
-    assert json.loads(run.stdout)["pairs"]
+    assert json.loads(run.stdout)["photos"]
 
 
 def test_what_is_typed_on_both_sides_is_refused(tmp_path: Path, here: Here) -> None:

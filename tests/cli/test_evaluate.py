@@ -14,7 +14,7 @@ from tests import standins
 from tests.cli.conftest import Run
 from tests.conftest import make_bank
 from unlearn_cli.banks.card import read_card
-from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
+from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 
 ALBUM = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "epochs=1", "--set", "batch-size=8")
 BANK = ("bank", "lsp.safetensors")
@@ -128,7 +128,7 @@ def test_random_noise_is_laid_on_photos_as_protect_laid_the_banks(run: Run) -> N
 def test_recipes_are_listed(run: Run) -> None:
     done = run("evaluate", "recipe", "--list")
     assert done.exit_code == 0
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == recipe_names()
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["recipe", *recipe_names()]
 
 
 def test_a_recipe_runs_cell_by_cell_on_the_real_cifar10(run: Run, cifar10: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_photos_name_as_the_output_is_one_file(
     assert f"written to: {target}" in run.stdout
     assert (tmp_path / target).parent.joinpath("photos-protected.jsonl").is_file()
     again = json.loads(unlearn("protect", source, *CAT, "-o", target, "--json").stdout)
-    assert again["already_protected"] == 1
+    assert again["counts"]["already_protected"] == 1
     verified = unlearn("verify", source, target)
     assert verified.returncode == 0, verified.stderr
     assert "bank cifar10, class cat" in verified.stdout
@@ -92,6 +92,7 @@ def test_what_makes_no_sense_is_one_sentence(
     assert run.returncode == 2, run.stderr
     assert says in " ".join(run.stderr.split())
     assert "Traceback" not in run.stderr
+    assert run.stdout == ""
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -99,6 +100,17 @@ def test_a_folder_may_have_a_photos_name(photo: Path, tmp_path: Path, unlearn: R
     (tmp_path / "b.jpg").mkdir()
     assert unlearn("protect", photo, *CAT, "-o", "b.jpg").returncode == 0
     assert (tmp_path / "b.jpg" / "a.png").is_file()
+
+
+def test_in_a_pipe_stdout_is_the_photos_whatever_the_defaults_are(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = pipe(tmp_path, "protect", "-", *CAT, data=photo.read_bytes()).stdout
+    monkeypatch.setenv("UNLEARN_PROTECT_JSON", "1")
+    assert pipe(tmp_path, "protect", "-", *CAT, data=photo.read_bytes()).stdout == expected
+    for data, options in ((b"damaged", ()), (photo.read_bytes(), ("--quality", "9", "--format", "png"))):
+        run = pipe(tmp_path, "protect", "-", *CAT, *options, data=data)
+        assert (run.returncode != 0, run.stdout) == (True, b"")
 
 
 def test_a_pipe_writes_what_a_file_would(photo: Path, tmp_path: Path, unlearn: RunUnlearn) -> None:

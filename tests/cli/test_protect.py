@@ -24,7 +24,7 @@ def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_pat
     config = {"UNLEARN_CONFIG": "config.toml"}
     run = unlearn("protect", "in", **config)
     assert run.returncode == 2
-    assert "sets 'no-such', but there is no such option. See 'unlearn protect --help'" in one_sentence(run.stderr)
+    assert "line 4 sets 'no-such', but there is no such option. See 'unlearn protect" in one_sentence(run.stderr)
     (tmp_path / "config.toml").write_text('[protect]\nclass = "cat"\nepsilon = 3\n')
     assert summary(unlearn("protect", "in", "--json", **config))["epsilon"] == 3
     # The environment wins over the file, and the command line over both.
@@ -38,7 +38,7 @@ def test_every_option_can_come_from_the_environment_or_the_configuration(tmp_pat
     assert "would protect: 1 photos" in flag.stdout  # at another epsilon
     same = unlearn("protect", "in", "--class", "cat", "-n", UNLEARN_PROTECT_EPSILON="5")
     assert "would protect: 0 photos" in same.stdout
-    assert "already protected: 1" in same.stdout
+    assert "up to date: 1" in same.stdout
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,10 @@ def test_a_configuration_that_makes_no_sense_is_told(
 
 
 def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The answer to --json, with its counts beside the other fields."""
     found = json.loads(run.stdout)
     assert isinstance(found, dict)
-    return found
+    return {**found["counts"], **found}
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -129,9 +130,9 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     found = summary(unlearn("protect", "in", "--class", "person", "-n", "--json"))
     assert (found["dry_run"], found["would_protect"], found["already_protected"]) == (True, 1, 0)
-    assert found["photos"] == [
-        {"input": f"{tmp_path}/in/a.gif", "output": f"{tmp_path}/in-protected/a.gif.png", "class": "person"}
-    ]
+    (photo,) = found["photos"]
+    assert (photo["input"], photo["output"]) == (f"{tmp_path}/in/a.gif", f"{tmp_path}/in-protected/a.gif.png")
+    assert (photo["status"], photo["class"]) == ("would_protect", "person")
 
 
 def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> None:
@@ -150,7 +151,7 @@ def test_folders_can_tell_the_classes(tmp_path: Path, unlearn: RunUnlearn) -> No
         ("in/n02084071/deep/2.png", "dog"),
     ]
     verified = summary(unlearn("verify", "in", "in-protected", "--json"))
-    pairs = verified["pairs"]
+    pairs = verified["photos"]
     assert isinstance(pairs, list)
     assert [pair["fit"]["class_name"] for pair in pairs] == ["cat", "dog"]
     make_photo(tmp_path / "in" / "top.png")
@@ -182,7 +183,7 @@ def test_a_weaker_epsilon_is_kept_and_a_stronger_one_refused(tmp_path: Path, unl
         (["in", "--class", "cat", "--in-place", "--backup", "b", "-o", "c"], "either --output or --in-place"),
         (
             ["in", "--class", "cat", "--set", "gain=yes"],
-            "There is no setting 'gain' here. The settings are: again, fail-fast",
+            "There is no setting 'gain' here. Did you mean 'again'? The settings are: again, fail-fast",
         ),
         (["in", "--class", "cat", "--set", "again"], "--set needs a name and a value, such as again=yes"),
         (["in", "--class", "cat", "--set", "again=perhaps"], "again must be yes or no, not 'perhaps'"),
@@ -226,11 +227,9 @@ def test_in_place_and_back(tmp_path: Path, unlearn: RunUnlearn) -> None:
     assert unlearn("verify", "kept", "in").returncode == 0
     planned = unlearn("restore", "in.jsonl", "-n")
     assert "would restore: 1 of 1 photos" in planned.stdout
-    assert json.loads(unlearn("restore", "in.jsonl", "-n", "--json").stdout) == {
-        "dry_run": True,
-        "would_restore": 1,
-        "failed": 0,
-    }
+    found = json.loads(unlearn("restore", "in.jsonl", "-n", "--json").stdout)
+    assert (found["dry_run"], found["counts"]) == (True, {"would_restore": 1, "would_fail": 0})
+    assert [photo["status"] for photo in found["photos"]] == ["would_restore"]
     undone = unlearn("restore", "in.jsonl")
     assert undone.returncode == 0, undone.stderr
     assert "restored: 1 of 1 photos" in undone.stdout
@@ -287,7 +286,7 @@ def test_a_preview_can_be_made_later(tmp_path: Path, unlearn: RunUnlearn) -> Non
     made = unlearn("preview", "in", "in-protected")
     assert made.returncode == 0
     assert "do not share it" in made.stderr
-    assert (tmp_path / "preview.html").read_text().count("<figure>") == 4
+    assert (tmp_path / "preview.html").read_text().count("<figure>") == 6
     assert unlearn("preview", "in", "in-protected", "-o", "p.png").returncode == 0
     for image in (tmp_path / "in-protected").iterdir():
         image.write_bytes(b"damaged")
@@ -349,12 +348,13 @@ def test_pictures_that_cannot_be_protected_are_named_and_fail_nothing(tmp_path: 
     run = unlearn("protect", "in", "--class", "cat")
     for told in (dry, run):
         assert told.returncode == 0, told.stderr
-        assert f"not protected: 12 files: {first} and 2 more: {raw}\n" in told.stdout
+        assert f"not protected: 12 files: {first} and 2 more (-v names all): {raw}\n" in told.stdout
         assert "not protected: 1 file: a.mov: it is the video of a Live Photo" in told.stdout
     assert "in/11.NEF: it is" in unlearn("protect", "in", "--class", "cat", "-v").stdout
     for arguments in ((), ("-n",)):
         found = summary(unlearn("protect", "in", "--class", "cat", "--json", *arguments))
-        assert found["not_protected"][0] == {"input": str(tmp_path / "in" / "00.NEF"), "reason": raw}
+        refused = found["not_protected"][0]
+        assert (refused["input"], refused["reason"]) == (str(tmp_path / "in" / "00.NEF"), raw)
         assert (len(found["not_protected"]), found["other_files"]) == (13, 0)
     assert unlearn("verify", "in", "in-protected").returncode == 0
     assert unlearn("protect", "in", "--class", "cat", "-q").stdout == ""
@@ -404,7 +404,7 @@ def test_what_has_to_be_known_of_protected_photos_is_counted(tmp_path: Path, unl
         (tmp_path / f"other{i}.png").unlink()
     os.link(tmp_path / "in" / "0.png", tmp_path / "other.png")
     found = summary(unlearn(*arguments, "--json"))
-    assert (found["protected"], found["notes"]) == (2, {note: 1})
+    assert (found["protected"], [photo["notes"] for photo in found["photos"]]) == (2, [[note], []])
 
 
 def test_a_clash_of_names_stops_nothing(tmp_path: Path, unlearn: RunUnlearn) -> None:

@@ -13,7 +13,8 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
 from unlearn_cli.evaluation.face_pairs import embed, read_pairs
-from unlearn_cli.evaluation.recipe import SCALES, Planned, Source, chosen_cells, load_recipe, plan, recipe_names
+from unlearn_cli.evaluation.recipe import SCALES, Planned, Source, chosen_cells, plan
+from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.models import build_model

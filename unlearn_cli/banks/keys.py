@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,60 +72,86 @@ def known_key(path: Path | None = None) -> Key | None:
     Raises ``UsageError`` for a file that does not exist or holds no key, and if ``UNLEARN_KEY`` holds none.
     """
     if path is not None:
-        return _read(path)
+        return read_key(path)
     if text := os.environ.get(ENVIRONMENT):
-        return Key.parse(text, ENVIRONMENT)
+        return _of_environment(text)
     own = key_path()
-    return _read(own) if own.exists() else None
+    return read_key(own) if own.exists() else None
 
 
-def make_key() -> Key:
-    """Make and return the user's own key; if two runs make one at once, both return the first one's.
+def make_key(path: Path | None = None) -> Key:
+    """Make and return a key in a file, or the user's own; if two runs make one at once, both return the first one's.
 
     Raises ``WorkError`` if it cannot be stored.
     """
-    path, key = key_path(), Key(secrets.token_bytes(BYTES))
+    return save_key(Key(secrets.token_bytes(BYTES)), path or key_path())
+
+
+def save_key(key: Key, path: Path) -> Key:
+    """Write a key into a file that only its owner can read, and return the key that is there then.
+
+    A file that is already there is never replaced. Raises ``WorkError`` if the key cannot be written.
+    """
     try:
         write_atomically(path, key.secret.hex().encode() + b"\n", kind="private")
     except FileExistsError:
-        return _read(path)
+        return read_key(path)
     except OSError as error:
         raise WorkError(
-            f"Your new key cannot be saved in {path} ({error.strerror or error}). "
-            "Make that folder writable, or name a file that contains a key with --key-file."
+            f"The key cannot be saved in {path} ({error.strerror or error}). "
+            "Make that folder writable, or keep the key in another file and name it with --key-file."
         ) from error
     return key
 
 
 @dataclass
 class Keyring:
-    """The user's key, which is looked for, and made if needed, when a class first needs one."""
+    """The user's key, which is looked for when a class first needs one, and never made without being asked to."""
 
     path: Path | None = None
     """The file of the key, if the user named one."""
-    make: bool = True
-    """Whether a missing key is made and saved; otherwise a key of zeros is used in its place during this run."""
-    made: bool = False
-    """Whether the key was made now."""
+    missing: bool = False
+    """Whether a key was needed and there is none; a key of zeros stands in for it, so that a run can be planned."""
     _key: Key | None = None
 
     def key(self) -> Key:
-        """Return the key. Raises ``UsageError`` for a file without a key, ``WorkError`` if a new one cannot be kept."""
+        """Return the key, or zeros in place of one that was never made. Raises ``UsageError`` for a wrong key file."""
         if self._key is None:
             self._key = known_key(self.path)
-            self.made = self._key is None and self.make
-        if self._key is None:
-            self._key = make_key() if self.make else Key(bytes(BYTES))
-        return self._key
+            self.missing = self._key is None
+        return self._key or Key(bytes(BYTES))
+
+    def make(self) -> None:
+        """Make the user's own key, which ``key`` returns from now on. Raises ``WorkError`` if it cannot be kept."""
+        self._key, self.missing = make_key(), False
 
 
-def _read(path: Path) -> Key:
+def read_key(path: Path) -> Key:
+    """Return the key in a file. Raises ``UsageError`` if it is not there, cannot be read or contains no key."""
     try:
         return Key.parse(path.read_text(encoding="ascii", errors="replace"), str(path))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"There is no key file {path}. To make a key for another person, "
+            f"run: unlearn key new {shlex.quote(str(path))}"
+        ) from error
     except OSError as error:
         raise UsageError(
             f"The key {path} cannot be read ({error.strerror or error}). Check the path and its permissions."
         ) from error
+
+
+def _of_environment(text: str) -> Key:
+    """Return the key in the environment's variable. Raises ``UsageError`` that says so if it contains a path."""
+    try:
+        return Key.parse(text, ENVIRONMENT)
+    except UsageError:
+        if not (any(mark in text for mark in ("/", "\\", "~", ".")) or os.path.lexists(text)):
+            raise
+    raise UsageError(
+        f"{ENVIRONMENT} contains a path, but must contain the key itself: {2 * BYTES} hexadecimal digits. "
+        f"Unset {ENVIRONMENT}, and name the file with --key-file."
+    )
 
 
 GRID = 5

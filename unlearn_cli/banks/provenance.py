@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from unlearn_cli.errors import BankError
+from unlearn_cli.errors import BankError, where_damaged
 
 SCHEMA = 2
 """The newest bank format that this version reads; it writes the oldest one that can hold the noise."""
@@ -170,5 +170,7 @@ def parse_finite_json(text: str | bytes) -> Any:
 
     try:
         return json.loads(text, parse_constant=finite, parse_float=finite)
-    except (ValueError, RecursionError) as error:
-        raise BankError(f"its JSON cannot be used ({error})") from error
+    except RecursionError as error:
+        raise BankError("its JSON is nested too deeply") from error
+    except ValueError as error:
+        raise BankError(f"{where_damaged(error)} is not valid JSON, or contains a number that is not finite") from error

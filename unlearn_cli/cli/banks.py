@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unlearn_cli.cli.console import command_line, exits, out, plain, print_json
+from unlearn_cli.cli.console import command_line, exits, out, plain, print_json, print_table
+from unlearn_cli.cli.help import Command, Group
 
 if TYPE_CHECKING:
     from unlearn_cli.banks.bank import Bank
     from unlearn_cli.banks.card import Card
 
-app = typer.Typer(help="List and show the noise banks.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="List and show the noise banks.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command, epilog="unlearn banks list\nunlearn banks list --json")
 @exits()
 def list_banks(as_json: AsJson = False) -> None:
     """List the shipped banks and the classes that they protect."""
-    from rich.table import Table
-
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
 
     entries = [(entry, open_bank(entry.name)) for entry in shipped_banks()]
@@ -40,21 +39,22 @@ def list_banks(as_json: AsJson = False) -> None:
         }
         print_json(listing)
         return
-    table = Table("bank", "classes", "strength", "patterns", "epsilon", "image size")
-    for entry, bank in entries:
-        of = bank.provenance
-        table.add_row(
+    columns = ("bank", "classes", "strength", "patterns", "epsilon", "image size")
+    rows = [
+        (
             entry.name,
             ", ".join(entry.offered),
             entry.strength or "",
             str(len(bank.noise)),
-            f"{of.epsilon} of 255",
-            f"{of.scale} px",
+            f"{bank.provenance.epsilon} of 255",
+            f"{bank.provenance.scale} px",
         )
-    out().print(table)
+        for entry, bank in entries
+    ]
+    print_table(columns, rows)
 
 
-@app.command("show")
+@app.command("show", cls=Command, epilog="unlearn banks show person\nunlearn banks show mine.safetensors --json")
 @exits()
 def show_bank(
     name: Annotated[str, typer.Argument(help="A shipped bank's name, or a .safetensors file.")],
@@ -106,7 +106,7 @@ def _print_provenance(bank: Bank) -> None:
 def _print_results(card: Card) -> None:
     from rich.table import Table
 
-    from unlearn_cli.cli.measured import COLUMNS, table_rows
+    from unlearn_cli.cli.card_table import COLUMNS, table_rows
 
     if not card.results:
         out().print("This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'.")
@@ -119,7 +119,12 @@ def _print_results(card: Card) -> None:
     out().print(table)
 
 
-@app.command("mix")
+@app.command(
+    "mix",
+    cls=Command,
+    epilog="unlearn banks mix a.safetensors b.safetensors -o both.safetensors\n"
+    "unlearn banks mix a.safetensors b.safetensors --add-uniform 4",
+)
 @exits()
 def mix(
     names: Annotated[list[str], typer.Argument(metavar="BANK", help="Shipped banks' names or .safetensors files.")],

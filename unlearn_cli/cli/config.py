@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from unlearn_cli.errors import UsageError
+from unlearn_cli.errors import UsageError, where_damaged
 
 PREFIX = "UNLEARN_"
 CONFIG_VARIABLE = "UNLEARN_CONFIG"
+
+running: ContextVar[Any] = ContextVar("running", default=None)
+"""Click's context of the command that runs, by which an error's message can be traced to the value that caused it."""
 
 
 def config_path() -> Path:
@@ -47,9 +53,14 @@ def read_config(group: Any) -> dict[str, Any]:
                 f"The configuration file {path} does not exist. Create it, or unset {CONFIG_VARIABLE}, which names it."
             ) from None
         return {}
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UsageError(
-            f"The configuration file {path} cannot be read: {error}. Correct the file, or delete it."
+            f"The configuration file {path} cannot be read ({error.strerror or error}). Check its permissions."
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"The configuration file {path} cannot be read: {where_damaged(error)} is not valid TOML. "
+            'Write each option as a line such as class = "person", below the name of its command, such as [protect].'
         ) from error
     known = dict(_commands(group))
     defaults: dict[str, Any] = {}
@@ -57,20 +68,105 @@ def read_config(group: Any) -> dict[str, Any]:
         command = known.get(section)
         if command is None or not isinstance(values, dict):
             raise UsageError(
-                f"The configuration file {path} contains '{section}', but no command has that name. "
-                "Put each option into the section of its command, such as [protect]."
+                f"The configuration file {path}{_line(path, section)} contains '{section}', but no command has that "
+                f"name.{nearest(section, known)} Put each option into the section of its command, such as [protect]."
             )
         options = _options(command)
         for key, value in values.items():
             option = options.get(key.replace("_", "-"))
             if option is None:
                 raise UsageError(
-                    f"The configuration file {path} sets '{key}', but there is no such option. "
-                    f"See 'unlearn {section} --help'."
+                    f"The configuration file {path}{_line(path, section, key)} sets '{key}', but there is no such "
+                    f"option.{nearest(key, options)} See 'unlearn {section} --help'."
                 )
             listed = option.multiple and not isinstance(value, list)
             defaults.setdefault(section, {})[option.name] = [value] if listed else value
     return defaults
+
+
+def option_of(param: Any) -> str:
+    """Return the name by which a user knows a parameter: its long option, or what the help calls an argument."""
+    if param.param_type_name == "argument":
+        return str(param.metavar or param.name.upper())
+    return str(next((name for name in param.opts if name.startswith("--")), param.opts[0]))
+
+
+def source_of(context: Any, param: Any) -> str:
+    """Return where a value comes from that was not typed: a variable, or a file with its line; "" for other values."""
+    source = getattr(context.get_parameter_source(param.name), "name", "")
+    if source == "ENVIRONMENT":
+        return str(param.envvar)
+    if source == "DEFAULT_MAP":
+        path = config_path()
+        return f"{path}{_line(path, section_of(context), option_of(param).removeprefix('--'))}"
+    return ""
+
+
+def section_of(context: Any) -> str:
+    """Return a command's name as a section of the configuration file, such as ``evaluate bank``."""
+    names = []
+    while context.parent is not None:
+        names.append(str(context.info_name))
+        context = context.parent
+    return " ".join(reversed(names))
+
+
+def in_force(context: Any, idle: Iterable[str] = ()) -> list[str]:
+    """Return each option that was not typed but set by the configuration or the environment, except the idle ones."""
+    found = []
+    for param in context.command.params:
+        value = context.params.get(param.name)
+        if param.name in idle or value is None or not (where := source_of(context, param)):
+            continue
+        many = value if isinstance(value, list | tuple) else [value]
+        shown = ", ".join(str(getattr(item, "value", item)) for item in many)
+        found.append(f"{option_of(param)} {shown} (from {where})")
+    return found
+
+
+def origin_of(message: str) -> str:
+    """Return a sentence, after a space, on values in a message that came from the configuration or the environment."""
+    context, found = running.get(), []
+    for param in context.command.params if context is not None else ():
+        value, where = context.params.get(param.name), source_of(context, param)
+        if not where or value is None:
+            continue
+        names = [option_of(param)]
+        for item in value if isinstance(value, list | tuple) else [value]:
+            names += [str(getattr(item, "value", item))] if not isinstance(item, bool) else []
+        names += [part for name in names if "=" in name for part in name.split("=", 1)]
+        if any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", message) for name in names if name):
+            found.append(f"{option_of(param)} comes from {where}.")
+    return "".join(f" {sentence}" for sentence in found)
+
+
+def unknown_variables(context: Any) -> list[str]:
+    """Return a sentence on each variable that looks like one of this command's options, but is none."""
+    prefix = PREFIX + section_of(context).replace("-", "_").replace(" ", "_").upper() + "_"
+    known = [str(param.envvar) for param in context.command.params if param.envvar]
+    wrong = sorted(name for name in os.environ if name.startswith(prefix) and name not in known)
+    return [f"{name} is set, but there is no such option.{nearest(name, known)}" for name in wrong]
+
+
+def nearest(wanted: str, names: Iterable[str]) -> str:
+    """Return a question that names what was probably meant, after a space, or "" if nothing is near."""
+    near = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def _line(path: Path, section: str, key: str | None = None) -> str:
+    """Return the line of a section or of one of its keys, as ``, line 3``; "" if it is not to be found."""
+    inside, wanted = False, key or section
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*(.*?)\s*\]+", text):
+            inside = header[1].strip("\"'") == section
+            if inside and key is None:
+                return f", line {number},"
+        elif found := re.match(r"\s*([\w-]+|\".*?\")\s*=", text):
+            name = found[1].strip('"')
+            if name.replace("_", "-") == wanted.replace("_", "-") and (inside or key is None):
+                return f", line {number}" + ("," if key is None else "")
+    return ""
 
 
 def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,13 +7,15 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
+from unlearn_cli.cli.answer import answer
+from unlearn_cli.cli.config import origin_of
 from unlearn_cli.errors import UnlearnError
 
 if TYPE_CHECKING:
@@ -48,12 +50,16 @@ def exits() -> Iterator[None]:
     """Turn the errors that a user can meet into one sentence and a stable exit code.
 
     The codes are: 0 all done; 1 some of the work failed; 2 usage; 3 bank missing or corrupt; 130 interrupted.
-    Any other exception is a defect of the program, so its traceback is shown.
+    Any other exception is a defect of the program, so its traceback is shown. The answer to ``--json`` is printed here.
     """
     try:
         yield
+        answer.end(0)
+    except typer.Exit as end:
+        answer.end(end.exit_code)
+        raise
     except UnlearnError as error:
-        fail(str(error), error.exit_code)
+        fail(f"{error}{origin_of(str(error))}", error.exit_code)
     except KeyboardInterrupt:
         fail("Interrupted. No file was left half-written.", INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -74,6 +80,7 @@ def exits() -> Iterator[None]:
 def fail(message: str, code: int) -> None:
     """Print an error message and exit with this code."""
     err().print(f"[bold red]Error:[/] {plain(message)}")
+    answer.end(code, message)
     raise typer.Exit(code)
 
 
@@ -88,6 +95,22 @@ def plain(text: str) -> str:
 def print_json(data: Any) -> None:
     """Print one JSON object on stdout, in ASCII, so that file names that are not UTF-8 cannot break a reader."""
     out().print_json(data=data, ensure_ascii=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on a terminal, and lines with tabs between the columns elsewhere, which ``cut`` and others read."""
+    if not out().is_terminal:
+        for row in (columns, *rows):
+            typer.echo("\t".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", cell) for cell in row))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(plain, row))
+    out().print(table)
 
 
 def progress_bar(*, hidden: bool = False) -> Progress:

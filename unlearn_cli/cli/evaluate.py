@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.console import command_line, exits, out
+from unlearn_cli.cli.console import command_line, exits, print_table
 from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
+    EXAMPLES,
     FOLDER,
     Attacker,
     Augment,
@@ -31,6 +32,7 @@ from unlearn_cli.cli.evaluate_options import (
     Training,
     TripName,
 )
+from unlearn_cli.cli.help import Command, Group
 from unlearn_cli.cli.set_option import read_settings
 
 if TYPE_CHECKING:
@@ -42,12 +44,12 @@ if TYPE_CHECKING:
     from unlearn_cli.training.trip import Trip
 
 app = typer.Typer(
+    cls=Group,
     help="Measure a protection: train networks on clean and on protected images, and test them on clean ones.",
-    no_args_is_help=True,
 )
 
 
-@app.command("bank")
+@app.command("bank", cls=Command, epilog=EXAMPLES["bank"])
 @exits()
 def bank(
     name: Annotated[str, typer.Argument(metavar="BANK", help="Name of a shipped bank, or a .safetensors file.")],
@@ -89,7 +91,7 @@ def bank(
     _evaluate(planned, rare, output, only, scale, jobs, record=name if record else None)
 
 
-@app.command("copies")
+@app.command("copies", cls=Command, epilog=EXAMPLES["copies"])
 @exits()
 def copies(
     clean: Annotated[
@@ -139,7 +141,7 @@ def copies(
     _evaluate(planned, rare, output, only, scale, jobs, record=bank if record else None)
 
 
-@app.command("people")
+@app.command("people", cls=Command, epilog=EXAMPLES["people"])
 @exits()
 def people(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with one subfolder of photos for each person.")],
@@ -219,7 +221,7 @@ def people(
     _evaluate(planned, rare, output, only, scale, jobs, record=bank if record else None)
 
 
-@app.command("recipe")
+@app.command("recipe", cls=Command, epilog=EXAMPLES["recipe"])
 @exits()
 def recipe(
     name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of the experiment.")] = None,
@@ -390,8 +392,8 @@ def _evaluate(
 
 
 def _list_recipes() -> None:
-    from unlearn_cli.evaluation.recipe import load_recipe, recipe_names
+    from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 
-    for name in recipe_names():
-        found = load_recipe(name)
-        out().print(f"[bold]{name}[/]: {found.title} ({found.source})")
+    recipes = [load_recipe(name) for name in recipe_names()]
+    rows = [(recipe.name, recipe.title, recipe.time, recipe.source) for recipe in recipes]
+    print_table(("recipe", "experiment", "trainings at --scale cpu, on one core", "source"), rows)

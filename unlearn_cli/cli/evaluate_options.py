@@ -83,6 +83,17 @@ TripName = Annotated[
 
 FOLDER = Path("unlearn-evaluation")
 
+EXAMPLES = {
+    "bank": "unlearn evaluate bank cifar10 --dataset cifar10 --download\n"
+    "unlearn evaluate bank mine.safetensors --dataset folder:pets --seeds 3 --record",
+    "copies": "unlearn evaluate copies pets pets-protected\n"
+    "unlearn evaluate copies pets pets-protected --bank mine.safetensors --random-control --record",
+    "people": "unlearn evaluate people faces --protect anna,ben\n"
+    "unlearn evaluate people faces --protect 'id12?' --attacker scratch,frozen:dlib",
+    "recipe": "unlearn evaluate recipe --list\nunlearn evaluate recipe table1-cifar10 --download --scale tiny",
+}
+"""The examples in the help of each command."""
+
 
 @dataclass(frozen=True)
 class Training:

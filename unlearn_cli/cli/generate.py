@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 PATCH_SIZES = (8, 16, 24, 32)
 
 
+EXAMPLES = """\
+unlearn generate --dataset folder:pets --image-size 64 -o pets.safetensors
+unlearn generate --dataset cifar10 --preset paper-cifar10 --download"""
+
+
 @exits()
 def generate(
     dataset: options.OptionalDataset = None,

@@ -27,15 +27,12 @@ ATTACKS = {
 }
 """For each defence, how it changes the training, in everyday words."""
 
-RECOGNISERS = {"face_recognition_sface_2021dec": "SFace"}
-"""The names of recognisers whose files have other names."""
-
 NO_PROTECTION, LITTLE_PROTECTION = 0.9, 0.5
 """The shares of the unprotected accuracy from which on the noise counts as no protection, and as little protection."""
 
 NOTHING_HELPS = (
-    "This does not help against models that are already trained, such as those of a face search, and it does not "
-    "protect photos that you have already shared."
+    "This does not stop a face search or any other model that is already trained, and it does not protect photos that "
+    "you have already shared."
 )
 WHOLE_PHOTO = (
     "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
@@ -116,8 +113,8 @@ def _sentence(result: Result) -> str:
     how = _how_trained(result)
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
-    if recogniser := _recogniser(result):
-        who = f"a face recogniser ({RECOGNISERS.get(recogniser, recogniser)}) that has photos of {crowd} people"
+    if recogniser_of(result):
+        who = f"a face recogniser that has photos of {crowd} people"
         what = f"recognised the protected ones on {named} of 100 new photos"
     elif result.all_classes:
         who = f"a model {how}"
@@ -149,7 +146,7 @@ def _is_from_scratch(result: Result) -> bool:
     return not other and "reweight" not in result.labels
 
 
-def _recogniser(result: Result) -> str:
+def recogniser_of(result: Result) -> str:
     """Return the name of the recogniser that was asked; nothing where a victim was trained."""
     kind, _, name = str(result.training.get("model", "")).partition(":")
     return name if kind == "frozen" else ""
@@ -162,57 +159,3 @@ def _verdict(result: Result) -> str:
 
 def _of_100(accuracy: Accuracy) -> int:
     return round(100 * accuracy.final)
-
-
-COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
-
-
-def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
-    """Yield a row of ``COLUMNS`` for each result of a card, the worst first."""
-    for result in worst_first(card.results):
-        images = result.images
-        defence = f", {result.defence}" if result.defence != "none" else ""
-        form = ", noise made for each photo" if result.form == "sample-wise" else ""
-        some = f"{result.protected_classes} of {len(images.classes)} classes"
-        turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
-        others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"
-        yield (
-            _attack(result) + defence,
-            f"{images.train_images} of {images.name}, {images.image_size} px{_trip(result)}{form}",
-            "all" if result.all_classes else some + turns,
-            f"{_with_interval(result.protected)}, best epoch {100 * result.protected.peak:.1f} %",
-            _percent(result.clean),
-            _percent(result.random),
-            others,
-            str(result.seeds),
-        )
-
-
-def _attack(result: Result) -> str:
-    model, labels = result.training.get("model"), result.labels
-    told = [str(model)]
-    if _recogniser(result):
-        told += [str(labels.get("head")), f"protected: {labels.get('protected', 'known')}"]
-    else:
-        told += [f"{result.training.get('epochs')} epochs"]
-    told += [f"last layer refitted on {labels['reweight']}"] if "reweight" in labels else []
-    return ", ".join(told + (["white-box: it took part in making the noise"] if result.white_box else []))
-
-
-def _trip(result: Result) -> str:
-    trip = result.trip
-    if not trip:
-        return ""
-    encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
-    return f", trip '{trip['name']}'{encoded}"
-
-
-def _percent(of: Accuracy | None) -> str:
-    return "-" if of is None else f"{100 * of.final:.1f} %"
-
-
-def _with_interval(of: Accuracy) -> str:
-    if of.final_interval is None:
-        return _percent(of)
-    low, high = of.final_interval
-    return f"{_percent(of)} ({100 * low:.1f} to {100 * high:.1f})"

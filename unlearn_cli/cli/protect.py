@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
-from unlearn_cli.cli.console import err, exits, plain, set_limits, typed
+from unlearn_cli.cli.config import in_force
+from unlearn_cli.cli.console import exits, set_limits, typed
+from unlearn_cli.cli.key_use import refuse_unused_key, with_key
 from unlearn_cli.cli.measured import after_protecting
 from unlearn_cli.cli.protect_pipe import Pipe
-from unlearn_cli.cli.protect_run import noise_makers, run, tell_unused_key
+from unlearn_cli.cli.protect_run import noise_makers, run
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
 
@@ -31,10 +35,9 @@ WHAT, WHERE, LOOKS, MANY, TOLD = (
 )
 """The titles of the groups of options in the help."""
 
-NEW_KEY = (
-    "A secret key was created for you: {path}. It decides what your pattern looks like, so keep it, copy it to your "
-    "other computers, and show it to nobody."
-)
+EXAMPLES = """\
+unlearn protect selfies --class person
+unlearn protect photos --class person --in-place --backup photos-originals"""
 
 
 @exits()
@@ -95,6 +98,12 @@ def protect(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key", help="Create your key if there is none, also without a terminal.", rich_help_panel=WHAT
+        ),
+    ] = False,
     faces: Annotated[
         Faces, typer.Option(help="Which faces in a photo get a person's pattern.", rich_help_panel=WHAT)
     ] = Faces.largest,
@@ -166,7 +175,7 @@ def protect(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also show the first photos before and after, as .png or .html ('unlearn preview' does it later).",
+            help="Also show the first photos before and after, as .html or .png ('unlearn preview' does it later).",
             rich_help_panel=LOOKS,
         ),
     ] = None,
@@ -215,19 +224,21 @@ def protect(
     size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
     where the first stopped.
     """
-    from unlearn_cli.banks.keys import Keyring, key_path
+    from unlearn_cli.banks.keys import Keyring
     from unlearn_cli.photos.before_after import Preview
-    from unlearn_cli.photos.wanted import Wanted, protection_for, protections_by_folder
+    from unlearn_cli.photos.wanted import Wanted, protection_for, protections_of
 
+    answer.expect("protect", wanted=as_json)
     rare = read_settings(Rare, settings or ())
-    talk = Talk(as_json, quiet=verbose is False, verbose=verbose is True)
     said = typed(context)
     idle = _idle_defaults(said, in_place=in_place, png=format_ is Format.png)
+    talk = Talk(as_json, verbose is False, verbose is True, tuple(in_force(context, idle)))
     class_from_folders, in_place = (
         flag and name not in idle for flag, name in ((class_from_folders, "class_from_folders"), (in_place, "in_place"))
     )
     class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
+    pipe = Pipe.of(paths or [], output, class_name, said)
     _refuse_nonsense(
         {
             "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
@@ -242,26 +253,25 @@ def protect(
             "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
-    pipe = Pipe.of(paths or [], output, class_name, said)
     format_ = _format(paths or [], output, format_)
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs, require_face=require_face)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
-    keys = Keyring(key_file, make=not dry_run)
+    keys = Keyring(key_file)
     maker = noise_makers() if form == "sample-wise" else None
     wanted = Wanted(
         bank=bank, strength=strength, strength_is_default="strength" not in said, epsilon=epsilon, faces=faces.value,
         keys=keys, maker=maker,
     )  # fmt: skip
-    chosen = None if class_name is None else protection_for(class_name, wanted)
+    if class_name is not None:
+        protection_for(class_name, wanted)
     todo = _plan(pipe, paths or [], files_from, _where(output, backup, manifest, shard, format_, rare))
-    protections = protections_by_folder(todo.tasks, wanted, rare.map) if chosen is None else {"": chosen}
-    if not any(protection.key_fingerprint for protection in protections.values()):
-        tell_unused_key(key_file if "key_file" in said else None, talk)
+    of_all = partial(protections_of, class_name, todo.tasks, wanted, rare.map)
+    dry_run = dry_run and pipe is None  # Nobody types it with a pipe; a default may say it.
+    protections = with_key(of_all, keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
+    refuse_unused_key(protections, key_file if "key_file" in said else None, talk)
     limits = after_protecting(list(protections.values()))
-    if keys.made and not talk.quiet:
-        err().print(plain(NEW_KEY.format(path=key_path())))
     if pipe is not None:
         pipe.protect(protections[""], options, limits, talk)
     elif dry_run:

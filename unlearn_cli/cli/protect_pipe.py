@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.console import err, fail, plain
 from unlearn_cli.cli.summary import Talk
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
@@ -49,6 +50,7 @@ class Pipe:
         output = output if "output" in said else None
         if PIPE not in paths and output != PIPE:
             return None
+        answer.expect("protect", wanted=False)  # Whatever happens, stdout is the photo's.
         if len(paths) != 1:
             raise UsageError("- is one photo in a pipe. Name nothing else with it.")
         for name in said & NOT_IN_A_PIPE.keys():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from unlearn_cli.cli.closing import here, next_steps
 from unlearn_cli.cli.console import Steps, err, plain
-from unlearn_cli.cli.summary import Talk, Totals, here, not_protected_rows, tell_end
+from unlearn_cli.cli.summary import Talk, Totals, not_protected_rows, tell_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -46,6 +47,7 @@ def run(
     if totals.counts["protected"] and not (talk.json or talk.quiet):
         for line in limits:
             err().print(f"- {plain(line)}")
+        err().print(plain(next_steps(todo)))
     if show is not None:
         _write_preview(show, talk)
     if todo.unreadable or totals.counts["failed"]:
@@ -89,27 +91,6 @@ def _write_preview(show: Preview, talk: Talk) -> None:
         if written
         else "No preview was written, because this run protected no photo. 'unlearn preview' shows earlier copies."
     )
-
-
-def tell_unused_key(key_file: Path | None, talk: Talk) -> None:
-    """Raise ``UsageError`` for a named key that is not used; only print a notice if the environment names it.
-
-    The environment's key may be meant for other runs.
-    """
-    import os
-
-    from unlearn_cli.banks.keys import ENVIRONMENT
-    from unlearn_cli.errors import UsageError
-
-    if key_file is not None:
-        raise UsageError(
-            "The noise for these photos does not depend on a key: it is the same for everybody. Leave out --key-file."
-        )
-    if os.environ.get(ENVIRONMENT) and not talk.quiet:
-        err().print(
-            f"{ENVIRONMENT} is set, but the noise for these photos does not depend on a key: "
-            "it is the same for everybody."
-        )
 
 
 def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:

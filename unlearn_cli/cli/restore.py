@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
-from unlearn_cli.cli.console import err, exits, plain, print_json
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.console import err, exits, plain
 from unlearn_cli.cli.summary import Totals, print_rows
+
+EXAMPLES = """\
+unlearn restore photos.jsonl --dry-run
+unlearn restore photos.jsonl"""
 
 
 @exits()
@@ -33,16 +38,21 @@ def restore(
     """
     from unlearn_cli.photos.originals import restore
 
-    totals = Totals()
+    answer.expect("restore", wanted=as_json)
+    totals, photos = Totals(), []
+    success, failure = ("would restore", "would fail") if dry_run else ("restored", "failed")
     for photo in restore(manifest, overwrite=overwrite, dry_run=dry_run):
         totals.add(photo)
-        if photo.status == "failed" or verbose:
-            err().print(f"{photo.status}: {plain(str(photo.source))}: {plain(photo.reason)}")
-    restored, failed = totals.counts["restored"], totals.counts["failed"]
-    word = "would restore" if dry_run else "restored"
+        status = photo.status.replace(" ", "_")
+        photos.append(entry(photo.source, photo.target, status, photo.reason, code=photo.code))
+        if photo.status == failure or verbose:
+            reason = f": {photo.reason}" if photo.reason else ""
+            err().print(f"{photo.status}: {plain(str(photo.source))}{plain(reason)}")
+    restored, failed = totals.counts[success], totals.counts[failure]
     if as_json:
-        print_json({**({"dry_run": True} if dry_run else {}), word.replace(" ", "_"): restored, "failed": failed})
+        counts = {success.replace(" ", "_"): restored, failure.replace(" ", "_"): failed}
+        answer.give(counts, photos, dry_run=dry_run)
     elif verbose is not False:
-        print_rows([(word, f"{restored} of {totals.photos} photos"), *totals.rows()])
+        print_rows([(success, f"{restored} of {totals.photos} photos"), *totals.rows()])
     if failed:
         raise typer.Exit(1)

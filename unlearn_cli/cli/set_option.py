@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from unlearn_cli.cli.config import nearest
 from unlearn_cli.errors import UsageError
 
 Settings = TypeVar("Settings")
@@ -31,7 +32,8 @@ def _values(kind: Any, pairs: Iterable[str]) -> Iterator[tuple[str, Any]]:
         name, equals, value = pair.partition("=")
         field = fields.get(name.strip().replace("_", "-"))
         if field is None:
-            raise UsageError(f"There is no setting '{name}' here. The settings are: {', '.join(fields)}.")
+            near = nearest(name, fields)
+            raise UsageError(f"There is no setting '{name}' here.{near} The settings are: {', '.join(fields)}.")
         if not equals:
             raise UsageError(f"--set needs a name and a value, such as {name}={_example(hints[field])}.")
         info = next(item.metadata for item in dataclasses.fields(kind) if item.name == field)
@@ -42,7 +44,8 @@ def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
     wanted = _plain(hint)
     choices = typing.get_args(wanted) if typing.get_origin(wanted) is Literal else ()
     if choices and text not in choices:
-        raise UsageError(f"The setting {name} must be one of {', '.join(choices)}, not '{text}'.")
+        near = nearest(text, choices)
+        raise UsageError(f"The setting {name} must be one of {', '.join(choices)}, not '{text}'.{near}")
     try:
         if wanted is bool and text.lower() not in YES + NO:
             raise ValueError

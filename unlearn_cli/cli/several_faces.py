@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unlearn_cli.cli.closing import NAMED
+
 if TYPE_CHECKING:
     from unlearn_cli.photos.outcome import PhotoDone
-
-NAMED = 10
-"""How many photos are named unless all are."""
 
 COLUMNS, ROWS = ("left", "middle", "right"), ("upper", "middle", "lower")
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn_cli.cli import several_faces
-from unlearn_cli.cli.console import duration, out, plain, print_json
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.closing import for_rows, for_whom, here, listed, weak_rows, written_to
+from unlearn_cli.cli.console import duration, out, plain
 from unlearn_cli.cli.several_faces import has_several
 
 if TYPE_CHECKING:
@@ -27,10 +29,6 @@ FIGURES = {
 """For each metric: the title of its row, the word for its worst value, its format, and how to pick the worst value."""
 
 
-NAMED = 10
-"""How many of the files that cannot be protected are listed by name unless ``--verbose`` is given."""
-
-
 @dataclass(frozen=True)
 class Talk:
     """The settings of the output: how much is printed, and in which form."""
@@ -38,6 +36,8 @@ class Talk:
     json: bool
     quiet: bool
     verbose: bool
+    in_force: tuple[str, ...] = ()
+    """The options that the configuration or the environment has set."""
 
 
 class Totals:
@@ -45,10 +45,13 @@ class Totals:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
+        self.entries: list[dict[str, Any]] = []
+        """The photos of this run for ``--json``, without those that are up to date."""
+        self.reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter(), "would fail": Counter()}
         self.notes: Counter[str] = Counter()
         self.linf = 0.0
-        self.grey = self.no_face = 0
+        self.grey_alone: list[Path] = []
+        """The grey photos about which there is no doubt."""
         self.weak: dict[str, list[Path]] = {}
         """The photos that are protected less than others, by the doubt, also those of earlier runs."""
         self.several: list[PhotoDone] = []
@@ -57,13 +60,21 @@ class Totals:
 
     def add(self, photo: PhotoDone) -> None:
         """Add one photo to the totals."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
         self.counts[photo.status] += 1
+        if photo.status != "unchanged":
+            reason = photo.reason or "; ".join(photo.doubts)
+            code = photo.code or next((DOUBT_CODES[doubt] for doubt in photo.doubts), None)
+            of = (photo.source, photo.target, photo.status, reason)
+            found = entry(*of, code=code, faces=photo.faces, notes=list(photo.notes))
+            self.entries.append({**found, "class": photo.class_name})
         if photo.status in self.reasons:
             self.reasons[photo.status][photo.reason] += 1
         self.notes.update(photo.notes)
         self.linf = max(self.linf, photo.linf)
-        self.grey += photo.grey
-        self.no_face += photo.faces == 0
+        if photo.grey and not photo.doubts:
+            self.grey_alone.append(photo.source)
         for doubt in photo.doubts:
             self.weak.setdefault(doubt, []).append(photo.source)
         if has_several(photo):
@@ -75,31 +86,26 @@ class Totals:
         """Return the number of photos."""
         return sum(self.counts.values())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the totals for ``--json``."""
-        return {
-            "protected": self.counts["protected"],
-            "skipped": self.counts["skipped"],
-            "failed": self.counts["failed"],
-            "already_protected": self.counts["unchanged"],
-            "reasons": {status: dict(reasons.most_common()) for status, reasons in self.reasons.items()},
-            "notes": dict(self.notes.most_common()),
-            "linf": self.linf,
-            "grey": self.grey,
-            "without_face": self.no_face,
-            "weak": [{"input": str(path), "reason": why} for why, paths in self.weak.items() for path in paths],
-            "several_faces": [several_faces.as_json(photo) for photo in self.several],
-            "input_bytes": self.bytes[0],
-            "output_bytes": self.bytes[1],
-        }
+    def counted(self) -> dict[str, int]:
+        """Return how many photos had each result, for ``--json``."""
+        names = {"unchanged": "already_protected"}
+        return {names.get(name, name): self.counts[name] for name in ("protected", "skipped", "failed", "unchanged")}
+
+    def weak_photos(self) -> list[dict[str, str]]:
+        """Return the photos that are protected less than others, for ``--json``."""
+        from unlearn_cli.photos.outcome import DOUBT_CODES
+
+        return [
+            {"input": str(path), "code": DOUBT_CODES[why], "reason": why}
+            for why, paths in self.weak.items()
+            for path in paths
+        ]
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Yield rows that count the notes, and the photos that were not protected now, by the reason."""
-        if unchanged := self.counts["unchanged"]:
-            yield "up to date", f"{unchanged}: an earlier run protected them, and nothing has changed since"
-        for status, meaning in (("skipped", "skipped"), ("failed", "failed")):
-            for reason, count in self.reasons[status].most_common():
-                yield meaning, f"{count}: {reason}"
+        for status, reasons in self.reasons.items():
+            for reason, count in reasons.most_common():
+                yield status, f"{count}: {reason}"
         for note, count in self.notes.most_common():
             yield "note", f"{_counted(count, 'photo')}: {note}"
 
@@ -122,58 +128,61 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, talk: Talk) -> None:
     """Print what ``protect`` would do."""
-    from unlearn_cli.photos.folder import pending
+    from unlearn_cli.photos.folder import foresee
 
-    photos = [
-        {
-            "input": str(task.source),
-            "output": str(task.copy),
-            "class": (protections.get("") or protections[task.folder]).class_name,
-        }
-        for task in pending(todo, protections, options)
-    ]
-    done = len(todo.tasks) - len(photos)
+    would = foresee(todo, protections, options)
+    classes = [(protections.get("") or protections[task.folder]).class_name for task in would.pending]
     if talk.json:
-        print_json(
-            {
-                "dry_run": True,
-                "would_protect": len(photos),
-                "already_protected": done,
-                "other_files": todo.others,
-                "not_protected": _not_protected(todo),
-                "photos": photos,
-            }
+        photos = [
+            {**entry(task.source, task.copy, "would_protect"), "class": name}
+            for task, name in zip(would.pending, classes, strict=True)
+        ]
+        answer.give(
+            {"would_protect": len(photos), "would_skip": would.skipped, "already_protected": would.unchanged},
+            photos,
+            dry_run=True,
+            **{"for": for_whom(protections)},
+            other_files=todo.others,
+            not_protected=_not_protected(todo),
         )
     elif not talk.quiet:
-        for photo in photos:
-            source, target = (here(Path(photo[side])) for side in ("input", "output"))
-            out().print(f"{plain(source)} -> {plain(target)} ({plain(photo['class'])})")
-        rows = [("would protect", f"{len(photos)} photos, if all can be read"), ("already protected", str(done))]
+        for task, name in zip(would.pending, classes, strict=True):
+            out().print(f"{plain(here(task.source))} -> {plain(here(task.copy or task.target))} ({plain(name)})")
+        planned = f"{len(would.pending)} photos, if all can be read"
+        rows = [("would protect", planned), ("up to date", str(would.unchanged))]
+        if would.skipped:
+            rows.append(("would skip", f"{would.skipped}: a file is in the place of the copy (--existing skip)"))
         refused = not_protected_rows(todo, verbose=talk.verbose)
-        print_rows([*rows, *refused, ("other files", f"{todo.others}, which are not photos")])
+        others = ("other files", f"{todo.others}, which are not photos")
+        print_rows([*rows, *for_rows(protections), *_defaults(talk, protections), *refused, others])
 
 
 def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
     """Print what ``protect`` has done."""
     if talk.json:
-        summary = {
-            **totals.to_json(),
-            "unreadable_folders": len(todo.unreadable),
-            "other_files": todo.others,
-            "not_protected": _not_protected(todo),
-            "outputs": [str(path) for path in todo.outputs],
-            "manifests": [str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
-            "banks": {protection.bank: protection.bank_sha256 for protection in protections.values()},
-            "epsilon": max((protection.pattern.epsilon for protection in protections.values()), default=None),
-            "seconds": round(seconds, 3),
-        }
-        print_json(summary)
+        answer.give(
+            totals.counted(),
+            totals.entries,
+            dry_run=False,
+            **{"for": for_whom(protections)},
+            not_protected=_not_protected(todo),
+            other_files=todo.others,
+            unreadable_folders=[str(path) for path in todo.unreadable],
+            outputs=[str(path) for path in todo.outputs],
+            manifests=[str(path) for path in dict.fromkeys(task.manifest for task in todo.tasks)],
+            banks={protection.bank: protection.bank_sha256 for protection in protections.values()},
+            epsilon=max((protection.pattern.epsilon for protection in protections.values()), default=None),
+            linf=totals.linf,
+            weak=totals.weak_photos(),
+            several_faces=[several_faces.as_json(photo) for photo in totals.several],
+            input_bytes=totals.bytes[0],
+            output_bytes=totals.bytes[1],
+            seconds=round(seconds, 3),
+        )
         return
     if talk.quiet:
         return
-    epsilons = {protection.pattern.epsilon for protection in protections.values()}
-    chroma = any(of.per_photo is None and of.pattern.mostly_chroma for of in protections.values())
-    print_rows(_protect_rows(totals, todo, seconds, epsilons, chroma, verbose=talk.verbose))
+    print_rows(_protect_rows(totals, todo, protections, seconds, talk))
 
 
 def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]]:
@@ -182,17 +191,11 @@ def not_protected_rows(todo: Plan, *, verbose: bool) -> Iterator[tuple[str, str]
     for path, why in todo.not_protected:
         names.setdefault(why, []).append(path)
     for why, found in names.items():
-        yield "not protected", f"{_counted(len(found), 'file')}: {_listed(found, verbose=verbose)}: {why}"
+        yield "not protected", f"{_counted(len(found), 'file')}: {listed(found, verbose=verbose)}: {why}"
 
 
-def _listed(paths: list[Path], *, verbose: bool) -> str:
-    shown = [here(path) for path in paths] if verbose else [path.name for path in paths[:NAMED]]
-    more = f" and {len(paths) - len(shown)} more" if len(paths) > len(shown) else ""
-    return f"{', '.join(shown)}{more}"
-
-
-def _not_protected(todo: Plan) -> list[dict[str, str]]:
-    return [{"input": str(path), "reason": why} for path, why in todo.not_protected]
+def _not_protected(todo: Plan) -> list[dict[str, Any]]:
+    return [entry(path, None, "not protected", why, code="unsupported") for path, why in todo.not_protected]
 
 
 def _counted(count: int, what: str) -> str:
@@ -200,36 +203,37 @@ def _counted(count: int, what: str) -> str:
 
 
 def _protect_rows(
-    totals: Totals, todo: Plan, seconds: float, epsilons: set[int], chroma: bool, *, verbose: bool
+    totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk
 ) -> list[tuple[str, str]]:
-    protected = totals.counts["protected"]
+    protected, unchanged = totals.counts["protected"], totals.counts["unchanged"]
     rows = [("protected", f"{protected} of {totals.photos} photos in {duration(seconds)}")]
-    outputs = [path for path in todo.outputs if path.exists()] if protected else []
+    if unchanged and not (totals.counts["skipped"] or totals.counts["failed"]):
+        rows = [("up to date", f"{unchanged}, new: {protected}")]
+    elif unchanged:
+        rows.append(("up to date", f"{unchanged}, which an earlier run protected"))
+    rows += [*for_rows(protections), *_defaults(talk, protections)]
+    outputs = written_to(todo) if protected else []
     manifests = [path for path in dict.fromkeys(task.manifest for task in todo.tasks) if path.exists()]
     for name, places in (("written to", outputs), ("recorded in", manifests)):
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         if places:
             rows.append((name, ", ".join(here(path) for path in places[:3]) + more))
+    rows += weak_rows(totals.weak, totals.grey_alone, verbose=talk.verbose)
+    rows += several_faces.rows_of(totals.several, verbose=talk.verbose)
     rows += totals.rows()
-    rows += not_protected_rows(todo, verbose=verbose)
+    rows += not_protected_rows(todo, verbose=talk.verbose)
     if todo.others:
         rows.append(("other files", f"{todo.others}, which are not photos and were ignored"))
     if protected:
-        bound = ", ".join(str(epsilon) for epsilon in sorted(epsilons))
+        bound = ", ".join(str(epsilon) for epsilon in sorted({of.pattern.epsilon for of in protections.values()}))
         rows.append(("largest change", f"{totals.linf:g} of 255 levels before encoding (bound {bound})"))
         rows.append(("file size", f"{totals.bytes[1] / max(totals.bytes[0], 1):.1f} times that of the originals"))
-    if totals.grey:
-        how = "hardly protected: this noise is mostly colour" if chroma else "protected less"
-        rows.append(("grey photos", f"{totals.grey}: they can only carry the brightness of the noise, and are {how}"))
-    if totals.no_face:
-        whole = "their noise covers the whole photo, and cropping to a face would remove the protection"
-        from unlearn_cli.photos.outcome import NO_FACE
-
-        named = _listed(totals.weak.get(NO_FACE, []), verbose=verbose)
-        rows.append(("no face found", f"in {totals.no_face}: {named}: {whole}"))
-    return [*rows, *several_faces.rows_of(totals.several, verbose=verbose)]
+    return rows
 
 
-def here(path: Path) -> str:
-    """Return a path relative to the working folder if it lies below it, or else the path itself."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+def _defaults(talk: Talk, protections: dict[str, Protection]) -> list[tuple[str, str]]:
+    """Return a row with the options that the configuration or the environment has set and that change something."""
+    idle = {"--strength": all(of.strength is None for of in protections.values())}
+    idle["--key-file"] = all(of.key_fingerprint is None for of in protections.values())
+    used = [text for text in talk.in_force if not idle.get(text.split(" ")[0])]
+    return [("defaults used", "; ".join(used))] if used else []

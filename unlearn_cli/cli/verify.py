@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unlearn_cli.cli.console import Steps, err, exits, plain, print_json, set_limits
-from unlearn_cli.cli.summary import FIGURES, NAMED, print_rows
+from unlearn_cli.cli.answer import answer, entry
+from unlearn_cli.cli.closing import NAMED
+from unlearn_cli.cli.console import Steps, err, exits, plain, set_limits
+from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from unlearn_cli.photos.fit import Found
     from unlearn_cli.photos.verdicts import Pair
+
+
+EXAMPLES = """\
+unlearn verify selfies selfies-protected
+unlearn verify selfies selfies-protected --json > checked.json"""
 
 
 @exits()
@@ -56,13 +62,13 @@ def verify(
     lossless copy is within its bound.
     """
     import os
-    from collections import Counter
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
     from unlearn_cli.photos.verdicts import GOOD, pair_up
     from unlearn_cli.photos.verdicts import verify as check
 
+    answer.expect("verify", wanted=as_json)
     set_limits()
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
@@ -81,8 +87,7 @@ def verify(
     if named["weak"] > NAMED:
         err().print(f"weak: {named['weak'] - NAMED} more photos, which --json names")
     if as_json:
-        counts = Counter(pair.verdict for pair in pairs)
-        print_json({"counts": dict(counts), "pairs": [_as_json(pair) for pair in pairs]})
+        answer.give(dict(_counts(pairs)), [_as_json(pair) for pair in pairs])
     else:
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
@@ -97,10 +102,11 @@ def verify(
 
 def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     import statistics
-    from collections import Counter
 
     rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
-    rows += [("why weak", f"{count}: {reason}") for reason, count in _counts_of_weak(pairs).most_common()]
+    good = [pair.reason for pair in pairs if pair.verdict in ("protected", "weak")]
+    for name, counts in (("why weak", Counter(map(_why_weak, good))), ("note", Counter(map(_note, good)))):
+        rows += [(name, f"{count}: {text}") for text, count in counts.most_common() if text]
     fits = Counter(
         _described(pair.fit)
         for pair in pairs
@@ -133,21 +139,27 @@ def _described(fit: Found) -> str:
 
 
 def _counts(pairs: list[Pair]) -> Counter[str]:
-    from collections import Counter
-
     return Counter(pair.verdict for pair in pairs)
 
 
-def _counts_of_weak(pairs: list[Pair]) -> Counter[str]:
-    from collections import Counter
+def _why_weak(reason: str) -> str:
+    from unlearn_cli.photos.outcome import doubts_in
 
-    return Counter(pair.reason for pair in pairs if pair.verdict == "weak")
+    return "; ".join(doubts_in(reason))
+
+
+def _note(reason: str) -> str:
+    """Return what the reason of a good verdict says besides the doubts."""
+    from unlearn_cli.photos.outcome import DOUBTS
+
+    return "; ".join(part for part in reason.split("; ") if part not in DOUBTS)
 
 
 def _as_json(pair: Pair) -> dict[str, Any]:
+    from unlearn_cli.photos.verdicts import CODES
+
     values = asdict(pair)
-    for side in ("original", "protected"):
-        values[side] = str(values[side]) if values[side] is not None else None
     if pair.quality is not None and pair.quality.psnr == float("inf"):
         values["quality"]["psnr"] = None
-    return values
+    source, output, verdict = (values.pop(name) for name in ("original", "protected", "verdict"))
+    return entry(source, output, verdict, **{**values, "code": pair.code or CODES.get(pair.verdict)})

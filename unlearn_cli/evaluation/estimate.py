@@ -70,7 +70,7 @@ class _Estimate:
     def _training(self, cell: Cell) -> float:
         train, test = self.library.train(cell.images), self.library.test(cell.images)
         # A test image costs about a third of a training image, which also needs a backward pass.
-        each_epoch = len(train) * _passes(cell.defence) + len(test) / 3
+        each_epoch = len(train) * passes(cell.defence) + len(test) / 3
         afterwards = (len(test) + SHARES[-1] * len(train)) / 3
         return self._speed_of_training(cell) * (cell.training.epochs * each_epoch + afterwards)
 
@@ -113,7 +113,7 @@ class _Estimate:
         return self.speeds[key]
 
 
-def _passes(defence: str) -> float:
+def passes(defence: str) -> float:
     """Return how many ordinary training passes over an image a training step with this defence costs."""
     name = defence.partition(":")[0]
     return {"adversarial": 1.0 + STEPS, "ueraser-like": 1.0 + CHOICES / 3}.get(name, 1.0)

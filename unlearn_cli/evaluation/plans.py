@@ -14,7 +14,8 @@ from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers, fine_tune, ma
 from unlearn_cli.evaluation.attackers.parse import Attackers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
-from unlearn_cli.evaluation.recipe import Planned, Scale, Source, load_recipe, plan
+from unlearn_cli.evaluation.recipe import Planned, Scale, Source, plan
+from unlearn_cli.evaluation.recipe_file import load_recipe
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.noise.face_noise import FaceNoise
 from unlearn_cli.noise.settings import Baseline

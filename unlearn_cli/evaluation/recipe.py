@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.recipe_file import Recipe
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, make_settings
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import TrainingSettings
-
-FOLDER = Path(__file__).parent / "recipes"
 
 AXES = (
     "model", "noise", "poison_rate", "keep", "protect_classes", "augment", "defence", "epsilon", "trigger", "joined",
@@ -92,56 +90,6 @@ class Planned:
     """The clean accuracy that the paper reports, 0 to 1; None if the recipe does not have it."""
     white_box: bool = False
     """Whether the attacker's network took part in making the noise, so that its result says nothing about others."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One experiment of the paper."""
-
-    name: str
-    title: str
-    source: str
-    about: str
-    data: dict[str, Any]
-    noises: dict[str, dict[str, Any]]
-    joins: dict[str, dict[str, Any]]
-    blocks: list[dict[str, Any]]
-    training: dict[str, Any]
-    reported: list[dict[str, Any]]
-    scales: dict[str, dict[str, Any]]
-    pairs: bool
-    """Whether it measures face verification, for which it needs pairs of photos."""
-
-    @property
-    def needs_folder(self) -> bool:
-        """Return whether the user has to name a folder of images."""
-        return bool(self.data["dataset"] == "folder")
-
-
-def recipe_names() -> list[str]:
-    """Return the names of all shipped recipes."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
-
-
-def load_recipe(name: str) -> Recipe:
-    """Return the recipe of this name. Raises ``UsageError`` if there is none."""
-    if name not in recipe_names():
-        raise UsageError(f"There is no recipe '{name}'. The recipes are: {', '.join(recipe_names())}.")
-    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    return Recipe(
-        name=name,
-        title=content["title"],
-        source=content["source"],
-        about=content["about"].strip(),
-        data=content["data"],
-        noises=content.get("noises", {}),
-        joins=content.get("joins", {}),
-        blocks=content["cells"],
-        training=content.get("training", {}),
-        reported=content.get("reported", []),
-        scales=content.get("scales", {}),
-        pairs=content.get("pairs", False),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class Together(Generic[Item]):
         except Exception as error:  # PyTorch raises the same exception for most failures, of memory or of a device.
             why = (str(error).splitlines() or [type(error).__name__])[0]
             for _, future in batch:
-                future.set_exception(PhotoError(f"its noise could not be made ({why})"))
+                future.set_exception(PhotoError(f"its noise could not be made ({why})", "noise-failed"))
             return
         for noise, (_, future) in zip(results, batch, strict=True):
             future.set_result(noise)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from unlearn_cli.errors import AlreadyProtectedError, PhotoError, PhotoSkippedError
+from unlearn_cli.errors import AlreadyProtectedError, Code, PhotoError, PhotoSkippedError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
@@ -92,13 +92,13 @@ class Run:
             with copying.stack:
                 done, record = copying.protect()
         except PhotoSkippedError as reason:
-            done, record = copying.ended("skipped", str(reason))
+            done, record = copying.ended("skipped", str(reason), reason.code)
             if isinstance(reason, AlreadyProtectedError):
                 record = None  # It is recorded as protected where it was protected.
         except PhotoError as error:
-            done, record = copying.ended("failed", str(error))
+            done, record = copying.ended("failed", str(error), error.code)
         except MemoryError:
-            done, record = copying.ended("failed", "there is not enough memory to protect it")
+            done, record = copying.ended("failed", "there is not enough memory to protect it", "out-of-memory")
         seconds = time.perf_counter() - start
         if record is not None:
             self.record(task, replace(record, seconds=round(seconds, 4)))
@@ -147,9 +147,10 @@ class Copying:
         if self.state.is_begun(self.sha256):
             return self._finished()
         if self.run.is_protected_copy(self.sha256) and not self.options.again:
-            raise AlreadyProtectedError(ITSELF_PROTECTED)
-        if self.options.skip_existing and self.target != self.task.source and os.path.lexists(self.target):
-            raise PhotoSkippedError("a file already exists in the place of its copy (--existing skip)")
+            raise AlreadyProtectedError(ITSELF_PROTECTED, "already-protected")
+        if self.state.is_to_be_skipped():
+            reason = "a file already exists in the place of its copy (--existing skip)"
+            raise PhotoSkippedError(reason, "copy-exists")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
         if self.task.backup is None:
@@ -169,11 +170,13 @@ class Copying:
 
     def _read(self) -> bytes:
         if (why := why_not_taken(self.task.source)) is not None:
-            raise PhotoError(why)
+            raise PhotoError(why, "unsupported")
         if self.task.backup is not None and self.task.source.is_symlink():
-            raise PhotoSkippedError("it is a link, and --in-place would replace only the link and not the linked file")
+            reason = "it is a link, and --in-place would replace only the link and not the linked file"
+            raise PhotoSkippedError(reason, "is-link")
         if self.task.backup is not None and self.task.source in self.run.kept:
-            raise PhotoSkippedError("it is the original that an earlier --in-place run saved in a backup")
+            reason = "it is the original that an earlier --in-place run saved in a backup"
+            raise PhotoSkippedError(reason, "is-backup")
         # The times are read before the file, so that a change in between is noticed before the photo is replaced.
         with contextlib.suppress(OSError):
             self.stat = self.task.source.stat()
@@ -186,7 +189,7 @@ class Copying:
         self.noise = self.protection.noise_for(photo)
         self.size = photo.pixels.shape[1::-1]
         if self.options.require_face and self._faces() == 0:
-            raise PhotoError(FACE_REQUIRED)
+            raise PhotoError(FACE_REQUIRED, "no-face")
         made = protect_photo(photo, self.noise, of.writing, of.measure, self.run.workspace)
         kept = of.writing.format == "keep"
         changes = made.format != made.source_format or not kept
@@ -198,20 +201,22 @@ class Copying:
         """Write the original into the backup unless it is already there; no file there is ever overwritten."""
         if self.state.last is None and is_perhaps_a_copy(self.task.source, backup, self.run.kept):
             raise PhotoError(
-                "it may be a protected copy: the backup has an original of the same name in another format"
+                "it may be a protected copy: the backup has an original of the same name in another format",
+                "backup-conflict",
             )
         keep_original(self.task.source, backup, data, sha256=self.sha256, like=self.stat, tag=self.manifest.tag)
 
     def _write(self, data: bytes) -> None:
         replaces = self.target == self.task.source
         if replaces and (self.stat is None or stat_of(self.target) != (self.stat.st_size, self.stat.st_mtime_ns)):
-            raise PhotoError("it was changed by another program while it was being protected; run the command again")
+            reason = "it was changed by another program while it was being protected; run the command again"
+            raise PhotoError(reason, "changed")
         times = self.options.writing.preserve_times
         of = self.task.source if self.task.backup is not None else None
         try:
             write_atomically(self.target, data, tag=self.manifest.tag, like=self.stat, times=times, attributes=of)
         except OSError as error:
-            raise PhotoError(f"its copy cannot be written ({error.strerror or error})") from error
+            raise PhotoError(f"its copy cannot be written ({error.strerror or error})", "not-written") from error
 
     def remove_replaced(self, target: Path) -> None:
         """Remove an original whose copy has another name, once the backup holds it and its copy is recorded."""
@@ -226,7 +231,7 @@ class Copying:
     def _unchanged(self) -> tuple[PhotoDone, None]:
         assert self.state.last is not None
         if self.options.require_face and self.state.last.faces == 0:
-            raise PhotoError(f"{FACE_REQUIRED}; the copy that an earlier run made of it is still there")
+            raise PhotoError(f"{FACE_REQUIRED}; the copy that an earlier run made of it is still there", "no-face")
         return replace(self._remembered("unchanged", self.state.last), target=self.state.output), None
 
     def _finished(self) -> tuple[PhotoDone, Record]:
@@ -292,16 +297,15 @@ class Copying:
             if self.stat.st_nlink > max(ours, 1):
                 yield LINKED
 
-    def ended(self, how: Literal["skipped", "failed"], reason: str) -> tuple[PhotoDone, Record]:
+    def ended(self, how: Literal["skipped", "failed"], reason: str, code: Code) -> tuple[PhotoDone, Record]:
         """Return the result and the record of a photo that was not protected."""
-        return self._done(how, reason), self._record(how, reason)
+        return replace(self._done(how), reason=reason, code=code), replace(self._record(how), reason=reason, code=code)
 
-    def _record(self, status: Status, reason: str = "") -> Record:
+    def _record(self, status: Status) -> Record:
         backup = self.task.backup
         return Record(
             input=self.manifest.relative(self.task.source),
             status=status,
-            reason=reason,
             input_sha256=self.sha256 or None,
             bank=self.protection.bank,
             bank_sha256=self.protection.bank_sha256,
@@ -314,9 +318,9 @@ class Copying:
             backup=self.manifest.relative(backup) if backup is not None else None,
         )
 
-    def _done(self, outcome: Outcome, reason: str = "") -> PhotoDone:
+    def _done(self, outcome: Outcome) -> PhotoDone:
         name, backup = self.protection.class_name, self.task.backup
-        return PhotoDone(self.task.source, None, outcome, reason, class_name=name, backup=backup)
+        return PhotoDone(self.task.source, None, outcome, class_name=name, backup=backup)
 
 
 def _digest(protection: Protection, writing: Writing) -> str:

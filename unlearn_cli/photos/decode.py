@@ -77,12 +77,12 @@ def read_file(path: Path) -> bytes:
     """Return a photo file's bytes. Raises ``PhotoError`` if it cannot be read or is too large to be a photo."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo")
+            raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo", "too-large")
         return path.read_bytes()
     except MemoryError as error:
-        raise PhotoError("there is not enough memory to read it") from error
+        raise PhotoError("there is not enough memory to read it", "out-of-memory") from error
     except OSError as error:
-        raise PhotoError(f"it cannot be read ({error.strerror or error})") from error
+        raise PhotoError(f"it cannot be read ({error.strerror or error})", "unreadable") from error
 
 
 def claimed_pixels(data: bytes) -> int:
@@ -107,7 +107,7 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
     except (PhotoSkippedError, PhotoError):
         raise
     except MemoryError as error:
-        raise PhotoError("there is not enough memory to decode it") from error
+        raise PhotoError("there is not enough memory to decode it", "out-of-memory") from error
     except Image.DecompressionBombError as error:
         raise _explained(error) from error
     except Exception as error:
@@ -135,17 +135,17 @@ def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo 
 
 def _explained(error: Exception) -> PhotoError:
     if isinstance(error, UnidentifiedImageError):
-        return PhotoError("it is damaged, or not an image that unlearn can read")
+        return PhotoError("it is damaged, or not an image that unlearn can read", "damaged")
     if isinstance(error, Image.DecompressionBombError):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        return PhotoError(f"it has more than {limit} megapixels (--set max-megapixels=N raises the limit)")
-    return PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})")
+        return PhotoError(f"it has more than {limit} megapixels (--set max-megapixels=N raises the limit)", "too-large")
+    return PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})", "damaged")
 
 
 def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
     """Decode ``picture``: the whole file ``data``, or if that is damaged the part that decides its pixels."""
     if tiff.is_tiff(data) and (reason := tiff.refusal(exif.read(data))) is not None:
-        raise PhotoSkippedError(reason)
+        raise PhotoSkippedError(reason, "unsupported")
     if heif.is_heif(data):
         _learn_heif()
         picture = heif.readable(data)
@@ -155,7 +155,8 @@ def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None
         found = _beside(image, data)
         pixels, mode = _pixels(image, picture, found, workspace)
         if mode == DEEP and "transparency" in info:
-            raise PhotoSkippedError("it is 16-bit grey with a transparent colour, which noise would make visible")
+            reason = "it is 16-bit grey with a transparent colour, which noise would make visible"
+            raise PhotoSkippedError(reason, "unsupported")
         is_jpeg = image.format in ("JPEG", "MPO")
         return Photo(
             pixels,
@@ -182,20 +183,23 @@ def _refuse(image: Image.Image, data: bytes) -> None:
     frames = int(getattr(image, "n_frames", 1))
     if frames > 1 and image.format not in ("MPO", "HEIF"):  # the first or main frame of these is the photo
         what = {"TIFF": "pages", "PSD": "layers"}.get(image.format or "", "frames")
-        raise PhotoSkippedError(f"it has {frames} {what}; animations and documents are not supported")
+        raise PhotoSkippedError(
+            f"it has {frames} {what}; animations and documents are not supported", "several-pictures"
+        )
     if has_deep_colour(image, data):
         raise PhotoSkippedError(
-            "it has more than 8 bits per colour, and a copy would have only 8; save it with 8 bits first"
+            "it has more than 8 bits per colour, and a copy would have only 8; save it with 8 bits first", "unsupported"
         )
     if not _is_allowed(image.width, image.height, len(data)):
         pixels = image.width * image.height // 1_000_000
-        raise PhotoError(f"it claims {pixels} megapixels in only {len(data) // 1000:,} kB, like a malicious file")
+        reason = f"it claims {pixels} megapixels in only {len(data) // 1000:,} kB, like a malicious file"
+        raise PhotoError(reason, "suspicious")
     if max(image.size) > LARGEST_SIDE:
-        raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, too long for a photo")
+        raise PhotoSkippedError(f"it is more than {LARGEST_SIDE} pixels long, too long for a photo", "too-large")
     if "progressive" in image.info:
         scans = markers.count_scans(data)
         if scans * image.width * image.height > SLOW_SCANS:
-            raise PhotoError(f"it is a JPEG of {scans} scans, which would take minutes to decode")
+            raise PhotoError(f"it is a JPEG of {scans} scans, which would take minutes to decode", "suspicious")
 
 
 def _is_allowed(width: int, height: int, size: int) -> bool:
@@ -213,7 +217,7 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
         if plain is not None:
             return _turned(plain, orientation, workspace), image.mode
         if markers.is_cut(data):  # Pillow would decode whatever follows as pixels.
-            raise PhotoError("it is incomplete: the end of the file, with part of the picture, is missing")
+            raise PhotoError("it is incomplete: the end of the file, with part of the picture, is missing", "damaged")
     image.info.pop("xmp", None)  # If a TIFF has no other orientation, Pillow applies the one in its XMP.
     image.load()
     if image.format == "TIFF" and image.mode == "P" and (palette := tiff.small_palette(found.exif)):
@@ -221,12 +225,13 @@ def _pixels(image: Image.Image, data: bytes, found: Beside, workspace: Workspace
     plain_image = _with_plain_mode(image, data)
     mode = DEEP if plain_image.mode in DEEP_MODES else plain_image.mode
     if mode not in SUPPORTED_MODES:
-        raise PhotoSkippedError(UNSUPPORTED.get(mode, f"its pixel mode {mode} is not supported"))
+        raise PhotoSkippedError(UNSUPPORTED.get(mode, f"its pixel mode {mode} is not supported"), "unsupported")
     pixels = _to_array(plain_image)
     if image.format == "TIFF":
         if found.exif is not None and tiff.looks_otherwise(data, found.exif, pixels, mode):
             raise PhotoSkippedError(
-                "it may look wrong, because two programs read different pictures from it; save it as an 8-bit RGB TIFF"
+                "it may look wrong, because two programs read different pictures from it; save it as an 8-bit RGB TIFF",
+                "unsupported",
             )
         if tiff.is_inverted(found.exif):  # OpenCV also reads its white as black.
             np.invert(pixels, out=pixels)
@@ -303,6 +308,7 @@ def _learn_heif() -> None:
     except ModuleNotFoundError as error:
         raise PhotoError(
             "HEIC photos need the extra 'heic': in unlearn's source folder, run pip install '.[heic]', "
-            "or export the photo as JPEG"
+            "or export the photo as JPEG",
+            "needs-extra",
         ) from error
     pillow_heif.register_heif_opener()

@@ -95,10 +95,12 @@ def output_format(photo: Photo, wanted: FormatChoice = "keep") -> str:
     if target in HDR_HOLDS:
         return target
     if hdr is not None:
-        raise PhotoSkippedError(f"it is an HDR picture ({hdr}), which {target} cannot store: it would look washed out")
+        reason = f"it is an HDR picture ({hdr}), which {target} cannot store: it would look washed out"
+        raise PhotoSkippedError(reason, "unsupported")
     told = photo.metadata.profile(grey=photo.mode in GREY_MODES)
     if photo.metadata.colour.primaries is not None and not photo.metadata.colour.is_srgb and told is None:
-        raise PhotoSkippedError(f"its colour space cannot be recorded in {target}; save it in sRGB or Display P3")
+        reason = f"its colour space cannot be recorded in {target}; save it in sRGB or Display P3"
+        raise PhotoSkippedError(reason, "unsupported")
     return target
 
 
@@ -106,7 +108,7 @@ def _output_format(photo: Photo, wanted: FormatChoice) -> str:
     if wanted != "keep":
         target = wanted.upper()
         if photo.mode not in HOLDS[target]:
-            raise PhotoSkippedError(f"{target} cannot store a photo in mode {photo.mode} without loss")
+            raise PhotoSkippedError(f"{target} cannot store a photo in mode {photo.mode} without loss", "unsupported")
         return target
     if photo.mode in HOLDS.get(photo.format, ()):
         return photo.format
@@ -114,7 +116,7 @@ def _output_format(photo: Photo, wanted: FormatChoice) -> str:
         return "JPEG"
     if photo.mode in HOLDS["PNG"]:
         return "PNG"
-    raise PhotoSkippedError(f"{photo.format} in mode {photo.mode} cannot be written back without loss")
+    raise PhotoSkippedError(f"{photo.format} in mode {photo.mode} cannot be written back without loss", "unsupported")
 
 
 def is_lossless(photo: Photo, target: str, quality: int | None = None) -> bool:
@@ -139,12 +141,15 @@ def encode(photo: Photo, writing: Writing = WRITING) -> bytes:
     """
     target = output_format(photo, writing.format)
     if target == "WEBP" and max(photo.pixels.shape[:2]) > LONGEST_WEBP:
-        raise PhotoError(f"it is larger than WebP allows ({LONGEST_WEBP} pixels per side); choose another --format")
+        reason = f"it is larger than WebP allows ({LONGEST_WEBP} pixels per side); choose another --format"
+        raise PhotoError(reason, "too-large")
     try:
         grey = photo.mode in GREY_MODES
         return _with_metadata(_encoded(photo, target, writing.quality), photo.metadata, target, grey=grey)
     except Exception as error:  # Like decoders, encoders raise many kinds of exceptions (size limits, memory).
-        raise PhotoError(f"it cannot be written as {target} ({str(error) or type(error).__name__})") from error
+        raise PhotoError(
+            f"it cannot be written as {target} ({str(error) or type(error).__name__})", "not-written"
+        ) from error
 
 
 def _encoded(photo: Photo, target: str, quality: int | None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unlearn_cli.photos.copying import Run
@@ -48,11 +48,25 @@ def protect_photos(
         yield from in_order(run.protect, todo.tasks, options.jobs, _failed if options.fail_fast else None)
 
 
-def pending(todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS) -> list[Task]:
-    """Return the tasks that no earlier run has done, judging by sizes and times only; nothing is written."""
+@dataclass(frozen=True)
+class Foreseen:
+    """What a run would do, judging by sizes and times only, because no photo is read."""
+
+    pending: list[Task]
+    """The photos that it would protect, if all can be read."""
+    unchanged: int
+    """How many photos an earlier run has protected."""
+    skipped: int
+    """How many photos it would skip because a file is in the place of their copies (``skip_existing``)."""
+
+
+def foresee(todo: Plan, protections: Mapping[str, Protection], options: Options = OPTIONS) -> Foreseen:
+    """Return what ``protect_photos`` would do; nothing is written. Raises ``WorkError`` for an unreadable manifest."""
     manifests = {path: Manifest(path, write=False) for path in {task.manifest for task in todo.tasks}}
     run = Run(todo, protections, options, manifests, clean=False)
-    return [task for task in todo.tasks if not run.state(task).is_done()]
+    states = [state for task in todo.tasks if not (state := run.state(task)).is_done()]
+    pending = [state.task for state in states if not state.is_to_be_skipped()]
+    return Foreseen(pending, len(todo.tasks) - len(states), len(states) - len(pending))
 
 
 def _failed(photo: PhotoDone) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.errors import Code, UsageError, WorkError
 from unlearn_cli.files import lock
 
 SUFFIX = ".jsonl"
@@ -48,6 +48,8 @@ class Record:
     status: Status
     output: str | None = None
     reason: str = ""
+    code: Code | None = None
+    """The reason's code, for scripts, if the photo was not protected."""
     input_sha256: str | None = None
     output_sha256: str | None = None
     bank: str | None = None
@@ -107,7 +109,7 @@ class Record:
     def _is_sound(self) -> bool:
         """Return whether the fields on which the code relies have their types."""
         texts = (self.input, self.reason)
-        maybe = (self.output, self.input_sha256, self.output_sha256, self.settings, self.backup)
+        maybe = (self.code, self.output, self.input_sha256, self.output_sha256, self.settings, self.backup)
         return (
             self.status in STATUSES
             and all(isinstance(text, str) for text in texts)

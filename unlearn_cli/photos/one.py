@@ -86,7 +86,8 @@ def protect_photo(
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
     linf = pattern.apply(photo.pixels, photo.mode, workspace.cache if workspace else None)
     if linf == 0:
-        raise PhotoSkippedError("the noise changes none of its pixels: it is transparent, or all black or white")
+        reason = "the noise changes none of its pixels: it is transparent, or all black or white"
+        raise PhotoSkippedError(reason, "no-effect")
     encoded = encode(photo, writing)
     if is_lossless(photo, target, writing.quality):
         _check_lossless(encoded, photo)
@@ -95,7 +96,7 @@ def protect_photo(
         try:
             quality = compare(original, as_mode(decode(encoded, "none"), photo.mode))
         except (PhotoSkippedError, PhotoError) as error:
-            raise PhotoError(f"its copy could not be measured: {error}") from error
+            raise PhotoError(f"its copy could not be measured: {error}", "check-failed") from error
     return Protected(encoded, target, photo.format, linf, photo.mode in GREY_MODES, quality, photo.notes)
 
 
@@ -111,9 +112,11 @@ def _check_lossless(encoded: bytes, photo: Photo) -> None:
                 np.array_equal(_strip(image, photo.mode, top, before), before) for top, before in _strips(photo)
             )
     except Exception as error:  # As with any decoding, no file may end the whole run.
-        raise PhotoError(f"its copy could not be read again ({str(error) or type(error).__name__})") from error
+        raise PhotoError(
+            f"its copy could not be read again ({str(error) or type(error).__name__})", "check-failed"
+        ) from error
     if not same:
-        raise PhotoError("its copy does not contain the pixels that were written into it")
+        raise PhotoError("its copy does not contain the pixels that were written into it", "check-failed")
 
 
 def _opened(encoded: bytes) -> Image.Image:

@@ -27,16 +27,20 @@ def keep_original(
     Raises ``PhotoError`` if the backup holds another photo in this place, or cannot be written.
     """
     if backup.is_symlink() or (backup.exists() and backup.samefile(source)):
-        raise PhotoError("its place in the backup folder is a link or the photo itself; choose another --backup")
+        reason = "its place in the backup folder is a link or the photo itself; choose another --backup"
+        raise PhotoError(reason, "backup-conflict")
     try:
         write_atomically(backup, data, tag=tag, like=like, attributes=source, kind="new")
     except FileExistsError as error:
         if sha256_of(backup) != sha256:
             raise PhotoError(
-                "the backup folder already has a different photo of its name; choose another --backup"
+                "the backup folder already has a different photo of its name; choose another --backup",
+                "backup-conflict",
             ) from error
     except OSError as error:
-        raise PhotoError(f"it cannot be saved in the backup folder ({error.strerror or error})") from error
+        raise PhotoError(
+            f"it cannot be saved in the backup folder ({error.strerror or error})", "not-written"
+        ) from error
 
 
 def is_perhaps_a_copy(source: Path, backup: Path, kept: Mapping[Path, set[Path]]) -> bool:
@@ -70,8 +74,9 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
     """Restore every original of a manifest's in-place runs and yield the result for each.
 
     Each original is checked against its recorded SHA-256. A photo that was changed after it was protected is skipped
-    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks. Raises ``UsageError`` for a
-    manifest of runs that replaced nothing, or if there is no manifest.
+    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks: its statuses are
+    ``would restore`` and ``would fail``. Raises ``UsageError`` for a manifest of runs that replaced nothing, or if
+    there is no manifest.
     """
     if not path.is_file():
         beside = path.with_name(f"{path.name}{SUFFIX}")
@@ -89,11 +94,11 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
                 if not dry_run:
                     _restore(manifest, record, source, target, original)
             except PhotoError as error:
-                yield PhotoDone(source, None, "failed", str(error))
+                yield PhotoDone(source, None, "would fail" if dry_run else "failed", str(error), error.code)
                 continue
             if not dry_run:
                 manifest.add(replace(record, status="restored"))
-            yield PhotoDone(source, source, "restored")
+            yield PhotoDone(source, source, "would restore" if dry_run else "restored")
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:
@@ -104,11 +109,13 @@ def _original(manifest: Manifest, record: Record, source: Path, target: Path, *,
     assert record.backup is not None
     original = read_file(manifest.absolute(record.backup))
     if hashlib.sha256(original).hexdigest() != record.input_sha256:
-        raise PhotoError("its file in the backup was changed and is not the original any more")
+        raise PhotoError("its file in the backup was changed and is not the original any more", "backup-changed")
     if here not in (None, record.output_sha256) and not overwrite:
-        raise PhotoError("there is a different photo in its place now (add --overwrite to replace it by the original)")
+        reason = "there is a different photo in its place now (add --overwrite to replace it by the original)"
+        raise PhotoError(reason, "changed")
     if copy not in (None, record.output_sha256, here) and not overwrite:
-        raise PhotoError("its copy was changed after it was written (add --overwrite to restore the original anyway)")
+        reason = "its copy was changed after it was written (add --overwrite to restore the original anyway)"
+        raise PhotoError(reason, "changed")
     return original
 
 
@@ -119,7 +126,7 @@ def _restore(manifest: Manifest, record: Record, source: Path, target: Path, ori
             backup = manifest.absolute(record.backup)
             write_atomically(source, original, tag=manifest.tag, like=backup.stat(), attributes=backup)
         except OSError as error:
-            raise PhotoError(f"it cannot be put back ({error.strerror or error})") from error
+            raise PhotoError(f"it cannot be put back ({error.strerror or error})", "not-written") from error
     if target != source and sha256_of(target) == record.output_sha256:
         with contextlib.suppress(OSError):
             target.unlink()

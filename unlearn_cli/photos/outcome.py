@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unlearn_cli.errors import Code
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.encode import WRITING, Writing
@@ -19,6 +20,7 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 """Doubts about how well a protected photo is protected, which the manifest records."""
 
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
+DOUBT_CODES: dict[str, Code] = {HARDLY_PROTECTED: "grey", NO_FACE: "no-face"}
 
 FACE_REQUIRED = "no face was found in it, and --require-face asks for one"
 """Why a photo fails in which no face was found, if one is required."""
@@ -42,8 +44,9 @@ LINKED = "it has other names (hard links), which still show the unprotected phot
 """A note; in the manifest it follows the doubts."""
 
 
-Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored"]
-"""What a run did with a photo. ``unchanged`` means that an earlier run protected it, and nothing changed since."""
+Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored", "would restore", "would fail"]
+"""What a run did with a photo, or would do if it were not a dry run. ``unchanged`` means that an earlier run protected
+it, and nothing changed since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class PhotoDone:
     target: Path | None
     status: Outcome
     reason: str = ""
+    code: Code | None = None
+    """The reason's code, for scripts."""
     linf: float = 0.0
     """The largest change before encoding, in pixel levels."""
     grey: bool = False

@@ -66,6 +66,10 @@ class Protection:
     """The faces to which it is applied, if a photo has several."""
     key_fingerprint: str | None = None
     """The fingerprint of the key that decided the pattern."""
+    means: str = ""
+    """The bank's own name of the class, of which ``class_name`` may be another word."""
+    strength: str | None = None
+    """The bank's strength, if it has one."""
 
     @classmethod
     def of(cls, choice: Choice, class_name: str, epsilon: int | None = None, key: Key | None = None) -> Protection:
@@ -90,6 +94,8 @@ class Protection:
             span=bank.provenance.span,
             anchor=bank.provenance.anchor or "box",
             key_fingerprint=own.fingerprint if own is not None else None,
+            means=bank.provenance.family or bank.classes[choice.index // bank.provenance.variants],
+            strength=bank.provenance.strength,
         )
 
     @property

@@ -78,7 +78,7 @@ def compare(before: Photo, after: Photo) -> Quality:
 def _refuse_other_shapes(before: Photo, after: Photo) -> None:
     if before.pixels.shape != after.pixels.shape or before.mode != after.mode:
         one, other = (f"{photo.pixels.shape[1]} x {photo.pixels.shape[0]} {photo.mode}" for photo in (before, after))
-        raise PhotoError(f"its size or mode is {other}, but that of its original is {one}")
+        raise PhotoError(f"its size or mode is {other}, but that of its original is {one}", "altered")
 
 
 def _strips(before: Photo, after: Photo) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

@@ -56,7 +56,7 @@ def protect_piped(data: bytes, protection: Protection, options: Options) -> tupl
     made = protect_photo(photo, noise, options.writing, measure=False)
     doubts = tuple(doubts_about(noise, grey=made.grey))
     if options.require_face and NO_FACE in doubts:
-        raise PhotoError(FACE_REQUIRED)
+        raise PhotoError(FACE_REQUIRED, "no-face")
     return made, doubts
 
 

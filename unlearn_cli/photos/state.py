@@ -79,6 +79,11 @@ class State:
             replaced or stat_of(self.task.source) == self.last.input_stat
         )
 
+    def is_to_be_skipped(self) -> bool:
+        """Return whether a file is in the copy's place and the user wants to keep whatever is there."""
+        at = self.expected
+        return self.options.skip_existing and at != self.task.source and os.path.lexists(at)
+
     def is_done_by_content(self, sha256: str) -> bool:
         """Return whether the copy is there and up to date, judged by contents; ``sha256`` is that of the photo now."""
         output = self.output
@@ -121,13 +126,14 @@ class State:
         if ours and last is not None and last.status == "begun" and there in self.manifest.protected:
             return True  # The run before the killed one wrote it.
         if in_place:
-            raise PhotoSkippedError("another file already has the name of its copy: rename one of them and run again")
+            reason = "another file already has the name of its copy: rename one of them and run again"
+            raise PhotoSkippedError(reason, "copy-exists")
         if there in self.manifest.protected and self._is_left_behind(target):
             return True
         what = (
             "its copy was changed after it was written" if ours else "another file is already in the place of its copy"
         )
-        raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)")
+        raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)", "changed" if ours else "copy-exists")
 
     def _is_left_behind(self, target: Path) -> bool:
         """Return whether the file in the copy's place is another photo's copy, which gets another name in this run."""

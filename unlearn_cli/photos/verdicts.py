@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.keys import Key
-from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
+from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, WorkError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import SUFFIXES, is_lossless
 from unlearn_cli.photos.fit import Fit, Found, Patterns
+from unlearn_cli.photos.made_with import OTHER_KEY, is_of_other_key
 from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
-from unlearn_cli.photos.outcome import doubts_in
+from unlearn_cli.photos.outcome import DOUBT_CODES, doubts_in
 from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.quality import Quality, compare, largest_change
 from unlearn_cli.photos.scan import COPY, is_copy, photos_below
@@ -40,6 +41,15 @@ cannot be read."""
 
 GOOD = ("protected", "weak", "skipped")
 """The verdicts that do not cause an exit code of 1."""
+
+CODES: dict[Verdict, Code] = {
+    "not protected": "no-noise",
+    "altered": "altered",
+    "over its bound": "over-bound",
+    "missing": "missing",
+    "extra": "extra",
+}
+"""The codes of the verdicts that have only one reason."""
 
 PROTECTED_CORRELATION = 0.5
 """From this correlation with a pattern on, a difference between two photos counts as the pattern's noise.
@@ -71,6 +81,8 @@ class Pair:
     """The noise in the copy: a ``Fit`` where it was looked for, or else what the manifest records of both files."""
     made_for_it: bool = False
     """Whether the manifest says that the noise was made for this photo alone, so that it matches no bank's pattern."""
+    code: Code | None = None
+    """The code of the reason, for scripts, where the verdict does not say it; see ``CODES``."""
 
 
 def verify(
@@ -92,7 +104,20 @@ def verify(
     """
     paired = pair_up(originals, protected)
     check = _Check(Patterns(banks, key), _known(protected), measure=measure)
-    yield from in_order(lambda pair: check.pair(*pair), paired, jobs)
+    for pair in in_order(lambda pair: check.pair(*pair), paired, jobs):
+        yield _with_key(pair, check.known, key)
+
+
+def _with_key(pair: Pair, known: dict[Path, Record], key: Key | None) -> Pair:
+    """Return a result that says if the copy was made with another key, without which its noise cannot be looked for."""
+    record = known.get(resolved(pair.protected)) if pair.protected is not None else None
+    if pair.original is None or record is None or not is_of_other_key(record, key):
+        return pair
+    note = OTHER_KEY.format(record.key_fingerprint)
+    found = pair.reason.partition("; ")[0] if pair.verdict == "altered" else pair.reason
+    fit = None if isinstance(pair.fit, Fit) else pair.fit
+    code = "other-key" if pair.verdict == "protected" else pair.code
+    return replace(pair, reason="; ".join(filter(None, (found, note))), fit=fit, code=code)
 
 
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
@@ -192,25 +217,26 @@ class _Check:
         record = self._record(original, copy)
         if original is None:
             if record is not None and record.status == "skipped":  # An in-place run skipped it: it is the original.
-                return Pair(None, copy, "skipped", record.reason)
+                return Pair(None, copy, "skipped", record.reason, code=record.code)
             return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
             return _without_copy(original, record)
         if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
-            return Pair(original, copy, "skipped", record.reason)  # An in-place run has skipped it: it is the original.
+            # An in-place run has skipped it: it is the original.
+            return Pair(original, copy, "skipped", record.reason, code=record.code)
         try:
             data = read_file(original)
             before = decode(data, "none")
         except PhotoError as error:
-            return Pair(original, copy, "unreadable", f"its original cannot be compared: {error}")
+            return Pair(original, copy, "unreadable", f"its original cannot be compared: {error}", code=error.code)
         except PhotoSkippedError as error:
-            return Pair(original, copy, "failed", str(error))
+            return Pair(original, copy, "failed", str(error), code=error.code)
         try:
             return self._compared(_Original(original, before, hashlib.sha256(data).hexdigest()), copy, record)
         except (PhotoError, PhotoSkippedError) as error:
-            return Pair(original, copy, "failed", str(error))
+            return Pair(original, copy, "failed", str(error), code=error.code)
         except MemoryError:
-            return Pair(original, copy, "failed", "there is not enough memory to compare it")
+            return Pair(original, copy, "failed", "there is not enough memory to compare it", code="out-of-memory")
 
     def _record(self, original: Path | None, copy: Path | None) -> Record | None:
         for path in (copy, original):
@@ -243,9 +269,10 @@ class _Check:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
             if bound is not None and linf > bound:
                 verdict, reason = "over its bound", f"it differs by {linf:g} levels; its bound is {bound}"
+        code: Code | None = None
         if verdict == "protected" and (doubts := _doubts(fit, record)):
-            verdict, reason = "weak", "; ".join(doubts)
-        return Pair(original.path, copy, verdict, reason, lossless, linf, quality, fit, made_for_it)
+            verdict, reason, code = "weak", "; ".join(doubts), DOUBT_CODES[doubts[0]]
+        return Pair(original.path, copy, verdict, reason, lossless, linf, quality, fit, made_for_it, code)
 
     def _recorded(self, record: Record) -> Found | None:
         """Return the noise that a record tells; None if an earlier version has not recorded it completely."""
@@ -265,13 +292,13 @@ class _Original:
 def _without_copy(original: Path, record: Record | None) -> Pair:
     """Return the result for a photo without a copy: why there cannot be one, or that it is missing."""
     if record is not None and record.status == "skipped":
-        return Pair(original, None, "skipped", record.reason)
+        return Pair(original, None, "skipped", record.reason, code=record.code)
     try:
         decode(read_file(original), "none")
     except PhotoError as error:
-        return Pair(original, None, "unreadable", f"no copy can be made of it: {error}")
+        return Pair(original, None, "unreadable", f"no copy can be made of it: {error}", code=error.code)
     except PhotoSkippedError as error:
-        return Pair(original, None, "skipped", str(error))
+        return Pair(original, None, "skipped", str(error), code=error.code)
     why = f" ({record.reason})" if record is not None and record.status == "failed" else ""
     return Pair(original, None, "missing", f"there is no protected copy of it{why}")
 

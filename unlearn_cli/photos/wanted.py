@@ -16,7 +16,7 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.catalog import Choice, choose
 from unlearn_cli.banks.keys import Keyring
 from unlearn_cli.banks.provenance import Anchor, Strength
-from unlearn_cli.errors import UsageError
+from unlearn_cli.errors import UsageError, where_damaged
 from unlearn_cli.photos.apply import Pattern
 from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.protection import Faces, PerPhoto, Protection
@@ -80,6 +80,18 @@ def made_for_each(protection: Protection, maker: NoiseMaker, label: int) -> Prot
     return replace(protection, per_photo=made, anchor=anchor)
 
 
+def protections_of(
+    class_name: str | None, tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None
+) -> dict[str, Protection]:
+    """Return the one protection for a class, as ``{"": protection}``; without a class, one for each subfolder.
+
+    Raises the same errors as ``protection_for`` and ``protections_by_folder``.
+    """
+    if class_name is None:
+        return protections_by_folder(tasks, wanted, map_file)
+    return {"": protection_for(class_name, wanted)}
+
+
 def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path | None = None) -> dict[str, Protection]:
     """Return a protection for each subfolder, by its name, which is a class or which a TOML file maps to a class.
 
@@ -124,5 +136,10 @@ def _choice(class_name: str, wanted: Wanted) -> Choice:
 def _read_map(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"The map {path} cannot be read: {error}. It must be a TOML file.") from error
+    except OSError as error:
+        raise UsageError(f"The map {path} cannot be read ({error.strerror or error}). Check its path.") from error
+    except ValueError as error:
+        raise UsageError(
+            f"The map {path} cannot be read: {where_damaged(error)} is not valid TOML. "
+            'Write lines such as folder = "class".'
+        ) from error

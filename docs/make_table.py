@@ -1,0 +1,92 @@
+"""Write the table of what helps against what, from the cards of the banks: ``python docs/make_table.py``.
+
+It stands in the README and in docs/results/person.md. A test fails when the table is not what this script writes, for
+example after a bank was made or measured anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from unlearn_cli.banks.card import Result, read_card
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.banks.provenance import Strength
+from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
+BEGIN, END = "<!-- written by docs/make_table.py -->\n", "<!-- end -->\n"
+HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
+DEFAULT: Strength = "medium"
+RECOGNISERS = {"face_recognition_sface_2021dec": "SFace"}
+"""The names of recognisers whose files have other names."""
+LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
+
+
+def results_of(strength: Strength) -> tuple[Result, ...]:
+    """Return what was measured with the bank for people of a strength."""
+    bank = choose("person", strength=strength).bank
+    results = read_card(bank.path, bank.sha256).results
+    return tuple(result for result in results if result.form == "class-wise" and not result.white_box)
+
+
+def recogniser(result: Result) -> str:
+    """Return the name of the recogniser that was asked; nothing where a network was trained."""
+    kind, _, name = str(result.training["model"]).partition(":")
+    return RECOGNISERS.get(name, name) if kind == "frozen" else ""
+
+
+def worst_by_attack(strength: Strength) -> dict[str, Result]:
+    """Return the worst result of each kind of attack; of plain trainings, among those with most seeds."""
+    worst: dict[str, Result] = {}
+    for result in results_of(strength):
+        kind = "recogniser" if recogniser(result) else result.defence.partition(":")[0]
+        seeds = result.seeds if kind == "none" else 0
+        if kind not in worst or (seeds, result.protected.final) > (
+            worst[kind].seeds if kind == "none" else 0,
+            worst[kind].protected.final,
+        ):
+            worst[kind] = result
+    return worst
+
+
+def lines() -> Iterator[tuple[Result, str]]:
+    """Yield each result of the table with what it protects against."""
+    strengths = get_args(Strength)
+    found = {strength: worst_by_attack(strength) for strength in strengths}
+    for strength in strengths:
+        how = f"at `--strength {strength}`{' (the default)' if strength == DEFAULT else ''}"
+        yield found[strength]["none"], f"a model trained from scratch, {how}"
+    others = {kind: (strength, of) for strength in (*strengths, DEFAULT) for kind, of in found[strength].items()}
+    for kind, (strength, result) in others.items():
+        where = "" if strength == DEFAULT else f", at `--strength {strength}`"
+        if kind == "recogniser":
+            names = {recogniser(of) for of in results_of(strength)} - {""}
+            yield result, f"face search: recognisers that already know faces ({', '.join(sorted(names))}){where}"
+        elif kind != "none":
+            yield result, f"a model {ATTACKS[kind]}{where}"
+
+
+def table() -> str:
+    """Return the table, with what helps most at the top and what does not help at the bottom."""
+    rows = []
+    for result, against in lines():
+        left = result.protected.final / max(result.clean.final, 1e-9)
+        light = (left >= LITTLE_PROTECTION) + (left >= NO_PROTECTION)
+        protected, clean = (round(100 * of.final) for of in (result.protected, result.clean))
+        rows.append((left, f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"))
+    return HEAD + "".join(row for _, row in sorted(rows))
+
+
+def page(text: str) -> str:
+    """Return a page with the table as the cards have it now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")

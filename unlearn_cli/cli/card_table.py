@@ -1,0 +1,64 @@
+"""The table of what was measured with a bank, for ``unlearn banks show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from unlearn_cli.cli.measured import recogniser_of, worst_first
+
+if TYPE_CHECKING:
+    from unlearn_cli.banks.card import Accuracy, Card, Result
+
+COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
+
+
+def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
+    """Yield a row of ``COLUMNS`` for each result of a card, the worst first."""
+    for result in worst_first(card.results):
+        images = result.images
+        defence = f", {result.defence}" if result.defence != "none" else ""
+        form = ", noise made for each photo" if result.form == "sample-wise" else ""
+        some = f"{result.protected_classes} of {len(images.classes)} classes"
+        turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
+        others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"
+        yield (
+            _attack(result) + defence,
+            f"{images.train_images} of {images.name}, {images.image_size} px{_trip(result)}{form}",
+            "all" if result.all_classes else some + turns,
+            f"{_with_interval(result.protected)}, best epoch {100 * result.protected.peak:.1f} %",
+            _percent(result.clean),
+            _percent(result.random),
+            others,
+            str(result.seeds),
+        )
+
+
+def _attack(result: Result) -> str:
+    model, labels = result.training.get("model"), result.labels
+    told = [str(model)]
+    if recogniser_of(result):
+        told += [str(labels.get("head")), f"protected: {labels.get('protected', 'known')}"]
+    else:
+        told += [f"{result.training.get('epochs')} epochs"]
+    told += [f"last layer refitted on {labels['reweight']}"] if "reweight" in labels else []
+    return ", ".join(told + (["white-box: it took part in making the noise"] if result.white_box else []))
+
+
+def _trip(result: Result) -> str:
+    trip = result.trip
+    if not trip:
+        return ""
+    encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
+    return f", trip '{trip['name']}'{encoded}"
+
+
+def _percent(of: Accuracy | None) -> str:
+    return "-" if of is None else f"{100 * of.final:.1f} %"
+
+
+def _with_interval(of: Accuracy) -> str:
+    if of.final_interval is None:
+        return _percent(of)
+    low, high = of.final_interval
+    return f"{_percent(of)} ({100 * low:.1f} to {100 * high:.1f})"
