@@ -73,14 +73,16 @@ def protect(
     form: Annotated[
         Form,
         typer.Option(
-            help="The bank's pattern for the class, or noise that a network makes for each photo (needs PyTorch).",
+            help="The bank's pattern for the class, or noise that a network makes for each photo or face (needs "
+            "PyTorch; about a second a face).",
             rich_help_panel=WHAT,
         ),
     ] = "class-wise",
     strength: Annotated[
         Strength | None,
         typer.Option(
-            help="How visible the noise may be, where there are several banks for the class.  [default: medium]",
+            help="How visible the noise may be, where there are several banks for the class; max is plainly visible.  "
+            "[default: medium]",
             rich_help_panel=WHAT,
         ),
     ] = None,
