@@ -9,6 +9,7 @@ IMAGES = "dataset data-dir download image-size crop classes first-classes map tr
 
 GROUPS = {
     "verify": {"What to look for": "bank key-file measure", "Work and messages": "jobs json"},
+    "preview": {"What to show, and where": "output photo", "Messages": "json"},
     "restore": {"What to put back": "overwrite", "Messages": "dry-run json verbose"},
     "generate": {
         "The images": IMAGES,
