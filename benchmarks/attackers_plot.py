@@ -1,0 +1,112 @@
+"""Plot what each attacker recognises, the worst first, from the cards: ``python benchmarks/attackers_plot.py``.
+
+It writes docs/results/attackers.png and prints the same as a table for docs/results/person.md. Of a recogniser's three
+ways to name a photo the one that names most is taken, with noise on the photos that it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from unlearn_cli.banks.card import Result, read_card
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.banks.provenance import Strength
+
+PLOT = Path(__file__).parents[1] / "docs" / "results" / "attackers.png"
+SHOWN: tuple[tuple[Strength, str, str], ...] = (
+    ("low", "class-wise", "#9ecae1"),
+    ("medium", "class-wise", "#4292c6"),
+    ("high", "class-wise", "#08519c"),
+    ("max", "class-wise", "#fd8d3c"),
+    ("max", "sample-wise", "#a63603"),
+)
+"""The strength, form and colour of each bar."""
+TRAINED = {
+    "none": "trained from scratch",
+    "gray": "trained in grey",
+    "color-jitter": "trained with changes of colour",
+    "pipeline": "trained with grey and changes of colour",
+}
+RECOGNISERS = {
+    "face_recognition_sface_2021dec": "SFace",
+    "dlib": "dlib",
+    "facenet": "FaceNet",
+    "faceres": "HSE faceres",
+}
+
+
+def attacker_of(result: Result) -> str | None:
+    """Return the name of a result's attacker; None where it is not one of the table."""
+    kind, _, network = str(result.training["model"]).partition(":")
+    trip = str((result.trip or {}).get("name"))
+    if kind == "frozen":
+        known = result.labels.get("protected", "known") == "known"
+        return f"knows faces: {RECOGNISERS.get(network, network)}" if known else None
+    if kind == "fine-tune":
+        name, _, part = network.partition(":")
+        return f"{name}, {'last layer' if part == 'last' else 'all of it'} trained on"
+    if kind != "resnet10-w16" or result.defence not in TRAINED or trip not in ("face", "aligned"):
+        return None
+    if "at a time" not in result.labels.get("protect_classes", "") or not result.labels["protect_classes"].startswith(
+        "38"
+    ):
+        return None
+    how = TRAINED[result.defence] + (", aligned" if trip == "aligned" else "")
+    share = result.labels.get("reweight")
+    return f"{how}, last layer refitted on {share}" if share else how
+
+
+def worst(strength: Strength, form: str) -> Iterator[tuple[str, Result]]:
+    """Yield each attacker and its result, the one that recognises most last; networks of the making are left out."""
+    bank = choose("person", strength=strength).bank
+    results = [of for of in read_card(bank.path, bank.sha256).results if of.form == form and not of.white_box]
+    for result in sorted(results, key=lambda of: of.protected.final):
+        if (name := attacker_of(result)) is not None:
+            yield name, result
+
+
+def main() -> None:
+    """Write the plot and print the table."""
+    columns = {(strength, form): dict(worst(strength, form)) for strength, form, _ in SHOWN}
+    clean: dict[str, list[float]] = {}
+    for of in columns.values():
+        for name, result in of.items():
+            clean.setdefault(name, []).append(result.clean.final)
+    highest = {name: max(of[name].protected.final for of in columns.values() if name in of) for name in clean}
+    names = sorted(clean, key=lambda name: -highest[name])
+    print("| attacker | nobody protected | " + " | ".join(f"{s}, {f}" for s, f, _ in SHOWN) + " |")
+    print("|---" * (2 + len(SHOWN)) + "|")
+    for name in names:
+        cells = [f"{100 * of[name].protected.final:.1f} %" if name in of else "-" for of in columns.values()]
+        print(f"| {name} | {100 * max(clean[name]):.1f} % | " + " | ".join(cells) + " |")
+    plot(names, columns, clean)
+
+
+def plot(
+    names: list[str], columns: dict[tuple[Strength, str], dict[str, Result]], clean: dict[str, list[float]]
+) -> None:
+    """Write a bar for each attacker and bank, the worst attacker at the top."""
+    figure = Figure(figsize=(9, 0.55 * len(names) + 1.2), layout="constrained")
+    axes, height = figure.subplots(), 0.8 / len(SHOWN)
+    for index, (strength, form, colour) in enumerate(SHOWN):
+        of = columns[strength, form]
+        rows = [(row, 100 * of[name].protected.final) for row, name in enumerate(names) if name in of]
+        places = [row + (index - (len(SHOWN) - 1) / 2) * height for row, _ in rows]
+        axes.barh(places, [share for _, share in rows], height, color=colour, label=f"{strength}, {form}")
+    for row, name in enumerate(names):
+        axes.plot(
+            [100 * max(clean[name])] * 2, [row - 0.45, row + 0.45], "k:", label="nobody protected" if row == 0 else None
+        )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("protected people's clean photos that are recognised, per cent")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False)
+    figure.savefig(PLOT, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
