@@ -34,6 +34,10 @@ NOTHING_HELPS = (
     "This does not stop a face search or any other model that is already trained, and it does not protect photos that "
     "you have already shared."
 )
+HINDERED = (
+    "This makes face searches fail more often, as measured. A search that has unprotected photos of you still finds you "
+    "in others, and photos that you have already shared are not protected."
+)
 WHOLE_PHOTO = (
     "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
 )
@@ -80,14 +84,15 @@ def after_protecting(protections: Sequence[Protection]) -> list[str]:
 
     banks = {protection.bank_sha256: protection for protection in protections}.values()
     most = 2 if len(banks) == 1 else 1
-    lines, limits = [], []
+    lines, limits, last = [], [], HINDERED
     for protection in banks:
         card = read_card(protection.bank_path, protection.bank_sha256)
+        last = last if _hinders_recognisers(protection, card) else NOTHING_HELPS
         lines += _figures(protection, card)[:most]
         limits += list(limits_of(load_bank(protection.bank_path).provenance, card.made))[:1]
     names = ", ".join(f"'unlearn banks show {protection.bank}'" for protection in banks)
     room = MOST_LINES - 1 - bool(limits)
-    return [*lines[:room], *limits[:1], f"{NOTHING_HELPS} For all results, run {names}."]
+    return [*lines[:room], *limits[:1], f"{last} For all results, run {names}."]
 
 
 def _figures(protection: Protection, card: Card) -> list[str]:
@@ -106,6 +111,18 @@ def _figures(protection: Protection, card: Card) -> list[str]:
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] is not usual else None
     return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
+
+
+def _hinders_recognisers(protection: Protection, card: Card) -> bool:
+    """Return whether every recogniser that took no part in making the noise names much less, as far as was measured."""
+    asked = [
+        result
+        for result in card.results
+        if result.form == protection.form and not result.white_box and recogniser_of(result)
+    ]
+    whole = protection.pattern.epsilon == protection.bank_epsilon
+    left = (result.protected.final / max(result.clean.final, 1e-9) for result in asked)
+    return whole and bool(asked) and max(left) < LITTLE_PROTECTION
 
 
 def _sentence(result: Result) -> str:
