@@ -35,8 +35,8 @@ NOTHING_HELPS = (
     "you have already shared."
 )
 HINDERED = (
-    "This makes face searches fail more often, as measured. A search that has unprotected photos of you still finds you "
-    "in others, and photos that you have already shared are not protected."
+    "This makes face searches fail more often, as measured. A search that has unprotected photos of you still finds "
+    "you in others, and photos that you have already shared are not protected."
 )
 WHOLE_PHOTO = (
     "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
