@@ -103,7 +103,7 @@ def test_a_network_that_took_part_is_no_judge_and_other_attackers_are_worded(
 
 def test_what_protect_says_of_a_shipped_bank_is_for_everybody(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
-    for strength in ("low", "medium", "high"):
+    for strength in ("low", "medium", "high", "max"):
         run = unlearn("protect", "in", "--class", "person", "--strength", strength, "-o", strength)
         lines = [line for line in run.stderr.splitlines() if line.startswith("- ")]
         assert 2 <= len(lines) <= 4
@@ -138,7 +138,7 @@ def test_a_photo_that_fails_is_told_and_exits_1(tmp_path: Path, unlearn: RunUnle
         (["protect", "missing", "--class", "cat"], 2, "There is no file or folder"),
         (["protect", "in", "--class", "cat", "-o", "in"], 2, "the input itself"),
         (["protect", "empty", "--class", "cat"], 1, "No photo found"),
-        (["protect", "in", "--class", "cat", "-o", "in/a.png"], 2, "is a file"),
+        (["protect", "in", "--class", "cat", "-o", "in/a.png"], 2, "for one photo only"),
         (["protect", "in", "--class", "person", "--bank", "cifar10"], 2, "The shipped bank person has this class"),
         (["protect", "in", "--class", "cat", "--bank", "nothing"], 3, "There is no noise bank 'nothing'"),
         (["protect", "in", "--class", "cat", "--bank", "broken.safetensors"], 3, "cannot be used: it is damaged"),
@@ -294,4 +294,4 @@ def test_the_shell_can_complete_commands_options_and_values(unlearn: RunUnlearn)
 
     assert completed("unlearn pro") == ["protect"]
     assert completed("unlearn protect --streng") == ["--strength"]
-    assert completed("unlearn protect --strength ") == ["low", "medium", "high"]
+    assert completed("unlearn protect --strength ") == ["low", "medium", "high", "max"]

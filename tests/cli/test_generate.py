@@ -151,7 +151,7 @@ def test_a_strength_is_the_name_of_a_preset_s_own_visibility(
         ([*ALBUM, "--set", "noise-share=2"], 2, "The setting noise-share must be at least 0.001 and at most 1, not 2"),
         ([*ALBUM, "--set", "solver=newton"], 2, "solver must be one of pgd, fgsm, adam, lbfgs, cw, not 'newton'"),
         ([*ALBUM, "--set", "rounds=many"], 2, "rounds must be a whole number, not 'many'"),
-        ([*ALBUM, "--set", "steps=3"], 2, "There is no setting 'steps' here. The settings are: solver, step-size"),
+        ([*ALBUM, "--set", "steps=3"], 2, "There is no setting 'steps' here"),
         ([*ALBUM, "--set", "step-size=inf"], 2, "step-size must be a finite number, not inf"),
         ([*ALBUM, "-o", "album", "--overwrite"], 2, "name it album.safetensors"),
         ([*ALBUM, "-o", "taken.safetensors"], 2, "taken.json already exists"),
