@@ -66,12 +66,25 @@ def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
         yield NOT_REACHED.format(stop=made.stop, error=made.error)
 
 
-def worst_first(results: Iterable[Result]) -> list[Result]:
-    """Return the results, with those first in which victims classified most protected images correctly.
+def that_count(results: Iterable[Result]) -> list[Result]:
+    """Return the results from which something follows for other attackers.
 
-    Those of networks that took part in making the noise come last, because they say nothing about others.
+    A network that took part in making the noise says nothing about others where it is hindered. Where it names more
+    than every recogniser that took no part, it is an attacker like any other.
     """
-    return sorted(results, key=lambda result: (result.white_box, -result.protected.final))
+    found = list(results)
+    most = max((of.protected.final for of in found if recogniser_of(of) and not of.white_box), default=0.0)
+    return [of for of in found if not of.white_box or of.protected.final > most]
+
+
+def worst_first(results: Iterable[Result]) -> list[Result]:
+    """Return the results, with those first in which most protected images were classified correctly.
+
+    Those of networks that took part in making the noise, and say nothing about others, come last.
+    """
+    found = list(results)
+    counting = that_count(found)
+    return sorted(found, key=lambda result: (result not in counting, -result.protected.final))
 
 
 def after_protecting(protections: Sequence[Protection]) -> list[str]:
@@ -102,7 +115,7 @@ def _figures(protection: Protection, card: Card) -> list[str]:
             f"Noise at epsilon {protection.pattern.epsilon} has not been measured; "
             "it is weaker than the bank's own noise and may protect less."
         ]
-    results = worst_first(of for of in card.results if of.form == protection.form and not of.white_box)
+    results = worst_first(that_count(of for of in card.results if of.form == protection.form))
     if not results and protection.form == "sample-wise":
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
@@ -114,12 +127,9 @@ def _figures(protection: Protection, card: Card) -> list[str]:
 
 
 def _hinders_recognisers(protection: Protection, card: Card) -> bool:
-    """Return whether every recogniser that took no part in making the noise names much less, as far as was measured."""
-    asked = [
-        result
-        for result in card.results
-        if result.form == protection.form and not result.white_box and recogniser_of(result)
-    ]
+    """Return whether every recogniser names much less than without protection, as far as was measured."""
+    same_form = (result for result in card.results if result.form == protection.form)
+    asked = [result for result in that_count(same_form) if recogniser_of(result)]
     whole = protection.pattern.epsilon == protection.bank_epsilon
     left = (result.protected.final / max(result.clean.final, 1e-9) for result in asked)
     return whole and bool(asked) and max(left) < LITTLE_PROTECTION
