@@ -49,14 +49,15 @@ def test_the_closing_says_what_for_whom_what_is_weak_and_what_next(strength: str
     assert key is not None
     bank = {"medium": "person"}.get(strength, f"person-{strength}")
     lines = run.stdout.splitlines()
-    assert re.match(r"protected: 12 of 12 photos in ", lines[0])
+    assert re.match(r"protected: 12 of 12 photos, 12 of them weakly, in ", lines[0])
     assert lines[1] == f"for: person (from 'selfie'), bank {bank}, strength {strength}, key {key.fingerprint}"
     (weak,) = [line for line in lines if line.startswith("weak: ")]
     named = ", ".join(f"{i:02}.png" for i in range(10))
     assert weak.startswith(f"weak: 12 photos: {named} and 2 more (-v names all): no face was found")
     meaning = [line for line in run.stderr.splitlines() if line.startswith("- ")]
     assert 2 <= len(meaning) <= 4
-    assert any("face search" in line for line in meaning)
+    assert "face search" in meaning[0]
+    assert meaning[-1].endswith(f"For all results, run 'unlearn banks show {bank}'.")
     assert run.stderr.splitlines()[-1] == (
         "Next: 'unlearn verify in in-protected' checks the copies, "
         "and 'unlearn preview in in-protected' shows them before and after."
@@ -90,6 +91,7 @@ def test_the_next_commands_are_those_that_work(
     assert f"Next: 'unlearn verify {originals} {copies}' " in run.stderr
     if originals != "ORIGINALS":
         assert here("verify", originals.strip("'"), copies).exit_code == 0
+    assert ("\nUndo: 'unlearn restore in.jsonl' " in run.stderr) == ("--in-place" in arguments)
 
 
 def test_a_finished_rerun_says_that_all_is_up_to_date(tmp_path: Path, here: Here) -> None:

@@ -71,7 +71,7 @@ def show_bank(
         print_json({"provenance": asdict(bank.provenance), "card": asdict(card), "sha256": bank.sha256})
         return
     _print_provenance(bank)
-    _print_results(card)
+    _print_results(bank, card)
     for line in limits_of(bank.provenance, card.made):
         out().print(f"- {plain(line)}")
     if card.made.command:
@@ -79,15 +79,13 @@ def show_bank(
 
 
 def _print_provenance(bank: Bank) -> None:
-    from rich.table import Table
+    from unlearn_cli.cli.summary import print_rows
 
     of = bank.provenance
-    table = Table(title=f"Noise bank {plain(bank.name)}", show_header=False, title_justify="left")
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     classes = f"{of.family} ({len(of.classes)} patterns)" if of.family else ", ".join(of.classes)
     size = "x".join(str(side) for side in bank.noise.shape[2:])
     rows = {
+        "bank": bank.name,
         "classes": classes,
         "noise": f"{of.form}, {size} px, at most {of.epsilon} of 255 levels",
         "frame": f"'{of.frame}', made for models that take images of {of.scale} px",
@@ -98,25 +96,28 @@ def _print_provenance(bank: Bank) -> None:
         "made": f"{of.date}, " + ", ".join(f"{key} {value}" for key, value in of.versions.items()),
         "SHA-256": bank.sha256,
     }
-    for key, value in rows.items():
-        table.add_row(key, plain(value))
-    out().print(table)
+    print_rows(rows.items())
 
 
-def _print_results(card: Card) -> None:
-    from rich.table import Table
-
-    from unlearn_cli.cli.card_table import COLUMNS, table_rows
+def _print_results(bank: Bank, card: Card) -> None:
+    from unlearn_cli.cli.card_table import COLUMNS, block, table_rows
+    from unlearn_cli.cli.measured import unmeasured
 
     if not card.results:
-        out().print("This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'.")
+        out().print(plain(unmeasured(bank.path, bank.provenance.frame)))
         return
-    table = Table(title="Accuracy of victims, the worst result first (method: docs/results)", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
+    if not out().is_terminal:
+        print_table(COLUMNS, table_rows(card))
+        return
+    from rich.padding import Padding
+
+    out().print("\nAccuracy of attackers, the worst result first (method: docs/results)")
     for row in table_rows(card):
-        table.add_row(*map(plain, row))
-    out().print(table)
+        first, *others = block(row)
+        out().print(f"\n[bold]{plain(first)}[/]", soft_wrap=False)
+        for line in others:  # Breaks between words alone, unlike a table of narrow columns.
+            out().print(Padding(plain(line), (0, 0, 0, 2)), soft_wrap=False)
+    out().print()
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""The table of what was measured with a bank, for ``unlearn banks show``."""
+"""What was measured with a bank, for ``unlearn banks show``: as a table for programs, and as a list for people."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
             others,
             str(result.seeds),
         )
+
+
+def block(row: tuple[str, ...]) -> tuple[str, str, str]:
+    """Return a row of ``COLUMNS`` as three lines: the attack, what it reached, and on which photos."""
+    training, photos, protected, accuracy, clean, noise, others, seeds = row
+    more = [("random noise", noise), ("other classes", others)]
+    reached = [
+        f"accuracy {accuracy}",
+        f"unprotected {clean}",
+        *(f"{name} {text}" for name, text in more if text != "-"),
+    ]
+    return training, "; ".join(reached), f"{photos}; protected: {protected}; seeds: {seeds}"
 
 
 def _attack(result: Result) -> str:

@@ -72,15 +72,24 @@ def listed(paths: list[Path], *, verbose: bool) -> str:
     return ", ".join(path.name for path in paths[:NAMED]) + more
 
 
-def next_steps(todo: Plan) -> str:
-    """Return what to do after a run: the commands that check the copies and show them."""
+def next_steps(todo: Plan, key_file: Path | None = None) -> list[str]:
+    """Return what to do after a run: the commands that check the copies and show them, and the one that undoes it.
+
+    ``key_file`` is the file of the key that made the copies, if the user named one.
+    """
     originals, copies = "ORIGINALS", "COPIES"
     if (pair := _pair(todo)) is not None:
         originals, copies = (shlex.quote(here(path)) for path in pair)
-    return (
-        f"Next: 'unlearn verify {originals} {copies}' checks the copies, "
+    key = f" --key-file {shlex.quote(here(key_file))}" if key_file is not None else ""
+    lines = [
+        f"Next: 'unlearn verify {originals} {copies}{key}' checks the copies, "
         f"and 'unlearn preview {originals} {copies}' shows them before and after."
-    )
+    ]
+    undo = dict.fromkeys(task.manifest for task in todo.tasks if task.backup is not None)
+    if undo:
+        commands = " and ".join(f"'unlearn restore {shlex.quote(here(manifest))}'" for manifest in undo)
+        lines.append(f"Undo: {commands} puts the originals back.")
+    return lines
 
 
 def written_to(todo: Plan) -> list[Path]:

@@ -150,7 +150,9 @@ def unknown_variables(context: Any) -> list[str]:
 
 def nearest(wanted: str, names: Iterable[str]) -> str:
     """Return a question that names what was probably meant, after a space, or "" if nothing is near."""
-    near = difflib.get_close_matches(wanted, list(names), n=1, cutoff=0.6)
+    names = list(names)
+    begun = sorted((name for name in names if len(name) > 2 and wanted.startswith(name)), key=len)
+    near = begun[-1:] or difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 

@@ -28,6 +28,10 @@ NO_KEY = (
     "unnoticed. If you have a key, put it there with 'unlearn key import FILE', or name it with --key-file. "
     "To make your first key, run 'unlearn key new', or add --new-key."
 )
+KEY_EXISTS = (
+    "--new-key made no key: the existing key was used, with the fingerprint {key}. A key for another person is made by "
+    "'unlearn key new FILE', and used with --key-file FILE."
+)
 NOT_YET = "not made yet"
 """What stands in place of the fingerprint of a key that a dry run does not make."""
 
@@ -65,6 +69,9 @@ def with_key(
             }
         keys.make()
         protections = find()
+    elif new_key and not talk.quiet:
+        for key in sorted({of.key_fingerprint for of in protections.values() if of.key_fingerprint}):
+            err().print(plain(KEY_EXISTS.format(key=key)))
     if not options.overwrite:
         refuse_other_key(todo, protections)
     return protections

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from unlearn_cli.cli.closing import here
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unlearn_cli.banks.card import Accuracy, Card, Made, Result
     from unlearn_cli.banks.provenance import Provenance
     from unlearn_cli.photos.protection import Protection
@@ -88,27 +93,42 @@ def worst_first(results: Iterable[Result]) -> list[Result]:
 
 
 def after_protecting(protections: Sequence[Protection]) -> list[str]:
-    """Return at most four lines on how well the noise of these protections protects, the worst result first.
+    """Return at most four lines on how well the noise of these protections protects.
 
-    Raises ``BankError`` for a damaged card, so it is called before any photo is protected.
+    The first one is on face searches, about which people ask first; the worst result follows. Raises ``BankError``
+    for a damaged card, so it is called before any photo is protected.
     """
     from unlearn_cli.banks.bank import load_bank
     from unlearn_cli.banks.card import read_card
 
     banks = {protection.bank_sha256: protection for protection in protections}.values()
     most = 2 if len(banks) == 1 else 1
-    lines, limits, last = [], [], HINDERED
+    lines, limits, searches = [], [], HINDERED
     for protection in banks:
         card = read_card(protection.bank_path, protection.bank_sha256)
-        last = last if _hinders_recognisers(protection, card) else NOTHING_HELPS
-        lines += _figures(protection, card)[:most]
-        limits += list(limits_of(load_bank(protection.bank_path).provenance, card.made))[:1]
+        searches = searches if _hinders_recognisers(protection, card) else NOTHING_HELPS
+        provenance = load_bank(protection.bank_path).provenance
+        lines += _figures(protection, card, provenance.frame)[:most]
+        limits += list(limits_of(provenance, card.made))[:1]
     names = ", ".join(f"'unlearn banks show {protection.bank}'" for protection in banks)
     room = MOST_LINES - 1 - bool(limits)
-    return [*lines[:room], *limits[:1], f"{last} For all results, run {names}."]
+    *told, last = [searches, *lines[:room], *limits[:1]]
+    return [*told, f"{last} For all results, run {names}."]
 
 
-def _figures(protection: Protection, card: Card) -> list[str]:
+def unmeasured(bank: Path, frame: str) -> str:
+    """Return how to measure a bank without results; one for faces is measured with people."""
+    what, where = "bank", ""
+    if frame == "face":
+        what = "people DIR --protect NAMES --bank"
+        where = ": DIR has a folder of photos for each of many people, and NAMES are some of these folders"
+    return (
+        "This bank has not been measured. "
+        f"To measure it, run 'unlearn evaluate {what} {shlex.quote(here(bank))} --record'{where}."
+    )
+
+
+def _figures(protection: Protection, card: Card, frame: str) -> list[str]:
     """Return a sentence on the worst attack that was measured, and one on the attack without any defence."""
     if protection.pattern.epsilon != protection.bank_epsilon:
         return [
@@ -119,7 +139,7 @@ def _figures(protection: Protection, card: Card) -> list[str]:
     if not results and protection.form == "sample-wise":
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
-        return ["This bank has not been measured. To measure it, run 'unlearn evaluate bank FILE --record'."]
+        return [unmeasured(protection.bank_path, frame)]
     plain = [result for result in results if result.defence == "none" and _is_from_scratch(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] is not usual else None
@@ -141,7 +161,7 @@ def _sentence(result: Result) -> str:
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
     if recogniser_of(result):
-        who = f"a face recogniser that has photos of {crowd} people"
+        who = f"a face recogniser that was trained on other people and compares faces with photos of {crowd} people"
         what = f"recognised the protected ones on {named} of 100 new photos"
     elif result.all_classes:
         who = f"a model {how}"

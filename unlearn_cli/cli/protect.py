@@ -279,7 +279,7 @@ def protect(
     elif dry_run:
         tell_plan(todo, protections, options, talk)
     else:
-        run(todo, protections, options, limits, show, talk)
+        run(todo, protections, options, limits, show, talk, key_file)
 
 
 def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:

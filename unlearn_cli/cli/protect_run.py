@@ -30,8 +30,12 @@ def run(
     limits: list[str],
     show: Preview | None,
     talk: Talk,
+    key_file: Path | None,
 ) -> None:
-    """Protect the photos of a plan, and print the results. Exits with 1 if any photo failed."""
+    """Protect the photos of a plan, and print the results. Exits with 1 if any photo failed.
+
+    ``key_file`` is the key that the user named, which ``verify`` needs too.
+    """
     import time
 
     from unlearn_cli.photos.folder import protect_photos
@@ -47,7 +51,9 @@ def run(
     if totals.counts["protected"] and not (talk.json or talk.quiet):
         for line in limits:
             err().print(f"- {plain(line)}")
-        err().print(plain(next_steps(todo)))
+        used = key_file if any(of.key_fingerprint for of in protections.values()) else None
+        for line in next_steps(todo, used):
+            err().print(plain(line))
     if show is not None:
         _write_preview(show, talk)
     if todo.unreadable or totals.counts["failed"]:
@@ -94,16 +100,25 @@ def _write_preview(show: Preview, talk: Talk) -> None:
 
 
 def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview | None, talk: Talk) -> Totals:
-    totals = Totals()
-    with Steps("Protecting", len(todo.tasks), hidden=talk.quiet) as steps:
-        for photo in events:
-            totals.add(photo)
-            if show is not None and photo.status == "protected":
-                show.add(photo)
-            steps.step(photo.source.name)
-            if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
-                text = photo.reason or here(photo.target or photo.source)
-                steps.say(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
-            for note in photo.notes if talk.verbose else ():
-                steps.say(f"note: {plain(str(photo.source))}: {plain(note)}")
+    totals, planned = Totals(), len(todo.tasks)
+    try:
+        with Steps("Protecting", planned, hidden=talk.quiet) as steps:
+            for photo in events:
+                totals.add(photo)
+                if show is not None and photo.status == "protected":
+                    show.add(photo)
+                _tell_photo(photo, steps, talk)
+    except KeyboardInterrupt:
+        done = totals.photos - totals.counts["failed"]
+        err().print(f"{done} of {planned} photos are done. To go on with the others, run the same command again.")
+        raise
     return totals
+
+
+def _tell_photo(photo: PhotoDone, steps: Steps, talk: Talk) -> None:
+    steps.step(photo.source.name)
+    if photo.status == "failed" or talk.verbose or (photo.status == "skipped" and not talk.quiet):
+        text = photo.reason or here(photo.target or photo.source)
+        steps.say(f"{photo.status}: {plain(str(photo.source))}: {plain(text)}")
+    for note in photo.notes if talk.verbose else ():
+        steps.say(f"note: {plain(str(photo.source))}: {plain(note)}")

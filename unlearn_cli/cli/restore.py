@@ -15,6 +15,9 @@ EXAMPLES = """\
 unlearn restore photos.jsonl --dry-run
 unlearn restore photos.jsonl"""
 
+NOTHING = "nothing is left to restore: all photos of this manifest were already restored"
+AFTER = "The restored photos are unprotected again. The backup folder remains as it is."
+
 
 @exits()
 def restore(
@@ -53,6 +56,8 @@ def restore(
         counts = {success.replace(" ", "_"): restored, failure.replace(" ", "_"): failed}
         answer.give(counts, photos, dry_run=dry_run)
     elif verbose is not False:
-        print_rows([(success, f"{restored} of {totals.photos} photos"), *totals.rows()])
+        print_rows([(success, f"{restored} of {totals.photos} photos" if totals.photos else NOTHING), *totals.rows()])
+        if restored and not dry_run:
+            err().print(AFTER)
     if failed:
         raise typer.Exit(1)

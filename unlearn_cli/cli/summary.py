@@ -54,6 +54,8 @@ class Totals:
         """The grey photos about which there is no doubt."""
         self.weak: dict[str, list[Path]] = {}
         """The photos that are protected less than others, by the doubt, also those of earlier runs."""
+        self.weakly = 0
+        """How many of the photos that were protected now are weak."""
         self.several: list[PhotoDone] = []
         """The photos with several faces."""
         self.bytes = [0, 0]
@@ -75,6 +77,7 @@ class Totals:
         self.linf = max(self.linf, photo.linf)
         if photo.grey and not photo.doubts:
             self.grey_alone.append(photo.source)
+        self.weakly += photo.status == "protected" and bool(photo.doubts)
         for doubt in photo.doubts:
             self.weak.setdefault(doubt, []).append(photo.source)
         if has_several(photo):
@@ -206,7 +209,8 @@ def _protect_rows(
     totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk
 ) -> list[tuple[str, str]]:
     protected, unchanged = totals.counts["protected"], totals.counts["unchanged"]
-    rows = [("protected", f"{protected} of {totals.photos} photos in {duration(seconds)}")]
+    weakly = f", {totals.weakly} of them weakly," if totals.weakly else ""
+    rows = [("protected", f"{protected} of {totals.photos} photos{weakly} in {duration(seconds)}")]
     if unchanged and not (totals.counts["skipped"] or totals.counts["failed"]):
         rows = [("up to date", f"{unchanged}, new: {protected}")]
     elif unchanged:

@@ -52,6 +52,9 @@ def verify(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object with the result for every pair instead.")
     ] = False,
+    verbose: Annotated[
+        bool | None, typer.Option("--verbose/--quiet", "-v/-q", help="Print every photo, or only failures.")
+    ] = None,
 ) -> None:
     """Compare protected copies with their originals, and check that the noise is in them.
 
@@ -82,13 +85,14 @@ def verify(
             name = pair.original or pair.protected
             steps.step(name.name if name else "")
             named[pair.verdict] += 1
-            if pair.verdict not in ("protected", "skipped") and (pair.verdict != "weak" or named["weak"] <= NAMED):
-                steps.say(f"{pair.verdict}: {plain(str(name))}: {plain(pair.reason)}")
-    if named["weak"] > NAMED:
-        err().print(f"weak: {named['weak'] - NAMED} more photos, which --json names")
+            if _is_named(pair, named, verbose=verbose):
+                reason = f": {pair.reason}" if pair.reason else ""
+                steps.say(f"{pair.verdict}: {plain(str(name))}{plain(reason)}")
+    if named["weak"] > NAMED and verbose is None:
+        err().print(f"weak: {named['weak'] - NAMED} more photos (-v names all)")
     if as_json:
         answer.give(dict(_counts(pairs)), [_as_json(pair) for pair in pairs])
-    else:
+    elif verbose is not False:
         print_rows(_rows(pairs))
         if any(pair.quality and pair.quality.flip is None for pair in pairs):
             text = (
@@ -98,6 +102,14 @@ def verify(
             err().print(plain(text))
     if any(pair.verdict not in GOOD for pair in pairs):
         raise typer.Exit(1)
+
+
+def _is_named(pair: Pair, named: Counter[str], *, verbose: bool | None) -> bool:
+    """Return whether a pair gets a line of its own: any with ``-v``, the bad ones, and the first weak ones."""
+    from unlearn_cli.photos.verdicts import GOOD
+
+    few = pair.verdict == "weak" and verbose is None and named["weak"] <= NAMED
+    return verbose is True or pair.verdict not in GOOD or few
 
 
 def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
@@ -116,13 +128,11 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     if made := sum(pair.made_for_it and pair.verdict != "not protected" for pair in pairs):
         rows.append(("noise", f"{made}: made for each photo (sample-wise), according to the manifest"))
     lossless = [pair.linf for pair in pairs if pair.linf is not None and pair.lossless]
-    lossy = [pair.linf for pair in pairs if pair.linf is not None and not pair.lossless]
+    lossy = [pair for pair in pairs if pair.linf is not None and not pair.lossless]
     if lossless:
         rows.append(("lossless files", f"{len(lossless)}: changed by at most {max(lossless):g} of 255 levels"))
     if lossy:
-        rows.append(
-            ("lossy files", f"{len(lossy)}: changed by up to {max(lossy):g} levels (compression changes pixels too)")
-        )
+        rows.append(("lossy files", _lossy(lossy)))
     for name, (row, worst, form, choose) in FIGURES.items():
         values = [getattr(pair.quality, name) for pair in pairs if pair.quality is not None]
         finite = [value for value in values if value is not None and value != float("inf")]
@@ -130,6 +140,16 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
             median = form.format(statistics.median(finite))
             rows.append((row, f"{median} (median of the photos), {worst} {form.format(choose(finite))}"))
     return rows
+
+
+def _lossy(pairs: list[Pair]) -> str:
+    """Return by how much lossy copies were changed, and how much of it is the noise, where that is known of all."""
+    most = max(pair.linf or 0 for pair in pairs)
+    bounds = [pair.fit.epsilon for pair in pairs if pair.fit is not None and pair.verdict in ("protected", "weak")]
+    why = "compression changes pixels too"
+    if len(bounds) == len(pairs):
+        why = f"the noise itself changed at most {round(max(bounds))}; the rest is the file's compression"
+    return f"{len(pairs)}: changed by up to {most:g} levels ({why})"
 
 
 def _described(fit: Found) -> str:

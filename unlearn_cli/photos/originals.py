@@ -14,7 +14,7 @@ from unlearn_cli.errors import PhotoError, UsageError
 from unlearn_cli.files import sha256_of, write_atomically
 from unlearn_cli.photos.decode import read_file
 from unlearn_cli.photos.kinds import PHOTO_SUFFIXES
-from unlearn_cli.photos.manifest import SUFFIX, Manifest, Record
+from unlearn_cli.photos.manifest import SUFFIX, Manifest, Record, is_manifest, kept_originals
 from unlearn_cli.photos.names import place_of
 from unlearn_cli.photos.outcome import PhotoDone
 
@@ -79,9 +79,7 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
     there is no manifest.
     """
     if not path.is_file():
-        beside = path.with_name(f"{path.name}{SUFFIX}")
-        hint = f" Did you mean {beside}?" if path.name and beside.is_file() else ""
-        raise UsageError(f"There is no manifest {path}.{hint}")
+        raise UsageError(_no_manifest(path))
     with Manifest(path, write=not dry_run) as manifest:
         if not manifest.swapped:
             raise UsageError(f"The runs recorded in {path} replaced no photos, so there is nothing to restore.")
@@ -99,6 +97,22 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
             if not dry_run:
                 manifest.add(replace(record, status="restored"))
             yield PhotoDone(source, source, "would restore" if dry_run else "restored")
+
+
+def _no_manifest(path: Path) -> str:
+    """Return what is wrong with a path that is no file, with the manifest that was probably meant."""
+    beside = path.with_name(f"{path.name}{SUFFIX}") if path.name else path
+    wrong = f"{path} is a folder, not a manifest." if path.is_dir() else f"There is no manifest {path}."
+    if beside.is_file():
+        return f"{wrong} Did you mean {beside}?"
+    if not path.is_dir():
+        return wrong
+    whole = place_of(path)
+    for folder in dict.fromkeys((path.parent, Path())):
+        for manifest in filter(is_manifest, sorted(folder.glob(f"*{SUFFIX}"))):
+            if any(place_of(original).is_relative_to(whole) for original in kept_originals([manifest])):
+                return f"{path} is a backup folder. Name the manifest of its photos: unlearn restore {manifest}"
+    return f"{wrong} Name the .jsonl file beside the folder of your photos, which 'protect --in-place' wrote."
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:
