@@ -13,23 +13,22 @@ from typing import get_args
 from unlearn_cli.banks.card import Result, read_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
-from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION
+from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION, that_count
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
 BEGIN, END = "<!-- written by docs/make_table.py -->\n", "<!-- end -->\n"
 HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
 DEFAULT: Strength = "medium"
-RECOGNISERS = {"face_recognition_sface_2021dec": "SFace"}
+RECOGNISERS = {"face_recognition_sface_2021dec": "SFace", "facenet": "FaceNet", "mobileface": "MobileFace"}
 """The names of recognisers whose files have other names."""
 LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
 
 
-def results_of(strength: Strength) -> tuple[Result, ...]:
-    """Return what was measured with the bank for people of a strength."""
+def results_of(strength: Strength, form: str = "class-wise") -> list[Result]:
+    """Return what was measured with the bank for people of a strength, and says something about other attackers."""
     bank = choose("person", strength=strength).bank
-    results = read_card(bank.path, bank.sha256).results
-    return tuple(result for result in results if result.form == "class-wise" and not result.white_box)
+    return that_count(result for result in read_card(bank.path, bank.sha256).results if result.form == form)
 
 
 def recogniser(result: Result) -> str:
@@ -58,7 +57,8 @@ def lines() -> Iterator[tuple[Result, str]]:
     found = {strength: worst_by_attack(strength) for strength in strengths}
     for strength in strengths:
         how = f"at `--strength {strength}`{' (the default)' if strength == DEFAULT else ''}"
-        yield found[strength]["none"], f"a model trained from scratch, {how}"
+        if "none" in found[strength]:
+            yield found[strength]["none"], f"a model trained from scratch, {how}"
     others = {kind: (strength, of) for strength in (*strengths, DEFAULT) for kind, of in found[strength].items()}
     for kind, (strength, result) in others.items():
         where = "" if strength == DEFAULT else f", at `--strength {strength}`"
@@ -69,12 +69,30 @@ def lines() -> Iterator[tuple[Result, str]]:
             yield result, f"a model {ATTACKS[kind]}{where}"
 
 
+def made_for_each_face() -> Iterator[tuple[Result, str]]:
+    """Yield what noise that is made for each face does to recognisers, the worst of those with the same light."""
+    worst: dict[str, Result] = {}
+    for result in results_of("max", "sample-wise"):
+        if (name := recogniser(result)) and (name not in worst or result.protected.final > worst[name].protected.final):
+            worst[name] = result
+    for light in range(len(LIGHTS)):
+        names = sorted(name for name, result in worst.items() if light_of(result) == light)
+        if names:
+            most = max((worst[name] for name in names), key=lambda result: result.protected.final)
+            yield most, f"face search with {' or '.join(names)}, at `--strength max --form sample-wise`"
+
+
+def light_of(result: Result) -> int:
+    """Return the place of a result's light in ``LIGHTS``."""
+    left = result.protected.final / max(result.clean.final, 1e-9)
+    return (left >= LITTLE_PROTECTION) + (left >= NO_PROTECTION)
+
+
 def table() -> str:
     """Return the table, with what helps most at the top and what does not help at the bottom."""
     rows = []
-    for result, against in lines():
-        left = result.protected.final / max(result.clean.final, 1e-9)
-        light = (left >= LITTLE_PROTECTION) + (left >= NO_PROTECTION)
+    for result, against in (*lines(), *made_for_each_face()):
+        left, light = result.protected.final / max(result.clean.final, 1e-9), light_of(result)
         protected, clean = (round(100 * of.final) for of in (result.protected, result.clean))
         rows.append((left, f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"))
     return HEAD + "".join(row for _, row in sorted(rows))

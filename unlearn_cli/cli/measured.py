@@ -40,8 +40,8 @@ NOTHING_HELPS = (
     "you have already shared."
 )
 HINDERED = (
-    "This makes face searches fail more often, as measured. A search that has unprotected photos of you still finds "
-    "you in others, and photos that you have already shared are not protected."
+    "Some face searches fail much more often with this noise and others hardly, so do not rely on it. Photos that you "
+    "have already shared are not protected."
 )
 WHOLE_PHOTO = (
     "The noise covers the whole photo: if somebody crops the photo, for example to a face, expect no protection."
@@ -147,12 +147,14 @@ def _figures(protection: Protection, card: Card, frame: str) -> list[str]:
 
 
 def _hinders_recognisers(protection: Protection, card: Card) -> bool:
-    """Return whether every recogniser names much less than without protection, as far as was measured."""
-    same_form = (result for result in card.results if result.form == protection.form)
-    asked = [result for result in that_count(same_form) if recogniser_of(result)]
+    """Return whether some recogniser names much less than without protection, in each way that it was asked."""
+    left: dict[str, float] = {}
+    for result in card.results:
+        if result.form == protection.form and (name := recogniser_of(result)):
+            share = result.protected.final / max(result.clean.final, 1e-9)
+            left[name] = max(share, left.get(name, 0.0))
     whole = protection.pattern.epsilon == protection.bank_epsilon
-    left = (result.protected.final / max(result.clean.final, 1e-9) for result in asked)
-    return whole and bool(asked) and max(left) < LITTLE_PROTECTION
+    return whole and bool(left) and min(left.values()) < LITTLE_PROTECTION
 
 
 def _sentence(result: Result) -> str:
