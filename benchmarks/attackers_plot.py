@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from unlearn_cli.banks.card import Result, read_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
+from unlearn_cli.cli.measured import that_count
 
 PLOT = Path(__file__).parents[1] / "docs" / "results" / "attackers.png"
 SHOWN: tuple[tuple[Strength, str, str], ...] = (
@@ -60,9 +61,9 @@ def attacker_of(result: Result) -> str | None:
 
 
 def worst(strength: Strength, form: str) -> Iterator[tuple[str, Result]]:
-    """Yield each attacker and its result, the one that recognises most last; networks of the making are left out."""
+    """Yield each attacker and its result, the one that recognises most last."""
     bank = choose("person", strength=strength).bank
-    results = [of for of in read_card(bank.path, bank.sha256).results if of.form == form and not of.white_box]
+    results = that_count(of for of in read_card(bank.path, bank.sha256).results if of.form == form)
     for result in sorted(results, key=lambda of: of.protected.final):
         if (name := attacker_of(result)) is not None:
             yield name, result

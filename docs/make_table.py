@@ -6,6 +6,7 @@ example after a bank was made or measured anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -13,7 +14,7 @@ from typing import get_args
 from unlearn_cli.banks.card import Result, read_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
-from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION, that_count
+from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION, how_trained, that_count
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
@@ -41,7 +42,11 @@ def worst_by_attack(strength: Strength) -> dict[str, Result]:
     """Return the worst result of each kind of attack; of plain trainings, among those with most seeds."""
     worst: dict[str, Result] = {}
     for result in results_of(strength):
-        kind = "recogniser" if recogniser(result) else result.defence.partition(":")[0]
+        # Of the shares of clean photos that correct a last layer, the worst stands for all.
+        kind = (
+            "recogniser" if recogniser(result) else re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
+        )
+        kind = "none" if kind == ATTACKS["none"] else kind
         seeds = result.seeds if kind == "none" else 0
         if kind not in worst or (seeds, result.protected.final) > (
             worst[kind].seeds if kind == "none" else 0,
@@ -66,7 +71,7 @@ def lines() -> Iterator[tuple[Result, str]]:
             names = {recogniser(of) for of in results_of(strength)} - {""}
             yield result, f"face search: recognisers that already know faces ({', '.join(sorted(names))}){where}"
         elif kind != "none":
-            yield result, f"a model {ATTACKS[kind]}{where}"
+            yield result, f"a model {kind}{where}"
 
 
 def made_for_each_face() -> Iterator[tuple[Result, str]]:

@@ -159,7 +159,7 @@ def _hinders_recognisers(protection: Protection, card: Card) -> bool:
 
 def _sentence(result: Result) -> str:
     """Return a result in one sentence that needs no knowledge of the field."""
-    how = _how_trained(result)
+    how = how_trained(result)
     crowd, named, without = len(result.images.classes), _of_100(result.protected), _of_100(result.clean)
     people = "people" if result.trip and result.trip.get("crop") in ("face", "aligned") else "classes"
     if recogniser_of(result):
@@ -175,7 +175,7 @@ def _sentence(result: Result) -> str:
     return f"{who} {what}; {without} of 100 without protection{': ' + verdict if verdict else ''}."
 
 
-def _how_trained(result: Result) -> str:
+def how_trained(result: Result) -> str:
     """Return how the model of a result was trained, in everyday words."""
     kind, _, network = str(result.training.get("model", "")).partition(":")
     if kind == "fine-tune":
