@@ -116,6 +116,18 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
       python benchmarks/visible.py "$SHARED" $made
       python benchmarks/visible.py "$SHARED" $made --sheet build/visible.png
       ;;
+    existing) # the attackers that exist; NETWORK=mobilenet_v2.pth and JUDGES (benchmarks/export_judges.py) are needed
+      tune=fine-tune:mobilenet_v2=${NETWORK:-build/recognisers/mobilenet_v2-b0353104.pth}
+      trained=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight,$tune:last,$tune:whole
+      for bank in person-low person person-high person-max; do
+        measure table people $people --groups-of 19 --seeds 1 --bank $bank --attacker $trained
+        measure table people $people --groups-of 19 --seeds 1 --bank $bank --trip aligned --attacker scratch,scratch-pipeline
+      done
+      asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
+      for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
+      measure judged people $few --bank person-max --set form=sample-wise --attacker $asked
+      measure table people $people --groups-of 19 --seeds 1 --bank person-max --set form=sample-wise --attacker $trained
+      ;;
     frozen) for bank in person-low person person-high; do measure people people $few --bank $bank --attacker frozen:dlib; done ;;
     one-network) # one surrogate, with which banks were made until 2026-11-22 (in fp32)
       face_bank build/one.safetensors --preset person-high --surrogate resnet10-w16 --set precision=fp32
