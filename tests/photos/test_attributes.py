@@ -55,6 +55,12 @@ def test_extended_attributes_and_modes_are_kept_in_place_in_the_backup_and_by_un
         assert stat.S_IMODE(path.stat().st_mode) == 0o440, path
 
 
+def test_a_copy_beside_a_read_only_photo_can_be_written_by_its_owner(album: Path) -> None:
+    (album / "in" / "a.png").chmod(0o440)
+    assert {photo.status for photo in run(album / "in").values()} == {"protected"}
+    assert stat.S_IMODE((album / "in-protected" / "a.png").stat().st_mode) == 0o640
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 def test_owner_and_group_are_kept_with_the_bits_that_giving_away_clears(album: Path) -> None:
     for path in (album / "in").iterdir():

@@ -29,8 +29,8 @@ NO_KEY = (
     "To make your first key, run 'unlearn key new', or add --new-key."
 )
 KEY_EXISTS = (
-    "--new-key made no key: the existing key was used, with the fingerprint {key}. A key for another person is made by "
-    "'unlearn key new FILE', and used with --key-file FILE."
+    "--new-key makes no key here: your existing one is used, with the fingerprint {key}. A key for another person is "
+    "made by 'unlearn key new FILE', and used with --key-file FILE."
 )
 NOT_YET = "not made yet"
 """What stands in place of the fingerprint of a key that a dry run does not make."""

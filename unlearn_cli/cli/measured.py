@@ -118,13 +118,16 @@ def after_protecting(protections: Sequence[Protection]) -> list[str]:
 
 def unmeasured(bank: Path, frame: str) -> str:
     """Return how to measure a bank without results; one for faces is measured with people."""
+    from unlearn_cli.banks.catalog import shipped_folder
+
     what, where = "bank", ""
+    name = bank.stem if bank.parent == shipped_folder() else here(bank)
     if frame == "face":
         what = "people DIR --protect NAMES --bank"
         where = ": DIR has a folder of photos for each of many people, and NAMES are some of these folders"
     return (
         "This bank has not been measured. "
-        f"To measure it, run 'unlearn evaluate {what} {shlex.quote(here(bank))} --record'{where}."
+        f"To measure it, run 'unlearn evaluate {what} {shlex.quote(name)} --record'{where}."
     )
 
 
