@@ -35,7 +35,7 @@ RECOGNISERS = {
     "face_recognition_sface_2021dec": "SFace",
     "dlib": "dlib",
     "facenet": "FaceNet",
-    "faceres": "HSE faceres",
+    "mobileface": "MobileFace",
 }
 
 

@@ -136,7 +136,7 @@ def test_protect_makes_noise_for_each_photo(own: Bank, monkeypatch: pytest.Monke
         noises.add(difference.tobytes())
     assert len(noises) == 4
     # A rerun has nothing to do, also when the last record of a photo was lost as its run was killed.
-    assert "0 of 4" in unlearn(*arguments).stdout
+    assert "up to date: 4" in unlearn(*arguments).stdout
     manifest = tmp_path / "in-protected.jsonl"
     lines = manifest.read_text().splitlines()
     assert sum('"begun"' in line for line in lines) == 4

@@ -275,7 +275,7 @@ def test_undo_goes_through_several_layers_to_the_original(album: Path) -> None:
 def test_a_dry_undo_puts_nothing_back(album: Path) -> None:
     in_place(album)
     after, records = contents(album / "in"), (album / "in.jsonl").read_bytes()
-    assert {photo.status for photo in restore(album / "in.jsonl", dry_run=True)} == {"restored"}
+    assert {photo.status for photo in restore(album / "in.jsonl", dry_run=True)} == {"would restore"}
     assert (contents(album / "in"), (album / "in.jsonl").read_bytes()) == (after, records)
 
 
