@@ -8,7 +8,7 @@ from __future__ import annotations
 IMAGES = "dataset data-dir download image-size crop classes first-classes map train-size"
 
 GROUPS = {
-    "verify": {"What to look for": "bank key-file measure", "Work and messages": "jobs json"},
+    "verify": {"What to look for": "bank key-file measure", "Work and messages": "jobs json verbose"},
     "preview": {"What to show, and where": "output photo", "Messages": "json"},
     "restore": {"What to put back": "overwrite", "Messages": "dry-run json verbose"},
     "generate": {
