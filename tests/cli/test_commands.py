@@ -102,6 +102,21 @@ def test_a_network_that_took_part_is_no_judge_and_other_attackers_are_worded(
     assert [of["white_box"] for of in json.loads(shown)["card"]["results"]].count(True) == 1
 
 
+def test_a_network_that_took_part_counts_only_where_it_names_more_than_the_others(
+    tmp_path: Path, unlearn: RunUnlearn
+) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    bank = make_bank(tmp_path / "mine.safetensors", classes=("cat",))
+    teacher = replace(make_result(0.45), training={"model": "frozen:sface", "epochs": 1}, white_box=True)
+    for unseen, says in ((0.3, "45 of 100"), (0.5, "50 of 100"), (None, "20 of 100")):
+        others = (
+            [] if unseen is None else [replace(make_result(unseen), training={"model": "frozen:dlib", "epochs": 1})]
+        )
+        write_card(bank.path, Card(bank_sha256=bank.sha256, results=(teacher, *others, make_result(0.2, seeds=3))))
+        run = unlearn("protect", "in", "--class", "cat", "--bank", "mine.safetensors", "--existing", "overwrite")
+        assert says in next(line for line in run.stderr.splitlines() if line.startswith("- Measured"))
+
+
 def test_what_protect_says_of_a_shipped_bank_is_for_everybody(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     for strength in ("low", "medium", "high", "max"):

@@ -74,11 +74,11 @@ def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
 def that_count(results: Iterable[Result]) -> list[Result]:
     """Return the results from which something follows for other attackers.
 
-    A network that took part in making the noise says nothing about others where it is hindered. Where it names more
-    than every recogniser that took no part, it is an attacker like any other.
+    A network that took part in making the noise says nothing about others where it is hindered, or where no other was
+    asked. Where it names more than every recogniser that took no part, it is an attacker like any other.
     """
     found = list(results)
-    most = max((of.protected.final for of in found if recogniser_of(of) and not of.white_box), default=0.0)
+    most = max((of.protected.final for of in found if recogniser_of(of) and not of.white_box), default=1.0)
     return [of for of in found if not of.white_box or of.protected.final > most]
 
 
@@ -152,8 +152,8 @@ def _figures(protection: Protection, card: Card, frame: str) -> list[str]:
 def _hinders_recognisers(protection: Protection, card: Card) -> bool:
     """Return whether some recogniser names much less than without protection, in each way that it was asked."""
     left: dict[str, float] = {}
-    for result in card.results:
-        if result.form == protection.form and (name := recogniser_of(result)):
+    for result in that_count(result for result in card.results if result.form == protection.form):
+        if name := recogniser_of(result):
             share = result.protected.final / max(result.clean.final, 1e-9)
             left[name] = max(share, left.get(name, 0.0))
     whole = protection.pattern.epsilon == protection.bank_epsilon
