@@ -155,6 +155,7 @@ def test_a_dry_run_foresees_what_existing_files_do(tmp_path: Path, here: Here) -
         "means": "cat",
         "bank": "cifar10",
         "strength": None,
+        "form": "class-wise",
         "epsilon": 8,
         "key_fingerprint": None,
     }

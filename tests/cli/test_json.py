@@ -56,6 +56,8 @@ def test_all_four_commands_answer_alike(album: Path, unlearn: RunUnlearn) -> Non
     assert (protected["command"], protected["error"], protected["dry_run"]) == ("protect", None, False)
     assert codes(protected) == {"damaged.jpg": ("failed", "damaged"), "good.png": ("protected", "no-face")}
     assert [Path(photo["input"]).name for photo in protected["not_protected"]] == ["raw.nef"]
+    assert "face search" in protected["meaning"][0]
+    assert protected["for"][0]["form"] == "class-wise"
     assert protected["not_protected"][0]["code"] == "unsupported"
     again = answer_of(unlearn("protect", "in", "--class", "person", "--json"))
     assert again["counts"] == {"protected": 0, "skipped": 0, "failed": 1, "already_protected": 1}

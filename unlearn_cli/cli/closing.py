@@ -27,12 +27,13 @@ def for_whom(protections: Mapping[str, Protection]) -> list[dict[str, Any]]:
     """Return each different class of a run, with its bank, strength and the fingerprint of its key."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for of in protections.values():
-        key = (of.class_name, of.bank_sha256, of.pattern.epsilon, of.key_fingerprint)
+        key = (of.class_name, of.bank_sha256, of.pattern.epsilon, of.key_fingerprint, of.form)
         found[key] = {
             "class": of.class_name,
             "means": of.means or of.class_name,
             "bank": of.bank,
             "strength": of.strength,
+            "form": of.form,
             "epsilon": of.pattern.epsilon,
             "key_fingerprint": of.key_fingerprint,
         }
@@ -45,6 +46,7 @@ def for_rows(protections: Mapping[str, Protection]) -> Iterator[tuple[str, str]]
     for of in all_of_them[:MOST_CLASSES]:
         alias = f" (from '{of['class']}')" if of["means"] != of["class"] else ""
         strength = f", strength {of['strength']}" if of["strength"] else ""
+        strength += ", noise made for each photo" if of["form"] == "sample-wise" else ""
         key = f", key {of['key_fingerprint']}" if of["key_fingerprint"] else ""
         yield "for", f"{of['means']}{alias}, bank {of['bank']}{strength}{key}"
     if all_of_them[MOST_CLASSES:]:

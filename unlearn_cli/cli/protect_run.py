@@ -47,7 +47,7 @@ def run(
     start = time.perf_counter()
     totals = _watch(protect_photos(todo, protections, options), todo, show, talk)
     _tell_left_out(todo, talk)
-    tell_end(totals, todo, protections, time.perf_counter() - start, talk)
+    tell_end(totals, todo, protections, time.perf_counter() - start, talk, limits)
     if totals.counts["protected"] and not (talk.json or talk.quiet):
         for line in limits:
             err().print(f"- {plain(line)}")

@@ -160,8 +160,10 @@ def tell_plan(todo: Plan, protections: dict[str, Protection], options: Options, 
         print_rows([*rows, *for_rows(protections), *_defaults(talk, protections), *refused, others])
 
 
-def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk) -> None:
-    """Print what ``protect`` has done."""
+def tell_end(
+    totals: Totals, todo: Plan, protections: dict[str, Protection], seconds: float, talk: Talk, meaning: list[str]
+) -> None:
+    """Print what ``protect`` has done; ``meaning`` has the lines on how well its noise protects, for ``--json``."""
     if talk.json:
         answer.give(
             totals.counted(),
@@ -178,6 +180,7 @@ def tell_end(totals: Totals, todo: Plan, protections: dict[str, Protection], sec
             linf=totals.linf,
             weak=totals.weak_photos(),
             several_faces=[several_faces.as_json(photo) for photo in totals.several],
+            meaning=meaning,
             input_bytes=totals.bytes[0],
             output_bytes=totals.bytes[1],
             seconds=round(seconds, 3),
