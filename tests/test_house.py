@@ -275,7 +275,7 @@ def test_the_limits_begin_with_the_worst_and_their_figures_are_those_of_the_card
     worst = make["worst_by_attack"]("high")
     found = {
         kind: [round(100 * of.final) for of in (worst[kind].protected, worst[kind].clean)]
-        for kind in ("recogniser", "gray", "color-jitter")
+        for kind in ("recogniser", "trained without colours", "trained with random changes of colour")
     }
     shown = [[int(number) for number in re.findall(r"\d+", row)] for row in table[2:4]]
     (protected, clean), (bright, without), (changed, also) = found.values()
