@@ -75,9 +75,13 @@ def lines() -> Iterator[tuple[Result, str]]:
 
 
 def made_for_each_face() -> Iterator[tuple[Result, str]]:
-    """Yield what noise that is made for each face does to recognisers, the worst of those with the same light."""
+    """Yield what noise that is made for each face does: to recognisers, the worst of those with the same light, and to
+    models that are trained on the photos.
+    """
     worst: dict[str, Result] = {}
     for result in results_of("max", "sample-wise"):
+        if not recogniser(result) and "reweight" not in result.labels:
+            yield result, f"a model {how_trained(result)}, at `--strength max --form sample-wise`"
         if (name := recogniser(result)) and (name not in worst or result.protected.final > worst[name].protected.final):
             worst[name] = result
     for light in range(len(LIGHTS)):
