@@ -83,7 +83,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(tmp_path: Path, unlearn: 
 def test_without_a_terminal_there_are_plain_lines(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
     run = unlearn("protect", "in", "--class", "person")
-    assert run.stdout.startswith("protected: 1 of 1 photos in ")
+    assert run.stdout.startswith("protected: 1 of 1 photos, 1 of them weakly, in ")
     assert not set(run.stdout + run.stderr) & set("│┌─╭\x1b")
 
 
