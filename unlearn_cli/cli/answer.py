@@ -1,4 +1,4 @@
-"""What ``--json`` prints: one object on stdout for every command and every end (docs/reference/json.md)."""
+"""Printing for ``--json``: one object on stdout for every command and every end (docs/reference/json.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured with a bank, for ``unlearn banks show``: as a table for programs, and as a list for people."""
+"""Showing what was measured with a bank: as a table for programs, and as a list for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``protect`` says at its end: for whom it was done, which photos are weak, and what to do next."""
+"""Putting the end of ``protect`` into words: for whom it was done, which photos are weak, and what to do next."""
 
 from __future__ import annotations
 

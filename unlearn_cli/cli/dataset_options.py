@@ -58,19 +58,10 @@ def patterns(text: str | None) -> tuple[str, ...]:
 
 
 def _read_map(path: Path) -> tuple[tuple[str, str], ...]:
-    import tomllib
+    from unlearn_cli.errors import UsageError
+    from unlearn_cli.photos.wanted import read_map
 
-    from unlearn_cli.errors import UsageError, where_damaged
-
-    try:
-        names = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The map {path} cannot be read ({error.strerror or error}). Check its path.") from error
-    except ValueError as error:
-        raise UsageError(
-            f"The map {path} cannot be read: {where_damaged(error)} is not valid TOML. "
-            'Write lines such as "English springer" = "dog".'
-        ) from error
+    names = read_map(path, '"English springer" = "dog"')
     if not names or not all(isinstance(name, str) and name for name in names.values()):
         raise UsageError(f'The map {path} has no names for classes. It needs lines such as "English springer" = "dog".')
-    return tuple(names.items())
+    return tuple((name, str(other)) for name, other in names.items())

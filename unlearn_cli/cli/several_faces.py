@@ -1,4 +1,4 @@
-"""What ``protect`` says about photos with several faces: how many there are, and which got the pattern."""
+"""Telling which photos have several faces: how many there are, and which got the pattern."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def estimate_each(cells: Sequence[Cell], library: Library, device: torch.device)
 
 
 class _Estimate:
-    """What the runs before have measured, read and asked."""
+    """Estimates runs in order; what an earlier run has read or computed costs a later one nothing."""
 
     def __init__(self, library: Library, device: torch.device) -> None:
         self.library, self.device = library, device

@@ -7,7 +7,6 @@ sample-wise form of Huang et al. (2021), section 3.2, with a fixed surrogate.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from unlearn_cli.noise.together import Together
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.training.models import build_model
 from unlearn_cli.training.train import as_input
+from unlearn_cli.training.weights import digest, halved, read_weights
 
 METADATA_KEY = "unlearn-surrogate"
 SCHEMA = 1
@@ -43,20 +43,16 @@ MOST_PIXELS = 64 * 32 * 32
 def save_surrogate(networks: nn.ModuleDict, noise_sha256: str, classes: int, size: int, bank: Path) -> Path:
     """Write a bank's surrogate beside it, atomically, and return its path.
 
-    Weights are stored in half precision, which halves the file; one-dimensional tensors keep theirs. ``size`` is the
-    image size in pixels.
+    ``size`` is the image size in pixels.
     """
-    tensors = {
-        name: (value.half() if value.dim() > 1 else value).detach().cpu().contiguous()
-        for name, value in networks.state_dict().items()
-    }
+    tensors = halved(networks)
     about = {
         "schema": SCHEMA,
         "networks": list(networks.keys()),
         "classes": classes,
         "image_size": size,
         "noise_sha256": noise_sha256,
-        "weights_sha256": _digest(tensors),
+        "weights_sha256": digest(tensors),
     }
     path = surrogate_path(bank)
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(about)}))
@@ -81,9 +77,7 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             "Make the bank again with 'unlearn generate', or leave out --form."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()[METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        about, tensors = read_weights(path, METADATA_KEY)
         if about["schema"] > SCHEMA:
             raise BankError(f"The bank's network {path} has a newer schema ({about['schema']}): update unlearn.")
         if (about["classes"], about["image_size"]) != (len(bank.classes), bank.provenance.scale):
@@ -92,7 +86,7 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
             {name: build_model(name, about["classes"], about["image_size"], 0) for name in about["networks"]}
         )
         networks.load_state_dict(tensors)
-        if _digest(tensors) != about["weights_sha256"]:
+        if digest(tensors) != about["weights_sha256"]:
             raise ValueError("not the weights that were written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
         raise BankError(
@@ -102,14 +96,6 @@ def load_surrogate(bank: Bank, device: torch.device) -> nn.ModuleDict:
     if about["noise_sha256"] != bank.noise_sha256:
         raise BankError(f"The network {path} belongs to another bank. Make the bank again with 'unlearn generate'.")
     return networks.to(device).eval().requires_grad_(False)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    sha256 = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        sha256.update(name.encode())
-        sha256.update(value.numpy().tobytes())
-    return sha256.hexdigest()
 
 
 class PhotoNoise:

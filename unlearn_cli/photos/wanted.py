@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +98,7 @@ def protections_by_folder(tasks: Iterable[Task], wanted: Wanted, map_file: Path 
     Raises ``UsageError`` for a map that cannot be read, a photo that is not in a subfolder, and subfolders whose names
     are not classes; the message names up to six of these.
     """
-    names = _read_map(map_file) if map_file is not None else {}
+    names = read_map(map_file) if map_file is not None else {}
     folders = set()
     for task in tasks:
         if not task.folder:
@@ -133,13 +133,13 @@ def _choice(class_name: str, wanted: Wanted) -> Choice:
         return choose(class_name, wanted.bank)
 
 
-def _read_map(path: Path) -> dict[str, Any]:
+def read_map(path: Path, example: str = 'folder = "class"') -> dict[str, object]:
+    """Return the names in a TOML file. Raises ``UsageError``, which gives the example, if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"The map {path} cannot be read ({error.strerror or error}). Check its path.") from error
     except ValueError as error:
         raise UsageError(
-            f"The map {path} cannot be read: {where_damaged(error)} is not valid TOML. "
-            'Write lines such as folder = "class".'
+            f"The map {path} cannot be read: {where_damaged(error)} is not valid TOML. Write lines such as {example}."
         ) from error

@@ -7,7 +7,6 @@ return for the same face (knowledge distillation; Hinton et al., 2015). It has a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +15,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from unlearn_cli.errors import BankError
 from unlearn_cli.faces import TEMPLATE_SIDE
 from unlearn_cli.files import write_atomically
+from unlearn_cli.training.weights import digest, halved, read_weights
 
 METADATA_KEY = "unlearn-student"
 SCHEMA = 1
@@ -118,11 +118,8 @@ def imitation_loss(made: Sequence[Tensor], wanted: Sequence[Tensor], relations: 
 
 def save_student(path: Path, student: Student, about: Mapping[str, Any]) -> None:
     """Write a student atomically, in half precision; ``about`` says how it was made."""
-    tensors = {
-        name: (value.half() if value.is_floating_point() and value.dim() > 1 else value).detach().cpu().contiguous()
-        for name, value in student.state_dict().items()
-    }
-    metadata = {"schema": SCHEMA, "plan": asdict(student.plan), "weights_sha256": _digest(tensors), **about}
+    tensors = halved(student)
+    metadata = {"schema": SCHEMA, "plan": asdict(student.plan), "weights_sha256": digest(tensors), **about}
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
 
 
@@ -132,25 +129,15 @@ def load_student(path: Path) -> Student:
     Raises ``BankError`` if its file is missing, damaged, or needs a newer version of unlearn.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()[METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        about, tensors = read_weights(path, METADATA_KEY)
         if about["schema"] > SCHEMA:
             raise BankError(f"The face network {path} has a newer schema ({about['schema']}): update unlearn.")
         plan = about["plan"]
         teachers = tuple(Teacher(**teacher) for teacher in plan["teachers"])
         student = Student(StudentPlan(teachers, tuple(plan["widths"]), tuple(plan["blocks"]), plan["features"]))
         student.load_state_dict(tensors)
-        if _digest(tensors) != about["weights_sha256"]:
+        if digest(tensors) != about["weights_sha256"]:
             raise ValueError("not the weights that were written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BankError(f"The face network {path} is missing or damaged. Install unlearn again.") from error
     return student.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    sha256 = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        sha256.update(name.encode())
-        sha256.update(value.numpy().tobytes())
-    return sha256.hexdigest()
