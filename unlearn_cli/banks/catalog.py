@@ -185,6 +185,15 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
     return Choice(bank, index, _is_keyed(class_name, bank))
 
 
+def only_class(bank_name: str) -> str | None:
+    """Return the class that a bank is for, if it is for one only: its family or its single class; else None.
+
+    Raises ``BankError`` as ``open_bank`` does.
+    """
+    bank = open_bank(bank_name)
+    return bank.provenance.family or (bank.classes[0] if len(bank.classes) == 1 else None)
+
+
 def _find(wanted: str, classes: tuple[str, ...], family: str | None) -> int | None:
     names = {_plain(name): index for index, name in enumerate(classes)}
     if family:

@@ -215,6 +215,7 @@ def people(
             key_seed=rare.key_seed or 0,
             one_key=bool(rare.one_key),
             form=rare.form or "class-wise",
+            fit=rare.fit,
         )
         return plans.plan_people(of, victims, spec, output, run.workers, _change(rare))
 

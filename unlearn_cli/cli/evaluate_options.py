@@ -143,3 +143,6 @@ class OnPeople(Optimised):
     key_seed: int | None = setting("random seed of the protected people's keys", "0")
     one_key: bool | None = setting("give all protected people the same key", "no")
     form: Form | None = setting("make noise for each photo, as protect --form sample-wise does", "class-wise")
+    fit: Path | None = setting(
+        "folder of other photos of the same people; fit each one's pattern to them, as --preset personal does", "none"
+    )

@@ -28,11 +28,15 @@ PATCH_SIZES = (8, 16, 24, 32)
 
 EXAMPLES = """\
 unlearn generate --dataset folder:pets --image-size 64 -o pets.safetensors
-unlearn generate --dataset cifar10 --preset paper-cifar10 --download"""
+unlearn generate --dataset cifar10 --preset paper-cifar10 --download
+unlearn generate --preset personal selfies -o me.safetensors"""
 
 
 @exits()
 def generate(
+    photos: Annotated[
+        Path | None, typer.Argument(metavar="[PHOTOS]", help="Folder of photos of one person, for --preset personal.")
+    ] = None,
     dataset: options.OptionalDataset = None,
     output: Annotated[
         Path | None,
@@ -63,6 +67,7 @@ def generate(
             "person-low",
             "person-high",
             "person-max",
+            "personal",
             "photos",
             "paper-cifar10",
             "paper-cifar100",
@@ -73,7 +78,8 @@ def generate(
         | None,
         typer.Option(
             help="A set of values. person: patterns for people among many (-low is less visible, -high and -max are "
-            "more); photos: patterns for what photos show; paper-...: the paper's values for a dataset. "
+            "more); personal: your own pattern, fitted to a folder of your photos; photos: patterns for what photos "
+            "show; paper-...: the paper's values for a dataset. "
             "Options take precedence."
         ),
     ] = None,
@@ -94,6 +100,10 @@ def generate(
     ] = None,
     epsilon: Annotated[
         int | None, typer.Option(min=1, max=127, help="Bound of the noise, in pixel levels (0..255).  [default: 8]")
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="For --preset personal: file with the secret key whose pattern the search begins with."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed; on a CPU the same seed makes identical noise.")] = 0,
     device: options.Device = None,
@@ -126,6 +136,16 @@ def generate(
     if list_settings:
         _list_settings()
         return
+    if preset == "personal":
+        from unlearn_cli.cli.generate_personal import personal
+
+        personal(
+            photos, output, overwrite=overwrite, epsilon=epsilon, key_file=key_file, device=device, seed=seed,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    if photos is not None:
+        raise UsageError("A folder of photos is only for --preset personal. Name a dataset with --dataset folder:PATH.")
     hyper = read_settings(Hyperparameters, settings or ())
     source = dataset or _dataset_of(preset)
     if source is None:

@@ -226,6 +226,7 @@ def protect(
     size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
     where the first stopped.
     """
+    from unlearn_cli.banks.catalog import only_class
     from unlearn_cli.banks.keys import Keyring
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_of
@@ -240,6 +241,8 @@ def protect(
     )
     class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
+    if class_name is None and not class_from_folders and bank is not None:
+        class_name = only_class(bank)
     pipe = Pipe.of(paths or [], output, class_name, said)
     _refuse_nonsense(
         {

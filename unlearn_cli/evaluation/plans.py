@@ -14,6 +14,7 @@ from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers, fine_tune, ma
 from unlearn_cli.evaluation.attackers.parse import Attackers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
+from unlearn_cli.evaluation.personal_banks import personal_choice
 from unlearn_cli.evaluation.recipe import Planned, Scale, Source, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe
 from unlearn_cli.evaluation.report import About
@@ -173,6 +174,8 @@ class People:
     """Whether all of them share one key, which real users should not do."""
     form: Form = "class-wise"
     """Whether they get their own pattern, or noise that is made for each photo."""
+    fit: Path | None = None
+    """A folder of other photos of the same people, to which each one's own pattern is fitted; None for the bank's."""
 
 
 def plan_people(
@@ -190,7 +193,9 @@ def plan_people(
 
     if of.form == "sample-wise" and choice.bank.provenance.frame != "face":
         raise UsageError(f"The bank '{choice.bank.name}' is not for faces, and noise is made for each face only.")
-    teachers = dict(choice.bank.provenance.teachers)
+    if of.fit is not None and (of.form == "sample-wise" or choice.bank.provenance.frame != "face"):
+        raise UsageError("A pattern is fitted to photos only for people, and only as class-wise noise: leave out fit.")
+    teachers, shipped = dict(choice.bank.provenance.teachers), choice
 
     def tree(choice: Choice, form: Form = "class-wise") -> Path:
         protections = {}
@@ -201,6 +206,10 @@ def plan_people(
                 maker = FaceNoise(protection.pattern.noise, protection.pattern.epsilon, pick_device())
                 teachers.update(maker.teachers)
                 protection = made_for_each(protection, maker, choice.index)
+            elif of.fit is not None and choice is shipped:
+                own = personal_choice(of.fit / name, protection.pattern, output)
+                teachers.update(own.bank.provenance.teachers)
+                protection = Protection.of(own, of.class_name)
             protections[name] = protection
         return _made_once(of.root, protections, output, workers)
 
@@ -214,7 +223,7 @@ def plan_people(
     noise = of.class_name if of.bank is None else Path(of.bank).stem
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
-    noise += " (sample-wise)" if of.form == "sample-wise" else ""
+    noise += " (sample-wise)" if of.form == "sample-wise" else " (personal)" if of.fit is not None else ""
     cells = mark_white_box(victims.cells(change(cell), noise, change(random)), teachers)
     planned = in_turns(cells, names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")

@@ -107,6 +107,8 @@ class ShiftSearch:
             self.clean = self.features(squares)
         self.own = self.clean.means(people)
         self.steps_done = 0
+        self.last_cosine = 1.0
+        """The mean cosine to the clean features in the last step."""
 
     def step(self, batch: Tensor | None = None) -> float:
         """Improve the noise once, on all faces or on those with the numbers in ``batch``, and return the mean loss."""
@@ -116,6 +118,7 @@ class ShiftSearch:
         crops = self._aligned(self._published(noisy), torch.rand((DRAWS, 1), generator=self.generator))
         seen = Features.seen(self.recognisers, self._resized(crops))
         clean, own, decoy = (Features(tuple(one[chosen] for one in of.of)) for of in (self.clean, self.own, self.decoy))
+        self.last_cosine = float(seen.cosines(clean).mean().detach())
         loss = shift_loss(seen, clean, own, decoy).sum()
         if self.settings.seen:
             loss = loss + self.settings.seen * visibility(squares, noisy).sum()
