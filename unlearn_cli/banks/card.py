@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from unlearn_cli.banks.provenance import Form, parse_finite_json
+from unlearn_cli.banks.provenance import parse_finite_json
 from unlearn_cli.errors import BankError
 from unlearn_cli.files import write_atomically
 
 CARD_SCHEMA = 2
 """Cards of schema 1 also contained sentences, which are ignored when such a card is read."""
+
+ResultForm = Literal["class-wise", "sample-wise", "personal"]
+"""The form of the noise that was measured: the bank's pattern, noise for each photo that begins with it, or a pattern
+that begins with it and was fitted to other photos of the same person."""
 
 Interval = tuple[float, float]
 
@@ -59,7 +63,7 @@ class Result:
     """On test images of the unprotected classes, where only some were protected."""
     clean_others: Accuracy | None = None
     """On the same, where nothing was protected."""
-    form: Form = "class-wise"
+    form: ResultForm = "class-wise"
     defence: str = "none"
     """What the scraper did against protection, as ``--defence`` names it."""
     protected_classes: int

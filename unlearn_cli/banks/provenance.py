@@ -25,6 +25,8 @@ Anchor = Literal["box", "landmarks"]
 """How a pattern goes with a face: on an upright square around it, or on a square that turns with its landmarks."""
 Form = Literal["class-wise", "sample-wise"]
 """The two forms of noise: one pattern for each class, or noise for each image (Huang et al., 2021, section 3.1)."""
+PERSONAL = "feature shift, one pattern for one person (after Fawkes, Shan et al., 2020, and OPOM, Zhong and Deng, 2022)"
+"""The method of a bank that holds one person's own pattern, fitted to their photos."""
 Strength = Literal["low", "medium", "high", "max"]
 """How visible the noise of a bank is, among banks of the same classes."""
 
@@ -70,6 +72,15 @@ class Provenance:
     date: str = ""
     """The date in UTC, ISO 8601."""
     schema: int = 1
+
+    @property
+    def is_personal(self) -> bool:
+        """Return whether the bank holds one person's own pattern, of which only that person can say whether it works.
+
+        Patterns that were made in the same way are measured on the card of the bank that the search began with, whose
+        name is the hyper-parameter ``start``.
+        """
+        return self.method == PERSONAL
 
     @property
     def is_plain(self) -> bool:

@@ -10,6 +10,11 @@ from unlearn_cli.cli.measured import recogniser_of, worst_first
 if TYPE_CHECKING:
     from unlearn_cli.banks.card import Accuracy, Card, Result
 
+FORMS = {
+    "sample-wise": ", noise made for each photo",
+    "personal": ", a pattern fitted to other photos of each person",
+}
+"""For each form of noise but the bank's own pattern, what the table says of it."""
 COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
 
 
@@ -18,7 +23,7 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
     for result in worst_first(card.results):
         images = result.images
         defence = f", {result.defence}" if result.defence != "none" else ""
-        form = ", noise made for each photo" if result.form == "sample-wise" else ""
+        form = FORMS.get(result.form, "")
         some = f"{result.protected_classes} of {len(images.classes)} classes"
         turns = f", {result.together} at a time" if result.together < result.protected_classes else ""
         others = f"{_percent(result.others)} ({_percent(result.clean_others)} unprotected)" if result.others else "-"

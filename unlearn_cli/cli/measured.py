@@ -65,7 +65,8 @@ def limits_of(provenance: Provenance, made: Made) -> Iterator[str]:
 
 def warnings_of(provenance: Provenance, made: Made) -> Iterator[str]:
     """Yield the reasons why this particular bank may protect less than others of its kind."""
-    if provenance.method and not provenance.method.startswith(("error-min", "a mixture")):
+    own = provenance.is_personal or provenance.method.startswith(("error-min", "a mixture"))
+    if provenance.method and not own:
         yield TO_COMPARE
     if made.error is not None and made.stop != "goal reached":
         yield NOT_REACHED.format(stop=made.stop, error=made.error)
@@ -75,11 +76,15 @@ def that_count(results: Iterable[Result]) -> list[Result]:
     """Return the results from which something follows for other attackers.
 
     A network that took part in making the noise says nothing about others where it is hindered, or where no other was
-    asked. Where it names more than every recogniser that took no part, it is an attacker like any other.
+    asked. Where it names more than every recogniser that took no part, with noise of the same form, it is an attacker
+    like any other.
     """
     found = list(results)
-    most = max((of.protected.final for of in found if recogniser_of(of) and not of.white_box), default=1.0)
-    return [of for of in found if not of.white_box or of.protected.final > most]
+    most: dict[str, float] = {}
+    for of in found:
+        if recogniser_of(of) and not of.white_box:
+            most[of.form] = max(of.protected.final, most.get(of.form, 0.0))
+    return [of for of in found if not of.white_box or of.protected.final > most.get(of.form, 1.0)]
 
 
 def worst_first(results: Iterable[Result]) -> list[Result]:
@@ -99,21 +104,28 @@ def after_protecting(protections: Sequence[Protection]) -> list[str]:
     for a damaged card, so it is called before any photo is protected.
     """
     from unlearn_cli.banks.bank import load_bank
-    from unlearn_cli.banks.card import read_card
 
     banks = {protection.bank_sha256: protection for protection in protections}.values()
     most = 2 if len(banks) == 1 else 1
     lines, limits, searches = [], [], HINDERED
     for protection in banks:
-        card = read_card(protection.bank_path, protection.bank_sha256)
-        searches = searches if _hinders_recognisers(protection, card) else NOTHING_HELPS
         provenance = load_bank(protection.bank_path).provenance
-        lines += _figures(protection, card, provenance.frame)[:most]
+        card, results = _evidence(protection, provenance)
+        searches = searches if _hinders_recognisers(protection, results) else NOTHING_HELPS
+        lines += _figures(protection, results, provenance)[:most]
         limits += list(limits_of(provenance, card.made))[:1]
-    names = ", ".join(f"'unlearn banks show {protection.bank}'" for protection in banks)
+    names = ", ".join(f"'unlearn banks show {_shown(protection)}'" for protection in banks)
     room = MOST_LINES - 1 - bool(limits)
     *told, last = [searches, *lines[:room], *limits[:1]]
     return [*told, f"{last} For all results, run {names}."]
+
+
+def _shown(protection: Protection) -> str:
+    """Return how ``unlearn banks show`` finds a protection's bank: by its shipped name, or by its path."""
+    from unlearn_cli.banks.catalog import shipped_folder
+
+    shipped = protection.bank_path.parent == shipped_folder()
+    return protection.bank if shipped else shlex.quote(here(protection.bank_path))
 
 
 def unmeasured(bank: Path, frame: str) -> str:
@@ -131,28 +143,48 @@ def unmeasured(bank: Path, frame: str) -> str:
     )
 
 
-def _figures(protection: Protection, card: Card, frame: str) -> list[str]:
+def _evidence(protection: Protection, provenance: Provenance) -> tuple[Card, list[Result]]:
+    """Return a bank's card, and the results that say how well the noise of a protection protects.
+
+    For a person's own pattern they are those of other patterns that were fitted in the same way.
+    """
+    from unlearn_cli.banks.card import read_card
+    from unlearn_cli.banks.catalog import open_bank
+
+    card = read_card(protection.bank_path, protection.bank_sha256)
+    form, measured = protection.form, card
+    if provenance.is_personal and not card.results:
+        begun = open_bank(str(provenance.hyperparameters.get("start")))
+        if begun.provenance.epsilon == provenance.epsilon:
+            form, measured = "personal", read_card(begun.path, begun.sha256)
+    return card, [result for result in measured.results if result.form == form]
+
+
+def _figures(protection: Protection, found: Sequence[Result], provenance: Provenance) -> list[str]:
     """Return a sentence on the worst attack that was measured, and one on the attack without any defence."""
     if protection.pattern.epsilon != protection.bank_epsilon:
         return [
             f"Noise at epsilon {protection.pattern.epsilon} has not been measured; "
             "it is weaker than the bank's own noise and may protect less."
         ]
-    results = worst_first(that_count(of for of in card.results if of.form == protection.form))
+    results = worst_first(that_count(found))
     if not results and protection.form == "sample-wise":
         return [f"Sample-wise noise of the bank '{protection.bank}' has not been measured."]
     if not results:
-        return [unmeasured(protection.bank_path, frame)]
+        if provenance.is_personal:
+            return [f"Patterns fitted at epsilon {provenance.epsilon} have not been measured, and may protect less."]
+        return [unmeasured(protection.bank_path, provenance.frame)]
     plain = [result for result in results if result.defence == "none" and _is_from_scratch(result)]
     usual = max(plain, key=lambda result: result.seeds, default=None)  # the one with most seeds; of several, the worst
     worst = results[0] if results[0] is not usual else None
-    return [f"Measured: {_sentence(result)}" for result in (worst, usual) if result is not None]
+    of = "Measured with patterns made in the same way: " if provenance.is_personal else "Measured: "
+    return [f"{of}{_sentence(result)}" for result in (worst, usual) if result is not None]
 
 
-def _hinders_recognisers(protection: Protection, card: Card) -> bool:
+def _hinders_recognisers(protection: Protection, found: Sequence[Result]) -> bool:
     """Return whether some recogniser names much less than without protection, in each way that it was asked."""
     left: dict[str, float] = {}
-    for result in that_count(result for result in card.results if result.form == protection.form):
+    for result in that_count(found):
         if name := recogniser_of(result):
             share = result.protected.final / max(result.clean.final, 1e-9)
             left[name] = max(share, left.get(name, 0.0))

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from unlearn_cli.banks import card
 from unlearn_cli.banks.card import Accuracy
-from unlearn_cli.banks.provenance import Form
 from unlearn_cli.evaluation.ad_hoc import RANDOM
 from unlearn_cli.evaluation.report import Accuracies, Report, Row
 
@@ -52,7 +51,9 @@ def _result(report: Report, row: Row, clean: Accuracies) -> card.Result:
     )
 
 
-def _form(row: Row) -> Form:
+def _form(row: Row) -> card.ResultForm:
+    if row.labels.get("noise", "").endswith("(personal)"):
+        return "personal"
     made_for_each = row.labels.get("noise", "").endswith("(sample-wise)")
     return "sample-wise" if made_for_each or (row.noise and row.noise.form == "sample-wise") else "class-wise"
 

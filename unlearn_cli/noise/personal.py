@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from unlearn_cli.banks.catalog import STUDENT, shipped_folder
-from unlearn_cli.banks.provenance import SPAN, Provenance
+from unlearn_cli.banks.provenance import PERSONAL, SPAN, Provenance
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.bank_file import BankWritten, write_bank
 from unlearn_cli.noise.events import Finished
@@ -29,7 +29,6 @@ from unlearn_cli.training.devices import library_versions
 from unlearn_cli.training.student import load_student
 
 CLASS = "person"
-METHOD = "feature shift, one pattern for one person (after Fawkes, Shan et al., 2020, and OPOM, Zhong and Deng, 2022)"
 STEPS = 100
 AT_ONCE = 16
 """The most faces that one step looks at; it limits the time of a step."""
@@ -88,7 +87,7 @@ def make_personal_bank(
         frame="face",
         span=SPAN,
         anchor="landmarks",
-        method=METHOD,
+        method=PERSONAL,
         through="alignment+blur+jpeg:60-95+resize:60-100",
         # Nothing that says whose faces these are: their number is all that others need to know.
         dataset={"name": "the user's own photos", "licence": "", "images": len(faces)},
