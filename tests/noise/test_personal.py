@@ -19,7 +19,8 @@ from unlearn_cli.banks.keys import Key, identity_pattern
 from unlearn_cli.errors import WorkError
 from unlearn_cli.faces import TEMPLATE_SIDE
 from unlearn_cli.noise.face_noise import SIDE
-from unlearn_cli.noise.personal import Fitting, make_personal_bank
+from unlearn_cli.noise.personal import Fitting, Start, make_personal_bank
+from unlearn_cli.noise.shift import ShiftSettings
 from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.face_pixels import read_faces
 from unlearn_cli.photos.protection import Protection, face_squares
@@ -47,9 +48,9 @@ def album(tmp_path: Path, people: Path) -> tuple[Path, Path]:
 
 
 def fitted(faces: np.ndarray, path: Path, steps: int, epsilon: int = 16, key: Key = KEY) -> tuple[Bank, list[Fitting]]:
-    pattern = identity_pattern(choose("person", strength="max").bank.noise, key)
-    device = torch.device("cpu")
-    events = list(make_personal_bank(path, faces, pattern, epsilon, device, command="a test", steps=steps))
+    bank = choose("person", strength="max").bank
+    start, settings = Start(identity_pattern(bank.noise, key), bank.name), ShiftSettings(epsilon=epsilon, steps=steps)
+    events = list(make_personal_bank(path, faces, start, settings, torch.device("cpu"), "a test"))
     return load_bank(path), [event for event in events if isinstance(event, Fitting)]
 
 

@@ -137,12 +137,10 @@ def generate(
         _list_settings()
         return
     if preset == "personal":
-        from unlearn_cli.cli.generate_personal import personal
+        from unlearn_cli.cli.generate_personal import Chosen, personal
 
-        personal(
-            photos, output, overwrite=overwrite, epsilon=epsilon, key_file=key_file, device=device, seed=seed,
-            as_json=as_json,
-        )  # fmt: skip
+        own = Chosen(epsilon=epsilon, key_file=key_file, device=device, seed=seed)
+        personal(photos, output, own, overwrite=overwrite, as_json=as_json)
         return
     if photos is not None:
         raise UsageError("A folder of photos is only for --preset personal. Name a dataset with --dataset folder:PATH.")

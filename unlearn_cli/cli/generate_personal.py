@@ -29,23 +29,27 @@ START = "max"
 """The strength of the shipped bank whose pattern the search begins with."""
 
 
-def personal(
-    photos: Path | None,
-    output: Path | None,
-    *,
-    overwrite: bool,
-    epsilon: int | None,
-    key_file: Path | None,
-    device: str | None,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Make a person's own bank from their photos, show how far it is, and say how to use it."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The options that decide a personal pattern."""
+
+    epsilon: int | None
+    key_file: Path | None
+    device: str | None
+    seed: int
+
+
+def personal(photos: Path | None, output: Path | None, chosen: Chosen, *, overwrite: bool, as_json: bool) -> None:
+    """Make a person's own bank from their photos, show how far it is, and say how to use it.
+
+    Raises ``UsageError`` without a folder and for a bound above that of the pattern that the search begins with.
+    """
     from unlearn_cli.banks.catalog import check_output, choose
     from unlearn_cli.banks.keys import identity_pattern
     from unlearn_cli.errors import UsageError
     from unlearn_cli.noise.face_noise import SIDE
-    from unlearn_cli.noise.personal import make_personal_bank
+    from unlearn_cli.noise.personal import STEPS, Start, make_personal_bank
+    from unlearn_cli.noise.shift import ShiftSettings
     from unlearn_cli.photos.apply import Pattern
     from unlearn_cli.photos.face_pixels import read_faces
     from unlearn_cli.training.devices import pick_device
@@ -57,25 +61,18 @@ def personal(
         )
     path = output or Path(f"{photos.resolve().name}.safetensors")
     check_output(path, overwrite=overwrite)
-    bank, bound = choose("person", strength=START).bank, epsilon or EPSILON
-    pattern = Pattern(identity_pattern(bank.noise, _key(key_file)), bank.provenance.epsilon)
+    bank, bound = choose("person", strength=START).bank, chosen.epsilon or EPSILON
+    pattern = Pattern(identity_pattern(bank.noise, _key(chosen.key_file)), bank.provenance.epsilon)
     if bound > pattern.epsilon:
         raise UsageError(f"A personal pattern has at most {pattern.epsilon} levels. Use a smaller --epsilon.")
-    where = pick_device(device)
+    where = pick_device(chosen.device)
     with progress_bar(hidden=as_json) as bar:
         row = bar.add_task("Finding faces", total=None, detail="")
         faces, without = read_faces(photos, SIDE, lambda _: bar.advance(row))
     _tell_faces(len(faces), without)
-    events = make_personal_bank(
-        path,
-        faces[:MANY],
-        pattern.scaled(bound).noise,
-        bound,
-        where,
-        command=command_line(),
-        start=bank.name,
-        seed=seed,
-    )
+    start = Start(pattern.scaled(bound).noise, bank.name)
+    settings = ShiftSettings(epsilon=bound, steps=STEPS, seed=chosen.seed)
+    events = make_personal_bank(path, faces[:MANY], start, settings, where, command_line())
     _tell_written(_watch(events, as_json=as_json), as_json=as_json)
 
 

@@ -207,7 +207,7 @@ def plan_people(
                 teachers.update(maker.teachers)
                 protection = made_for_each(protection, maker, choice.index)
             elif of.fit is not None and choice is shipped:
-                own = personal_choice(of.fit / name, protection.pattern, output)
+                own = personal_choice(of.fit / name, protection.pattern, choice.bank.name, output)
                 teachers.update(own.bank.provenance.teachers)
                 protection = Protection.of(own, of.class_name)
             protections[name] = protection

@@ -47,42 +47,42 @@ class Fitting:
     """Seconds since the search began."""
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The pattern with which a search begins."""
+
+    pattern: NDArray[np.int8]
+    """The person's own ``[3, H, W]``, in pixel levels."""
+    bank: str
+    """The name of the bank that it was made from."""
+
+
 def make_personal_bank(
-    path: Path,
-    faces: NDArray[np.uint8],
-    pattern: NDArray[np.int8],
-    epsilon: int,
-    device: torch.device,
-    *,
-    command: str,
-    start: str = "",
-    student: Path | None = None,
-    steps: int = STEPS,
-    seed: int = 0,
+    path: Path, faces: NDArray[np.uint8], start: Start, settings: ShiftSettings, device: torch.device, command: str
 ) -> Iterator[Fitting | BankWritten]:
     """Fit one pattern to the squares of a person's faces uint8 ``[N, S, S, 3]``, write it as a bank, and yield events.
 
-    ``pattern`` is the person's own ``[3, H, W]``, in levels, with which the search begins, and ``start`` the name of
-    its bank; ``epsilon`` is the bound, in levels. The last event is ``BankWritten``. On a CPU the same arguments give
-    the same bits. Raises ``BankError`` if the student's file is missing or damaged, and ``OSError`` if a file cannot
-    be written.
+    ``command`` is what the bank's card says of how it was made. The last event is ``BankWritten``. On a CPU the same
+    arguments give the same noise. Raises ``BankError`` if the student's file is missing or damaged, and ``OSError`` if
+    a file cannot be written.
     """
-    source = student or shipped_folder() / STUDENT
+    source = shipped_folder() / STUDENT
     network = load_student(source).to(device)
     images = torch.from_numpy(faces).permute(0, 3, 1, 2).to(device).float()
     one = torch.zeros(len(images), dtype=torch.int64)
-    decoy = Features(tuple(part.expand(len(images), -1).to(device) for part in decoy_of(pattern.tobytes(), network)))
-    first = F.interpolate(torch.from_numpy(pattern)[None].float(), (SIDE, SIDE), mode="bilinear")
-    settings = ShiftSettings(epsilon=epsilon, steps=steps, seed=seed)
+    decoy = Features(
+        tuple(part.expand(len(images), -1).to(device) for part in decoy_of(start.pattern.tobytes(), network))
+    )
+    first = F.interpolate(torch.from_numpy(start.pattern)[None].float(), (SIDE, SIDE), mode="bilinear")
     search = ShiftSearch(images, one, one, first, [network], decoy, settings)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     began = time.perf_counter()
-    for step in range(1, steps + 1):
+    for step in range(1, settings.steps + 1):
         search.step(torch.randperm(len(images), generator=generator)[:AT_ONCE])
-        yield Fitting(step, steps, search.last_cosine, time.perf_counter() - began)
+        yield Fitting(step, settings.steps, search.last_cosine, time.perf_counter() - began)
     provenance = Provenance(
         classes=(CLASS,),
-        epsilon=epsilon,
+        epsilon=settings.epsilon,
         scale=SIDE,
         frame="face",
         span=SPAN,
@@ -93,11 +93,16 @@ def make_personal_bank(
         dataset={"name": "the user's own photos", "licence": "", "images": len(faces)},
         surrogate=f"face-student {sha256_of(source)}",
         teachers=teachers_of(network),
-        hyperparameters={"start": start, "steps": steps, "batch_size": AT_ONCE, "learning_rate": settings.rate},
-        seed=seed,
+        hyperparameters={
+            "start": start.bank,
+            "steps": settings.steps,
+            "batch_size": AT_ONCE,
+            "learning_rate": settings.rate,
+        },
+        seed=settings.seed,
         versions=library_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     seconds = time.perf_counter() - began
-    made = Finished(search.levels(), steps, search.last_cosine, "max_iterations reached", seconds, None)
+    made = Finished(search.levels(), settings.steps, search.last_cosine, "max_iterations reached", seconds, None)
     yield write_bank(path, made, provenance, device, command)
