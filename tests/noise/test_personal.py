@@ -152,10 +152,10 @@ def test_the_command_makes_a_bank_that_protects_without_a_class(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("--preset", "personal"), "Name a folder with 10 to 200 photos of yourself"),
+        (("--preset", "personal"), "belong together"),
         (("--preset", "personal", "nowhere"), "There is no file or folder"),
         (("--preset", "personal", "later", "--epsilon", "17"), "at most 16 levels"),
-        (("later",), "only for --preset personal"),
+        (("later",), "--dataset folder:PATH"),
     ],
 )
 def test_wrong_requests_get_one_sentence(

@@ -13,6 +13,7 @@ import typer
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli import dataset_options as options
 from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
+from unlearn_cli.cli.generate_personal import Chosen, personal
 from unlearn_cli.cli.hyperparameters import Hyperparameters
 from unlearn_cli.cli.set_option import listing, read_settings
 
@@ -28,7 +29,6 @@ PATCH_SIZES = (8, 16, 24, 32)
 
 EXAMPLES = """\
 unlearn generate --dataset folder:pets --image-size 64 -o pets.safetensors
-unlearn generate --dataset cifar10 --preset paper-cifar10 --download
 unlearn generate --preset personal selfies -o me.safetensors"""
 
 
@@ -136,14 +136,10 @@ def generate(
     if list_settings:
         _list_settings()
         return
-    if preset == "personal":
-        from unlearn_cli.cli.generate_personal import Chosen, personal
-
+    if photos is not None or preset == "personal":
         own = Chosen(epsilon=epsilon, key_file=key_file, device=device, seed=seed)
-        personal(photos, output, own, overwrite=overwrite, as_json=as_json)
+        personal(photos if preset == "personal" else None, output, own, overwrite=overwrite, as_json=as_json)
         return
-    if photos is not None:
-        raise UsageError("A folder of photos is only for --preset personal. Name a dataset with --dataset folder:PATH.")
     hyper = read_settings(Hyperparameters, settings or ())
     source = dataset or _dataset_of(preset)
     if source is None:
@@ -168,7 +164,7 @@ def generate(
     )
     from unlearn_cli.noise.bank_file import Origin, make_bank
     from unlearn_cli.noise.presets import PRESETS, settings_for
-    from unlearn_cli.noise.settings import Searched, without_use
+    from unlearn_cli.noise.settings import without_use
     from unlearn_cli.training.workers import join_workers, leave_workers
 
     workers, where = join_workers(device)
@@ -177,17 +173,14 @@ def generate(
     said = {name: value for name, value in said.items() if value is not None}
     idle = without_use(said, fitting=PRESETS[preset] if preset else {})
     chosen = settings_for(where.type, preset, {name: said[name] for name in said if name not in idle}, seed)
-    small = where.type == "cpu" and preset is None
-    data = _load(spec, chosen, train_size or (options.CPU_IMAGES if small else None), workers)
-    leads = workers.rank == 0
-    if leads:
+    few = options.CPU_IMAGES if where.type == "cpu" and preset is None else None
+    data = _load(spec, chosen, train_size or few, workers)
+    if leads := workers.rank == 0:
         _tell_idle(chosen, [name for name in said if name in idle or name in chosen.unused])
     origin = Origin(command_line(), crop, hyper.family or ("person" if chosen.frame == "face" else None))
     events = make_bank(path, data, chosen, where, origin, workers=workers, checkpoint=checkpoint)
-    surrogate, most = (chosen.surrogate, chosen.max_iterations) if isinstance(chosen, Searched) else (None, None)
-    what = f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {surrogate} on "
-    what += f"{workers.count} x {where.type}"
-    written = _watch(events, what, most, as_json=as_json and leads, hidden=not leads)
+    what = _what(data, chosen, f"{workers.count} x {where.type}")
+    written = _watch(events, what, as_json=as_json and leads, hidden=not leads)
     if written is not None:
         _tell_written(written, as_json=as_json)
     leave_workers()
@@ -256,15 +249,19 @@ def _tell_idle(settings: NoiseSettings, idle: list[str]) -> None:
         err().print(f"Ignored, because they have no effect on {settings.form} {settings.method} noise{by}: {names}.")
 
 
-def _watch(
-    events: Iterator[Event | BankWritten], what: str, most: int | None, *, as_json: bool, hidden: bool
-) -> BankWritten | None:
+def _what(data: ImageSet, settings: NoiseSettings, device: str) -> str:
+    """Return what is searched on, for the line before the search."""
+    surrogate = getattr(settings, "surrogate", None)
+    return f"{len(data)} images of {len(data.classes)} classes at {data.size} px, {surrogate} on {device}"
+
+
+def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, hidden: bool) -> BankWritten | None:
     """Show the events of a search, and return the last one; None on all workers but the first, which have no last."""
     from unlearn_cli.noise.bank_file import BankWritten
     from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
 
     with progress_bar(hidden=hidden) as bar:
-        row = bar.add_task("Searching", total=most, detail="")
+        row = bar.add_task("Searching", total=None, detail="")
         for event in events:
             if isinstance(event, BankWritten):
                 return event

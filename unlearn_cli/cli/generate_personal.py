@@ -56,8 +56,8 @@ def personal(photos: Path | None, output: Path | None, chosen: Chosen, *, overwr
 
     if photos is None:
         raise UsageError(
-            "Name a folder with 10 to 200 photos of yourself, as in: unlearn generate --preset personal selfies "
-            "-o me.safetensors."
+            "A folder of photos and --preset personal belong together: unlearn generate --preset personal selfies "
+            "-o me.safetensors. For other banks, name a dataset, as in --dataset folder:PATH."
         )
     path = output or Path(f"{photos.resolve().name}.safetensors")
     check_output(path, overwrite=overwrite)

@@ -13,7 +13,7 @@ GROUPS = {
     "restore": {"What to put back": "overwrite", "Messages": "dry-run json verbose"},
     "generate": {
         "The images": IMAGES,
-        "How the noise is made": "method form preset surrogate through epsilon seed device set list-settings",
+        "How the noise is made": "method form preset surrogate through epsilon key-file seed device set list-settings",
         "Output and messages": "output overwrite checkpoint json",
     },
     "evaluate": {

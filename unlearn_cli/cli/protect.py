@@ -226,7 +226,6 @@ def protect(
     size, format, colours and dates; the location (GPS) and the embedded thumbnail are removed. A second run continues
     where the first stopped.
     """
-    from unlearn_cli.banks.catalog import only_class
     from unlearn_cli.banks.keys import Keyring
     from unlearn_cli.photos.before_after import Preview
     from unlearn_cli.photos.wanted import Wanted, protection_for, protections_of
@@ -239,10 +238,9 @@ def protect(
     class_from_folders, in_place = (
         flag and name not in idle for flag, name in ((class_from_folders, "class_from_folders"), (in_place, "in_place"))
     )
-    class_name, quality = None if "class_name" in idle else class_name, None if "quality" in idle else quality
+    class_name = _class(None if "class_name" in idle else class_name, bank, from_folders=class_from_folders)
+    quality = None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
-    if class_name is None and not class_from_folders and bank is not None:
-        class_name = only_class(bank)
     pipe = Pipe.of(paths or [], output, class_name, said)
     _refuse_nonsense(
         {
@@ -264,10 +262,9 @@ def protect(
     options = _options(format_, quality, metadata, existing, rare, jobs, require_face=require_face)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
     keys = Keyring(key_file)
-    maker = noise_makers() if form == "sample-wise" else None
     wanted = Wanted(
         bank=bank, strength=strength, strength_is_default="strength" not in said, epsilon=epsilon, faces=faces.value,
-        keys=keys, maker=maker,
+        keys=keys, maker=noise_makers() if form == "sample-wise" else None,
     )  # fmt: skip
     if class_name is not None:
         protection_for(class_name, wanted)
@@ -283,6 +280,13 @@ def protect(
         tell_plan(todo, protections, options, talk)
     else:
         run(todo, protections, options, limits, show, talk, key_file)
+
+
+def _class(name: str | None, bank: str | None, *, from_folders: bool) -> str | None:
+    """Return the class that was named; without one, that of a bank that is for one class only."""
+    from unlearn_cli.banks.catalog import only_class
+
+    return only_class(bank) if name is None and bank is not None and not from_folders else name
 
 
 def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
