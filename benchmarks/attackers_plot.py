@@ -23,6 +23,7 @@ SHOWN: tuple[tuple[Strength, str, str], ...] = (
     ("high", "class-wise", "#08519c"),
     ("max", "class-wise", "#fd8d3c"),
     ("max", "sample-wise", "#a63603"),
+    ("max", "personal", "#756bb1"),
 )
 """The strength, form and colour of each bar."""
 TRAINED = {
@@ -61,10 +62,10 @@ def attacker_of(result: Result) -> str | None:
 
 
 def worst(strength: Strength, form: str) -> Iterator[tuple[str, Result]]:
-    """Yield each attacker and its result, the one that recognises most last."""
+    """Yield each attacker and its result; the one that counts, with most seeds and then the worst, comes last."""
     bank = choose("person", strength=strength).bank
     results = that_count(of for of in read_card(bank.path, bank.sha256).results if of.form == form)
-    for result in sorted(results, key=lambda of: of.protected.final):
+    for result in sorted(results, key=lambda of: (of.seeds, of.protected.final)):
         if (name := attacker_of(result)) is not None:
             yield name, result
 

@@ -39,6 +39,21 @@ crowd_alone() { # link the 62 people into a folder, for programs that take no --
   mkdir -p build/crowd
   ln -sfn $(set +f && realpath "$faces"/id1[2-5]? "$faces"/id0[01]? "$faces"/id02[0-3]) build/crowd/
 }
+apart() { # every second photo of the 38 people, at most twelve of each, to fit patterns to, and all others to judge with
+  local folder name photo part number fitted
+  rm -rf build/personal
+  set +f
+  for folder in "$faces"/id1[2-5]? "$faces"/id0[01]? "$faces"/id02[0-3]; do
+    name=$(basename "$folder") number=0 fitted=0
+    for photo in "$folder"/*; do
+      part=rest
+      if [[ $name > id119 ]] && ((number % 2 == 1 && fitted < 12)); then part=fit fitted=$((fitted + 1)); fi
+      mkdir -p "build/personal/$part/$name" && cp "$photo" "build/personal/$part/$name/"
+      number=$((number + 1))
+    done
+  done
+  set -f
+}
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
@@ -125,8 +140,12 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
       done
       asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
       for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
-      measure judged people $few --bank person-max --set form=sample-wise --attacker $asked
-      measure table people $people --groups-of 19 --seeds 1 --bank person-max --set form=sample-wise --attacker $trained
+      measure each people $few --seeds 1 --bank person-max --set form=sample-wise --attacker $asked
+      measure each people $people --groups-of 19 --seeds 1 --bank person-max --set form=sample-wise --attacker $trained
+      apart
+      own="${people/$faces/build/personal/rest} --bank person-max --set fit=build/personal/fit --seeds 1"
+      measure personal people $own --groups-of 5 --attacker $asked
+      measure personal people $own --groups-of 19 --attacker $trained
       ;;
     frozen) for bank in person-low person person-high; do measure people people $few --bank $bank --attacker frozen:dlib; done ;;
     one-network) # one surrogate, with which banks were made until 2026-11-22 (in fp32)
