@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.events import Estimated, Finished, Iterated
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import ErrorMin, make_settings
@@ -95,6 +96,12 @@ def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> Non
         assert (np.abs(finished.noise.astype(int)).max(axis=(1, 2, 3)) > 0).all()
     with pytest.raises(UsageError, match="--train-size"):
         list(make_noise(images.first(5), SETTINGS, CPU))
+
+
+def test_the_share_of_the_images_is_the_same_in_every_class(images: ImageSet) -> None:
+    """Stratified, as in the official code."""
+    search = AlternatingSearch(images, replace(SETTINGS, noise_share=0.2), CPU)
+    assert torch.bincount(images.labels[search.noise_images]).tolist() == [12] * 10
 
 
 @pytest.mark.parametrize(

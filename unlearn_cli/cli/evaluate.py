@@ -330,6 +330,7 @@ class _Run:
         if isinstance(rare, Optimised):
             training["batch_size"] = rare.batch_size or batch_size
             training["learning_rate"] = 0.1 if rare.learning_rate is None else rare.learning_rate
+            training |= {} if rare.weight_decay is None else {"weight_decay": rare.weight_decay}
         return Victims(
             scale=self.scale,
             model=model,

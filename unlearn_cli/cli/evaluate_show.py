@@ -86,14 +86,17 @@ def show(report: Report, output: Path) -> None:
     from rich.table import Table
 
     from unlearn_cli.evaluation.page import percent
+    from unlearn_cli.evaluation.published import told
 
     rows = report.rows
     parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
     columns = ["training images", "last epoch", "best epoch"]
     columns += ["protected classes", "same classes, unprotected", "other classes"] if parts else []
     columns += ["AUC"] if verified else []
-    columns += ["paper"] if any(row.reported is not None for row in rows) else []
-    table = Table(title="Clean accuracy (on clean test images), with 95 % confidence intervals")
+    triggered = any(row.trigger for row in rows)
+    columns += ["trigger"] if triggered else []
+    columns += ["paper"] if any(row.reported for row in rows) else []
+    table = Table(title=f"Clean accuracy (on clean test images), with 95 % confidence intervals\n{plain(report.ran)}")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -103,8 +106,10 @@ def show(report: Report, output: Path) -> None:
             cells += [percent(of.final) if of else "-" for of in shown]
         if verified:
             cells.append(f"{row.auc:.3f}" if row.auc is not None else "-")
+        if triggered:
+            cells.append(percent(row.figure("trigger")))
         if "paper" in columns:
-            cells.append(percent(row.reported))
+            cells.append(told(row.reported))
         table.add_row(*map(plain, cells))
     out().print(table)
     seeds = max((row.seeds for row in rows), default=0)
