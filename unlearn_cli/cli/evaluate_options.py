@@ -49,7 +49,8 @@ Model = Annotated[
 Augment = Annotated[
     str,
     typer.Option(
-        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment."
+        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment, "
+        "fast-autoaugment-like, rotation, resized-crop."
     ),
 ]
 Defence = Annotated[

@@ -45,6 +45,7 @@ def write_report(report: Report, output: Path) -> Path:
         pictures=shown,
         parts=any(row.protected for row in report.rows),
         verified=any(row.verification for row in report.rows),
+        triggered=any(row.trigger for row in report.rows),
     )
     path = output / "report.html"
     write_atomically(path, page.encode())
