@@ -113,7 +113,7 @@ class _Estimate:
         # A test image costs about a third of a training image, which also needs a backward pass.
         each_epoch = len(train) * passes(cell.defence) + len(test) / 3
         afterwards = (len(test) + SHARES[-1] * len(train)) / 3
-        protected = self._protected(cell, "train") if cell.noise is not None or cell.protected_tree is not None else 0
+        protected = len(train) if cell.noise is not None or cell.protected_tree is not None else 0
         separating = SECONDS_TO_SEPARATE * (min(protected, MOST_IMAGES) / MOST_IMAGES) ** 2
         if cell.trigger:
             afterwards += (len(test.classes) - 1) * len(test) / 3
