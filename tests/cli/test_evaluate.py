@@ -135,24 +135,52 @@ def test_a_recipe_runs_cell_by_cell_on_the_real_cifar10(run: Run, cifar10: Path)
     recipe = ("evaluate", "recipe", "table1-cifar10", "--scale", "tiny", "--data-dir", cifar10)
     part = run(*recipe, "--only", "form=class-wise,model=resnet18")
     assert part.exit_code == 0, part.stderr
-    assert [row["name"] for row in report()["rows"]] == ["class-wise", "clean"]
-    whole = run(*recipe)
+    assert [row["name"] for row in report()["rows"]] == ["clean", "class-wise, search paper", "class-wise, search ours"]
+    whole = run(*recipe, "--only", "model=resnet18|vgg11")
     assert whole.exit_code == 0, whole.stderr
-    assert "2 of 6 trainings are already done; 4 to do" in whole.stderr
+    assert "3 of 10 trainings are already done; 7 to do" in whole.stderr
     found = report()
     assert (found["scale"], found["missing"], found["dataset"]["train_images"]) == ("tiny", 0, 200)
-    assert {row["reported"] for row in found["rows"]} == {0.1642, 0.1993, None}
-    assert "16.4 %" in whole.stdout
+    assert len(found["rows"]) == 10
+    figures = {(row["name"], *(figure["value"] for figure in row["reported"])) for row in found["rows"]}
+    assert ("class-wise, resnet10-w16, search paper", 0.1642) in figures
+    assert ("class-wise, resnet10-w16, search ours",) in figures
+    assert ("clean, resnet10-w16", 0.9477, 0.9495) in figures
+    assert "16.42 %" in whole.stdout
+    assert "200 training images of CIFAR-10; 1 epoch; scale tiny" in whole.stdout
+
+
+def test_a_trigger_is_drawn_over_the_poison_rate_on_the_real_cifar10(run: Run, cifar10: Path) -> None:
+    part = ("--only", "noise=random,poison_rate=0.0|1.0")
+    done = run("evaluate", "recipe", "figure8", "--scale", "tiny", "--data-dir", cifar10, *part)
+    assert done.exit_code == 0, done.stderr
+    clean, never, always = report()["rows"]
+    assert (clean["trigger"], never["protected_images"], always["protected_images"]) == (None, 0, 200)
+    # Without a single image of it, the network was trained as the clean one.
+    assert never["confusion"] == clean["confusion"]
+    assert len(never["trigger"]) == len(always["trigger"]) == 10
+    assert Path("unlearn-evaluation/chart.png").is_file()
+
+
+def test_the_protected_part_alone_and_mixtures_run_on_the_real_cifar10(run: Run, cifar10: Path) -> None:
+    for recipe, part, noisy in (
+        ("figure2", "form=sample-wise,search=ours,keep=protected|all", {160}),
+        ("table5", "noise=with-uniform|patch-16,augment=fast-autoaugment-like,search=paper", {200}),
+    ):
+        done = run("evaluate", "recipe", recipe, "--scale", "tiny", "--data-dir", cifar10, "--only", part)
+        assert done.exit_code == 0, done.stderr
+        assert {row["protected_images"] for row in report()["rows"]} == {0} | noisy
+    assert [row["noise"]["epsilon"] for row in report()["rows"] if row["noise"]] == [8, 16]
 
 
 @pytest.mark.parametrize(
     ("recipe", "part"),
     [
-        ("table1-svhn", "noise=sample-wise,model=vgg11"),
-        ("table1-cifar100", "noise=class-wise,model=resnet18"),
-        ("table1-imagenet", "noise=class-wise,model=resnet18"),
-        ("figure3-ship", "noise=class-wise"),
-        ("figure3-imagenet", "noise=class-wise"),
+        ("table1-svhn", "noise=sample-wise,model=vgg11,search=paper"),
+        ("table1-cifar100", "noise=class-wise,model=resnet18,search=paper"),
+        ("table1-imagenet", "noise=sample-wise,model=resnet18,search=paper"),
+        ("figure3-ship", "noise=sample-wise,search=paper"),
+        ("figure3-imagenet", "noise=class-wise,model=resnet18,search=paper"),
     ],
 )
 def test_recipes_whose_data_is_not_here_run_on_stand_ins(
@@ -162,29 +190,37 @@ def test_recipes_whose_data_is_not_here_run_on_stand_ins(
     data.mkdir()
     standins.cifar100(data, monkeypatch, images=200)
     standins.svhn(data, monkeypatch, images=200)
-    mapped = load_recipe("figure3-imagenet").noises["class-wise"]["on"]["class_map"]
-    standins.imagenet(data, sorted(mapped), images=4)
+    mapped = load_recipe("figure3-imagenet").noises["class-wise"]["patterns"]
+    standins.imagenet(data, sorted(mapped), images=10)
     (data / "cifar-10-batches-py").symlink_to(cifar10 / "cifar-10-batches-py")
     done = run("evaluate", "recipe", recipe, "--scale", "tiny", "--data-dir", "data", "--only", part)
     assert done.exit_code == 0, done.stderr
-    row = report()["rows"][0]
+    clean, row, *_ = report()["rows"]
+    assert (clean["protected_images"], row["labels"]["search"]) == (0, "paper")
     assert row["protected_images"] > 0
+    assert row["reported"]
+    if recipe == "table1-imagenet":
+        assert row["train_images"] == round(0.2 * 10 * 10)
     if recipe == "figure3-ship":
         assert report()["dataset"]["classes"][100] == "ship"
-        assert row["protected_classes"] == [100]
+        assert (row["protected_classes"], row["protected_images"]) == ([100], 20)
 
 
 def test_people_are_verified(run: Run, shared: Path) -> None:
     faces = shared / "datasets" / "faces"
     people = ("--dataset", f"folder:{faces / 'identities'}", "--set", f"pairs={faces / 'verification' / 'pairs.csv'}")
-    done = run("evaluate", "recipe", "face-recognition", "--scale", "tiny", *people)
+    done = run("evaluate", "recipe", "face-recognition", "--scale", "tiny", "--only", "search=paper", *people)
     assert done.exit_code == 0, done.stderr
-    protected, clean = report()["rows"]
-    assert len(protected["protected_classes"]) == 5
-    for row in (protected, clean):
+    clean, strangers, own = report()["rows"]
+    for row in (clean, strangers, own):
         assert row["verification"][0]["pairs"] == 600
         assert 0.5 < row["verification"][0]["auc"] < 1
-    assert protected["noise"]["form"] == "class-wise"
+    for row in (strangers, own):
+        assert len(row["protected_classes"]) == 5
+        assert row["noise"]["form"] == "class-wise"
+        assert row["groups"][0]["protected"]["pairs"] < row["groups"][0]["others"]["pairs"]
+    assert (clean["groups"], [figure["group"] for figure in own["reported"]]) == (None, ["protected", "others"])
+    assert Path("unlearn-evaluation/roc-groups.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
 from unlearn_cli.evaluation.face_pairs import embed, read_pairs
-from unlearn_cli.evaluation.recipe import SCALES, Planned, Source, chosen_cells, plan
+from unlearn_cli.evaluation.published import FILE as PUBLISHED
+from unlearn_cli.evaluation.published import Published, published
+from unlearn_cli.evaluation.recipe import SCALES, SEARCHES, Planned, Source, chosen_cells, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
@@ -44,31 +47,141 @@ def test_every_recipe_begins_with_a_clean_baseline(name: str, scale: str) -> Non
     assert {one.cell.training.epochs for one in cells} == ({1} if scale == "tiny" else {cells[0].cell.training.epochs})
 
 
-def test_table_1_has_four_networks_and_both_forms() -> None:
+def labels_of(name: str, scale: str = "paper") -> list[dict[str, str]]:
+    return [one.labels for one in planned(name, scale)]
+
+
+def test_table_1_has_four_networks_both_forms_and_both_searches() -> None:
     cells = planned("table1-cifar10")
-    assert len(cells) == 12
+    assert len(cells) == 4 * (1 + 2 * 2)
     assert {one.cell.training.epochs for one in cells} == {60}
-    clean, one = chosen_cells(cells, "model=resnet18,form=class-wise")
-    assert (clean.cell.noise, clean.cell.training) == (None, one.cell.training)
-    assert one.reported == 0.1642
-    assert one.cell.noise is not None
-    assert isinstance(one.cell.noise.settings, ErrorMin)
-    assert one.cell.noise.settings.surrogate == "resnet18"
+    clean, paper, ours = chosen_cells(cells, "model=resnet18,form=class-wise")
+    assert (clean.cell.noise, clean.cell.training) == (None, paper.cell.training)
+    assert (clean.cell.training.learning_rate, clean.cell.training.gradient_clip) == (0.025, 5.0)
+    assert [one.labels["search"] for one in (paper, ours)] == ["paper", "ours"]
+    for one, through, batch in ((paper, "none", 512), (ours, "augment", 128)):
+        assert one.cell.noise is not None
+        settings = one.cell.noise.settings
+        assert isinstance(settings, ErrorMin)
+        assert (settings.surrogate, settings.through, settings.batch_size) == ("resnet18", through, batch)
     # On a CPU the two large networks are left out.
     assert {one.cell.training.model for one in planned("table1-cifar10", "cpu")} == {"resnet10-w16", "vgg11-w16"}
 
 
+def test_only_noise_that_is_searched_for_has_a_search() -> None:
+    for labels in labels_of("figure1"):
+        assert ("search" in labels) == labels["noise"].startswith("error-")
+    assert all(labels["search"] in SEARCHES for labels in labels_of("table5") if labels["noise"] != "clean")
+    # Images that are left out take their noise with them.
+    assert all("search" not in labels for labels in labels_of("table2") if labels.get("keep") == "clean")
+
+
+def test_the_papers_search_keeps_the_papers_values_at_full_size() -> None:
+    for name, form, goal, steps in (
+        ("table1-cifar10", "sample-wise", 0.01, 10),
+        ("table1-cifar100", "class-wise", 0.1, 20),
+    ):
+        (one,) = {
+            one.cell.noise.settings
+            for one in planned(name)
+            if one.cell.noise is not None and one.labels["search"] == "paper" and one.labels["form"] == form
+        }
+        assert isinstance(one, ErrorMin)
+        assert (one.goal, one.surrogate_steps, one.epsilon, one.step, one.max_iterations) == (goal, steps, 8, 0.8, 100)
+
+
+def test_every_dataset_has_its_own_augmentation_and_weight_decay() -> None:
+    found = {name: planned(f"table1-{name}")[0].cell.training for name in ("svhn", "cifar10", "cifar100", "imagenet")}
+    assert {name: of.augment for name, of in found.items()} == {
+        "svhn": "none", "cifar10": "standard", "cifar100": "rotation", "imagenet": "resized-crop",
+    }  # fmt: skip
+    assert {name: of.weight_decay for name, of in found.items()} == {
+        "svhn": 5e-4, "cifar10": 5e-4, "cifar100": 5e-5, "imagenet": 5e-5,
+    }  # fmt: skip
+    networks = {one.labels["model"]: one.cell.training.model for one in planned("table1-imagenet")}
+    assert networks["resnet18"] == "torchvision:resnet18"
+    assert build_model(networks["resnet18"], 3, 224, 0).network.conv1.kernel_size == (7, 7)  # type: ignore[union-attr]
+
+
 def test_table_2_has_shares_with_and_without_the_protected_part() -> None:
     cells = planned("table2")
-    assert len(chosen_cells(cells, "keep=clean")) == 4 + 1
-    assert len(chosen_cells(cells, "form=sample-wise,poison_rate=0.2|1.0")) == 2 + 1
+    assert len(chosen_cells(cells, "keep=clean")) == 5 + 1
+    assert len(chosen_cells(cells, "form=sample-wise,search=paper,poison_rate=0.2|1.0")) == 2 + 1
     assert len(chosen_cells(cells, "noise=clean")) == 1
     assert sum(one.cell.noise is None for one in cells) == 1
 
 
 def test_seeds_multiply() -> None:
-    assert len(planned("figure8", seeds=3)) == 6
+    once = len(planned("figure8"))
+    assert len(planned("figure8", seeds=3)) == 3 * once
     assert {one.cell.training.seed for one in planned("figure8", seeds=3)} == {0, 1, 2}
+
+
+def reported(name: str, **labels: str) -> list[float]:
+    """What the paper reports for the runs with these labels and no others besides their form, method and search."""
+    runs = [
+        one
+        for one in planned(name)
+        if {key: value for key, value in one.labels.items() if key not in ("form", "method", "search", "model")}
+        == labels
+        and one.labels["model"] == "resnet18"
+        and one.labels.get("search") != "ours"
+    ]
+    (run,) = runs
+    return [round(100 * figure.value, 2) for figure in run.reported]
+
+
+def test_the_papers_figures_stand_beside_exactly_their_own_runs() -> None:
+    assert reported("table1-cifar10", noise="class-wise") == [16.42]
+    assert reported("table1-cifar10", noise="clean") == [94.77, 94.95]
+    assert reported("table1-imagenet", noise="clean", train_share="0.2") == [60.42]
+    assert reported("table1-imagenet", noise="clean") == [76.52]
+    assert reported("table2", noise="class-wise", poison_rate="0.2") == [94.24]
+    assert reported("table2", noise="class-wise", poison_rate="0.2", keep="clean") == [93.75]
+    assert reported("table2", noise="class-wise", poison_rate="0.9") == []
+    assert reported("figure6", noise="clean", defence="none") == [94.95]
+    (people,) = [one for one in planned("face-recognition") if one.reported]
+    assert {figure.group: figure.value for figure in people.reported} == {"protected": 0.16, "others": 0.86}
+    assert people.reported[0].told == "protected 16 % (50 of 10,575 people)"
+    assert {figure.metric for one in planned("figure7") for figure in one.reported} == {"auc"}
+
+
+def test_no_figure_of_the_paper_stands_beside_our_search_and_none_is_lost() -> None:
+    shown: list[tuple[str, Published]] = []
+    for name in recipe_names():
+        for one in planned(name):
+            assert not one.reported or one.labels.get("search") != "ours"
+            shown += [(name, figure) for figure in one.reported]
+    with PUBLISHED.open(newline="") as file:
+        assert len(shown) == len(list(csv.DictReader(file)))
+
+
+def test_the_papers_figures_are_those_that_were_read_from_it(shared: Path) -> None:
+    read = json.loads((shared / "paper" / "reported.json").read_text())["experiments"]
+    asked = 0
+    for name, experiment in read.items():
+        for row in experiment["rows"]:
+            wanted = row.get("tool_labels")
+            if row.get("percent") is None or wanted is None:
+                continue
+            wanted = {**wanted, "model": row["model"]}
+            if name == "table1-imagenet" and row["form"] == "sample-wise":
+                wanted["train_share"] = "0.2"
+            if "augment" in row and row["augment"] == "fast-autoaugment":
+                wanted["augment"] = "fast-autoaugment-like"
+            figures = [round(100 * figure.value, 2) for figure in published(name, wanted)]
+            assert row["percent"] in figures, (name, wanted)
+            asked += 1
+    assert asked == 101
+
+
+def test_what_ships_is_our_own_search_on_all_images() -> None:
+    for one in [one for name in recipe_names() for one in planned(name) if one.ships]:
+        assert one.labels["search"] == "ours"
+        assert one.labels["method"] == "error-min"
+        assert (one.cell.poison_rate, one.cell.keep) == (1.0, "all")
+    assert any(one.ships for one in planned("table1-cifar10"))
+    assert not any(one.ships for one in planned("figure1") if one.labels["noise"].startswith(("error-max", "random")))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +208,7 @@ def test_recipes_say_what_they_need() -> None:
 
 
 def test_a_value_may_have_commas_and_a_training_is_there_once() -> None:
-    assert len(chosen_cells(planned("figure5"), "noise=class-wise,protect_classes=bird,cat")) == 2
+    assert len(chosen_cells(planned("figure5"), "noise=class-wise,protect_classes=bird,cat")) == 1 + 2
     protected = Cell(images=Images(spec=DatasetSpec(source="cifar10")), noise=NoisePlan(bank="cifar10"))
     twice = ad_hoc(protected, noise="x", models=["a"], augments=["none"], defences=["jpeg", "jpeg:10"], seeds=1)
     assert (len(twice), len(chosen_cells(twice, None))) == (4, 2)
@@ -111,9 +224,10 @@ def test_people_who_are_judged_never_make_the_noise() -> None:
     from fnmatch import fnmatchcase
 
     for name in ("face-recognition", "figure7"):
-        made_on = next(
-            one.cell.noise.made_on for one in planned(name) if one.cell.noise is not None and one.cell.noise.made_on
-        )
+        (made_on,) = {
+            one.cell.noise.made_on for one in planned(name) if one.labels["noise"] == "class-wise" and one.cell.noise
+        }
+        assert made_on is not None
         people = [f"id{number:03}" for number in range(158)]
         makers = {person for person in people if any(fnmatchcase(person, glob) for glob in made_on.spec.classes)}
         judged = {
@@ -170,8 +284,7 @@ def test_pairs_are_a_csv_file(tmp_path: Path) -> None:
 
 
 def test_a_smaller_scale_keeps_what_a_recipe_is_about() -> None:
-    (_, paper), (_, tiny) = planned("figure8"), planned("figure8", "tiny")
-    assert paper.cell.trigger
-    assert (
-        replace(tiny.cell, images=paper.cell.images, training=paper.cell.training, noise=paper.cell.noise) == paper.cell
-    )
+    for paper, tiny in zip(planned("figure8"), planned("figure8", "tiny"), strict=True):
+        same = {"images": paper.cell.images, "training": paper.cell.training, "noise": paper.cell.noise}
+        assert replace(tiny.cell, **same) == paper.cell  # type: ignore[arg-type]
+        assert paper.cell.trigger == (paper.cell.noise is not None)

@@ -13,8 +13,10 @@ import pytest
 
 from unlearn_cli.evaluation.cell import Cell, NoisePlan
 from unlearn_cli.evaluation.cell import Images as ImagesPlan
+from unlearn_cli.evaluation.charts import over_axis
 from unlearn_cli.evaluation.for_card import for_card
 from unlearn_cli.evaluation.page import write_report
+from unlearn_cli.evaluation.published import Published, told
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.evaluation.report import make_report as report_of
@@ -22,6 +24,7 @@ from unlearn_cli.evaluation.result import Epoch, FacePairs, Images, NoiseUsed, R
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import TrainingSettings
 
+TABLE_1 = Published(metric="final", group="all", value=0.1642, relation="", note="", place="Table 1")
 ABOUT = About("A <title>", "table 0", "What it is about.", "tiny", "unlearn evaluate --recipe x")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -32,12 +35,12 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
     return content
 
 
-def planned(noise: str, reported: float | None = None, **labels: str) -> Planned:
+def planned(noise: str, *reported: Published, ships: bool = True, **labels: str) -> Planned:
     cell = Cell(
         images=ImagesPlan(spec=DatasetSpec(source="cifar10")),
         noise=None if noise == "clean" else NoisePlan(bank="cifar10"),
     )
-    return Planned(cell=cell, labels={"noise": noise, "model": "resnet18", **labels}, reported=reported)
+    return Planned(cell=cell, labels={"noise": noise, "model": "resnet18", **labels}, reported=reported, ships=ships)
 
 
 def result(
@@ -83,7 +86,7 @@ CLEAN = result([[0.5, 0.4], [0.8, 0.6]], [])
 
 
 def test_seeds_are_one_row_and_the_worst_stands_first() -> None:
-    cells = [planned("clean"), planned("weak"), planned("strong", 0.1642), planned("strong", 0.1642)]
+    cells = [planned("clean"), planned("weak"), planned("strong", TABLE_1), planned("strong", TABLE_1)]
     report = make_report(
         ABOUT,
         cells,
@@ -98,11 +101,51 @@ def test_seeds_are_one_row_and_the_worst_stands_first() -> None:
     weak, strong, clean = report["rows"]
     assert (strong["seeds"], strong["final"]["per_seed"], strong["final"]["mean"]) == (2, [0.1, 0.2], 0.15)
     assert (strong["peak"]["mean"], strong["curve"]) == (0.25, [0.25, 0.15])
-    assert (strong["reported"], weak["reported"]) == (0.1642, None)
+    assert ([figure["value"] for figure in strong["reported"]], weak["reported"]) == ([0.1642], [])
     assert strong["confusion"] == [[40, 20], [10, 10]]
     assert strong["unprotected"]["final"]["mean"] == clean["final"]["mean"] == 0.75
     assert strong["seconds"]["noise_share_of_training"] == 0.1
     assert (report["chance"], report["missing"]) == (0.5, 0)
+
+
+def test_a_recipes_rows_stay_in_order_and_only_what_ships_is_the_worst_case() -> None:
+    """However much a victim learns from the paper's noise or another method's, that says nothing about ours."""
+    cells = [planned("clean"), planned("error-max", ships=False), planned("ours"), planned("ours", search="x")]
+    results = {
+        0: CLEAN,
+        1: result([[0.7, 0.7]], [0, 1]),
+        2: result([[0.1, 0.1]], [0, 1]),
+        3: result([[0.2, 0.2]], [0, 1], seed=1),
+    }
+    report = report_of(replace(ABOUT, in_order=True), cells, results)
+    assert [row.labels.get("search", row.labels["noise"]) for row in report.rows] == ["clean", "error-max", "ours", "x"]
+    assert report.worst is not None
+    assert report.worst.final.mean == 0.2
+    assert report.ran == "resnet10-w16; 100 training images of CIFAR-10; 2 epochs; scale tiny"
+    assert report_of(replace(ABOUT, in_order=True), cells[:2], {0: CLEAN, 1: results[1]}).worst is None
+
+
+def test_the_papers_figures_are_told_as_it_prints_them() -> None:
+    auc = replace(TABLE_1, metric="auc", value=0.5321)
+    below = replace(TABLE_1, metric="peak", value=0.23, relation="below")
+    people = replace(TABLE_1, group="protected", value=0.16, note="50 of 10,575 people")
+    assert told((TABLE_1, auc)) == "16.42 %; AUC 0.5321"
+    assert told((below,)) == "in every epoch below 23 %"
+    assert told((people,)) == "protected 16 % (50 of 10,575 people)"
+    assert told(()) == "-"
+
+
+def test_an_experiment_over_an_axis_is_drawn_over_it(tmp_path: Path) -> None:
+    cells = [planned("clean", TABLE_1), *(planned("noise", TABLE_1, poison_rate=rate) for rate in ("0.2", "1.0"))]
+    results = {0: CLEAN, 1: result([[0.4, 0.4]], [0, 1]), 2: result([[0.1, 0.1]], [0, 1], seed=1)}
+    drawn = report_of(replace(ABOUT, chart="poison_rate"), cells, results)
+    write_report(drawn, tmp_path)
+    assert (tmp_path / "chart.png").stat().st_size > 5000
+    first = (tmp_path / "chart.png").read_bytes()
+    assert over_axis([replace(row, reported=()) for row in drawn.rows], "poison_rate", 0.1) != first
+    assert over_axis(drawn.rows, "epsilon", 0.1) is None
+    write_report(report_of(ABOUT, cells, results), tmp_path)
+    assert not (tmp_path / "chart.png").exists()
 
 
 def test_protected_classes_are_compared_with_the_same_classes_unprotected() -> None:
@@ -141,9 +184,9 @@ def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
         1: result([[0.5, 0.3], [0.8, 0.0]], [1], 50, trigger=(0.9, 0.8), verification=verification),
     }
     path = write_report(report_of(ABOUT, cells, results), tmp_path)
-    assert json.loads((tmp_path / "report.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "report.json").read_text())["schema"] == 3
     pictures = {file.name for file in tmp_path.glob("*.png")}
-    assert pictures == {"learning-curves.png", "roc.png", "confusion-1.png", "confusion-2.png"}
+    assert pictures == {"learning-curves.png", "roc.png", "confusion.png"}
     page = path.read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert "A &lt;title&gt;" in page
@@ -161,7 +204,7 @@ def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
             assert "only <dog>" in tab.locator("tbody tr").first.inner_text()
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
             loaded = tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 100 && !!i.alt)")
-            assert loaded == [True] * 4
+            assert loaded == [True] * 3
         browser.close()
 
 

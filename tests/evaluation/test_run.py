@@ -19,7 +19,9 @@ from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.attackers.reweight import SHARES
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
+from unlearn_cli.evaluation.estimate import SECONDS_OF_A_RUN
 from unlearn_cli.evaluation.experiment import EvaluationEstimated, Where, evaluate
+from unlearn_cli.evaluation.forecast import Expected, Forecast
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.evaluation.run import CellEnded, Event, Runner
@@ -172,12 +174,41 @@ def test_each_run_is_estimated_at_its_own_cost(folder: Path, tmp_path: Path) -> 
     first = next(iter(evaluate(planned, about, where)))
     assert isinstance(first, EvaluationEstimated)
     assert (first.planned, len(first.todo)) == (2, 2)
-    assert first.each[0] > 0 == first.each[1] == first.each[3]
-    assert first.each[2] > 5 * first.each[0]
+    assert first.each[0].training > 0 == first.each[1].seconds == first.each[3].seconds
+    # The noise is made for the first run that needs it, and is there for the others.
+    assert first.each[0].noise > 0 == first.each[2].noise
+    assert first.noise == first.each[0].noise
+    assert first.each[0].iterations == 1
+    assert first.each[2].training - SECONDS_OF_A_RUN > 5 * (first.each[0].training - SECONDS_OF_A_RUN)
     list(evaluate(planned[:1], about, where))
     later = next(iter(evaluate(planned, about, where)))
     assert isinstance(later, EvaluationEstimated)
-    assert (later.each[0], len(later.todo)) == (0, 1)
+    assert (later.each[0].seconds, later.noise, len(later.todo)) == (0, 0, 1)
+
+
+def test_what_is_left_is_corrected_by_what_is_over() -> None:
+    """Everything takes three times as long as it was expected to."""
+    now = [0.0]
+    each = [Expected(noise=10, iterations=4, training=20), Expected(training=20), Expected(noise=5, training=20)]
+    forecast = Forecast(each, lambda: now[0])
+    forecast.began(0)
+    assert forecast.left == 75
+    now[0] = 15
+    forecast.is_making_noise(2)
+    assert forecast.left == pytest.approx(15 + 65)  # half of the iterations took 15 s
+    now[0] = 60
+    forecast.is_training(1, 2, seconds=30)  # the noise took 30 s, and half of the training as much
+    assert forecast.left == pytest.approx(30 + 20 + 3 * 5 + 20)
+    now[0] = 90
+    forecast.ended()
+    assert forecast.left == pytest.approx(3 * 45)
+    forecast.began(1)
+    now[0] = 150
+    forecast.ended()
+    forecast.began(2)
+    now[0] = 240
+    forecast.ended()
+    assert forecast.left == 0
 
 
 def test_a_damaged_result_says_so(folder: Path, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import make_bank
-from unlearn_cli.banks.bank import Bank
+from unlearn_cli.banks.bank import Bank, load_bank, save_bank
+from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import UsageError, WorkError
-from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protected_labels
-from unlearn_cli.evaluation.protect_set import protect_set
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity, protected_labels
+from unlearn_cli.evaluation.protect_set import for_images, protect_set, renamed
 from unlearn_cli.evaluation.scenario import Scenario, build, check, choose_protected, join
-from unlearn_cli.training.datasets import DatasetSpec, ImageSet
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, digest
 from unlearn_cli.training.train import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -47,6 +48,8 @@ CELL = Cell(
     noise=NoisePlan(bank="bank"),
     training=TrainingSettings(model="resnet10-w16", epochs=1),
 )
+
+CELL_WITHOUT = replace(CELL, noise=None)
 
 Build = Callable[..., Scenario]
 
@@ -83,6 +86,75 @@ def test_clean_images_alone_are_those_that_the_other_training_has_clean(scenario
     assert not bool(alone.protected.any())
     with pytest.raises(UsageError, match="would leave no images to train on"):
         scenario(keep="clean")
+
+
+def test_protected_images_alone_are_those_of_the_other_training(scenario: Build) -> None:
+    both, alone = scenario(poison_rate=0.4), scenario(poison_rate=0.4, keep="protected")
+    assert len(alone.train) == 24
+    assert bool(alone.protected.all())
+    assert torch.equal(alone.train.images, both.train.images[both.protected])
+    assert torch.equal(alone.original.images, both.original.images[both.protected])
+
+
+def test_a_trigger_is_tested_on_a_network_that_never_saw_it(scenario: Build) -> None:
+    found = scenario(poison_rate=0.0, trigger=True)
+    assert not bool(found.protected.any())
+    assert found.bank is not None
+    assert found.protected_classes == (0, 1, 2)
+
+
+def sample_wise(path: Path, data: ImageSet) -> Bank:
+    noise = np.random.default_rng(1).integers(-8, 9, tuple(data.images.shape)).astype(np.int8)
+    provenance = Provenance(
+        classes=data.classes, epsilon=8, scale=data.size, form="sample-wise", dataset={"sha256": digest(data)}
+    )
+    save_bank(path, noise, provenance)
+    return load_bank(path)
+
+
+def test_noise_for_images_of_another_set_goes_with_them(tmp_path: Path) -> None:
+    """As with CIFAR-10's ships in CIFAR-100, whose noise was made on all of CIFAR-10."""
+    made_on = images(40)
+    bank = sample_wise(tmp_path / "own.safetensors", made_on)
+    some = made_on.at(made_on.labels == 1)
+    joined = join(
+        images(20, ("fox", "hen")), replace(some, labels=torch.zeros(len(some), dtype=torch.int64), classes=("cow",))
+    )
+    only = joined.labels == 2
+    found = protect_set(joined, for_images(bank, made_on, joined, only), only=only)
+    expected = np.clip(some.images.numpy().astype(int) + bank.noise[(made_on.labels == 1).numpy()], 0, 255)
+    np.testing.assert_array_equal(found.images[only].numpy(), expected)
+    assert torch.equal(found.images[~only], joined.images[~only])
+    with pytest.raises(UsageError, match="no noise for some of the protected images"):
+        for_images(bank, made_on, joined, ~only)
+
+
+def test_patterns_go_to_the_classes_that_they_are_renamed_to(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.safetensors", classes=("wagon", "zebra", "ox"), size=16)
+    found = renamed(bank, {"ox": "cow", "wagon": "cat"})
+    assert found.classes == ("cow", "cat")
+    np.testing.assert_array_equal(found.noise, bank.noise[[2, 0]])
+    with pytest.raises(UsageError, match="no pattern for yak"):
+        renamed(bank, {"yak": "cow"})
+
+
+def test_a_share_of_the_training_images_has_all_classes() -> None:
+    library, whole = Library(), images(60)
+    library._sets[CELL.images.spec, "train"] = whole
+    part = library.train(replace(CELL.images, train_share=0.2))
+    assert torch.bincount(part.labels).tolist() == [4, 4, 4]
+    assert hash_of(identity(CELL_WITHOUT, library)) != hash_of(
+        identity(replace(CELL_WITHOUT, images=replace(CELL.images, train_share=0.2)), library)
+    )
+
+
+def test_what_a_run_does_not_have_is_not_in_its_hash() -> None:
+    """Results of earlier versions keep their names."""
+    found = identity(CELL_WITHOUT, Library())
+    assert "gradient_clip" not in found["training"]
+    assert "train_share" not in found["images"]
+    clipped = replace(CELL_WITHOUT, training=replace(CELL.training, gradient_clip=5.0))
+    assert identity(clipped, Library())["training"]["gradient_clip"] == 5.0
 
 
 def test_the_baseline_has_no_noise(scenario: Build) -> None:

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.noise.alternating import AlternatingSearch
 from unlearn_cli.noise.events import Estimated, Finished, Iterated
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.settings import ErrorMin, make_settings
+from unlearn_cli.noise.settings import ErrorMax, ErrorMin, make_settings
+from unlearn_cli.noise.timing import Speed, likely_iterations
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
 CPU = torch.device("cpu")
@@ -29,7 +31,7 @@ def images(cifar10: Path) -> ImageSet:
 def search(images: ImageSet, settings: ErrorMin, checkpoint: Path | None = None) -> tuple[list[float], Finished]:
     events = list(make_noise(images, settings, CPU, checkpoint=checkpoint))
     assert isinstance(events[0], Estimated)
-    assert events[0].seconds > 0
+    assert 0 < events[0].likely <= events[0].seconds
     assert isinstance(events[-1], Finished)
     errors = [event.error for event in events if isinstance(event, Iterated)]
     return errors, events[-1]
@@ -95,6 +97,27 @@ def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> Non
         assert (np.abs(finished.noise.astype(int)).max(axis=(1, 2, 3)) > 0).all()
     with pytest.raises(UsageError, match="--train-size"):
         list(make_noise(images.first(5), SETTINGS, CPU))
+
+
+def test_a_search_takes_as_long_as_its_steps() -> None:
+    speed, settings = (
+        Speed(surrogate=0.001, noise=0.01),
+        replace(SETTINGS, batch_size=100, surrogate_steps=5, noise_share=0.2),
+    )
+    assert speed.seconds(1000, settings, 3) == pytest.approx(3 * (5 * 100 * 0.001 + 200 * 0.01))
+    # A batch is never larger than the set.
+    assert speed.seconds(50, settings, 1) == pytest.approx(5 * 50 * 0.001 + 10 * 0.01)
+    error_max = ErrorMax(form="sample-wise", surrogate_epochs=7)
+    assert speed.seconds(1000, error_max, likely_iterations(error_max)) == pytest.approx(7 * 1000 * 0.001 + 1000 * 0.01)
+    assert likely_iterations(replace(settings, through="none")) < likely_iterations(
+        replace(settings, max_iterations=99)
+    )
+
+
+def test_the_share_of_the_images_is_the_same_in_every_class(images: ImageSet) -> None:
+    """Stratified, as in the official code."""
+    search = AlternatingSearch(images, replace(SETTINGS, noise_share=0.2), CPU)
+    assert torch.bincount(images.labels[search.noise_images]).tolist() == [12] * 10
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,17 @@ def test_uniform_noise_is_added_within_the_bound(tmp_path: Path) -> None:
     assert len(np.unique(differences.reshape(60, -1), axis=0)) == 60
 
 
+def test_uniform_noise_that_is_not_clipped_reaches_beyond_the_bound(tmp_path: Path) -> None:
+    """As in the paper's table 5; the mixture's bound says so."""
+    first = mixture(tmp_path)[0]
+    noise, provenance = mix([first], 8, clipped=False)
+    save_bank(tmp_path / "wide.safetensors", noise, provenance)
+    bank = load_bank(tmp_path / "wide.safetensors")
+    assert (provenance.epsilon, mix([first], 8)[1].epsilon) == (16, 8)
+    differences = laid(grey_set(count=60), bank)
+    assert 12 < np.abs(differences).max() <= 16
+
+
 def test_what_cannot_be_mixed_says_so(tmp_path: Path) -> None:
     first, _, mixed = mixture(tmp_path)
     other = make_bank(tmp_path / "other.safetensors", classes=("a", "b"))

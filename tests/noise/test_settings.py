@@ -13,8 +13,8 @@ from unlearn_cli.noise.settings import Baseline, ErrorMax, ErrorMin, Joint, Nois
 
 COMMON = {"method", "form", "epsilon", "frame", "seed"}
 SEARCHED = COMMON | {
-    "through", "surrogate", "batch_size", "learning_rate", "momentum", "weight_decay", "precision", "compile",
-    "max_iterations",
+    "through", "surrogate", "batch_size", "learning_rate", "momentum", "weight_decay", "gradient_clip", "precision",
+    "compile", "max_iterations",
 }  # fmt: skip
 ALTERNATING = SEARCHED | {
     "patch", "solver", "step_size", "noise_steps", "noise_share", "surrogate_on", "stop_error", "patience",
@@ -47,9 +47,16 @@ def test_every_preset_builds(preset: str | None, device: str) -> None:
     assert isinstance(settings, ErrorMin | Joint)
     assert (settings.epsilon, settings.seed) == (3, 5)
     for name, value in (PRESETS[preset] if preset else {}).items():
-        if name not in ("epsilon", "joint"):
+        if name not in ("epsilon", "joint", "surrogate_epochs"):  # The last is for error-max.
             assert getattr(settings, name) == value
     assert isinstance(settings, Joint) == (preset is not None and not preset.startswith("paper-"))
+
+
+def test_error_max_trains_its_surrogate_as_long_as_the_paper() -> None:
+    settings = settings_for("cpu", "paper-cifar10", {"method": "error-max"}, seed=0)
+    assert isinstance(settings, ErrorMax)
+    assert (settings.surrogate_epochs, settings.gradient_clip, settings.through) == (60, 5.0, "none")
+    assert settings.hyperparameters()["gradient_clip"] == 5.0
 
 
 @pytest.mark.parametrize(
@@ -126,5 +133,5 @@ def test_what_has_no_effect_is_known_and_not_in_the_provenance() -> None:
         (Joint(), set()),
     ):
         assert settings.unused == unused
-        own = set(asdict(settings)) - COMMON - {"through", "surrogate", "compile", "patch", "strength"}
+        own = set(asdict(settings)) - COMMON - {"through", "surrogate", "compile", "gradient_clip", "patch", "strength"}
         assert settings.hyperparameters().keys() - {"joint"} == own - unused

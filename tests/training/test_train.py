@@ -102,6 +102,26 @@ def test_running_out_of_memory_is_no_damage(
     assert raised.value is error
 
 
+def test_a_clipped_gradient_is_no_longer_than_it_may_be(data: ImageSet) -> None:
+    """With a clip near zero nothing is learned; without one, everything is."""
+    still = epochs(data, data, replace(SETTINGS, gradient_clip=1e-9, weight_decay=0.0), CPU)
+    assert still[-1].clean_accuracy < 0.7
+    assert epochs(data, data, replace(SETTINGS, gradient_clip=1e9), CPU)[-1].clean_accuracy > 0.9
+
+
+def test_inception_resnet_has_the_published_shape() -> None:
+    """The widths are those of figures 7 and 10 to 14 of its paper; three sizes of features are left of 112 pixels."""
+    model = build_model("inception-resnet-v1", 5, 112, 0).eval()
+    widths = []
+    for module in model.modules():
+        if type(module).__name__ in ("Residual", "Reduction"):
+            module.register_forward_hook(lambda _, __, output: widths.append(tuple(output.shape[1:3])))
+    assert model(torch.zeros(2, 3, 112, 112)).shape == (2, 5)
+    assert widths == [(256, 11)] * 5 + [(896, 5)] * 11 + [(1792, 2)] * 6
+    with pytest.raises(UsageError, match="does not take images of 40 pixels"):
+        build_model("inception-resnet-v1", 5, 40, 0)
+
+
 def test_timms_networks_are_victims_too() -> None:
     pytest.importorskip("timm", reason="timm is not installed: pip install 'unlearn[timm]'")
     model = build_model("timm:inception_resnet_v2", 5, 80, 0)

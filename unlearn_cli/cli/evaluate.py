@@ -248,10 +248,8 @@ def recipe(
     if name is None:
         raise UsageError("Name a recipe. To see all recipes, run 'unlearn evaluate recipe --list'.")
     if dataset is not None and not dataset.startswith("folder:"):
-        raise UsageError(
-            "The recipe already decides which dataset is used. Leave out --dataset, or give a folder of photos: "
-            "--dataset folder:PATH."
-        )
+        leave = "Leave out --dataset, or give a folder of photos: --dataset folder:PATH."
+        raise UsageError(f"The recipe already decides which dataset is used. {leave}")
     rare = read_settings(Training, settings or ())
     from unlearn_cli.evaluation import plans
 
@@ -330,6 +328,7 @@ class _Run:
         if isinstance(rare, Optimised):
             training["batch_size"] = rare.batch_size or batch_size
             training["learning_rate"] = 0.1 if rare.learning_rate is None else rare.learning_rate
+            training |= {"weight_decay": rare.weight_decay} if rare.weight_decay is not None else {}
         return Victims(
             scale=self.scale,
             model=model,
@@ -395,6 +394,6 @@ def _evaluate(
 def _list_recipes() -> None:
     from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 
-    recipes = [load_recipe(name) for name in recipe_names()]
+    recipes = map(load_recipe, recipe_names())
     rows = [(recipe.name, recipe.title, recipe.time, recipe.source) for recipe in recipes]
     print_table(("recipe", "experiment", "trainings at --scale cpu, on one core", "source"), rows)

@@ -49,7 +49,8 @@ Model = Annotated[
 Augment = Annotated[
     str,
     typer.Option(
-        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment."
+        help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment, "
+        "fast-autoaugment-like, rotation, resized-crop."
     ),
 ]
 Defence = Annotated[
@@ -115,6 +116,7 @@ class Optimised(Training):
 
     batch_size: int | None = setting("images in each training step", "128; people: 32", least=2)
     learning_rate: float | None = setting("learning rate at the start; a cosine takes it to zero", "0.1", least=0)
+    weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005", least=0)
     image_size: int | None = setting("resize images to this side in pixels", "unchanged; people: depends on --scale", 8)
     classes: str | None = setting("use only the classes that match these patterns", "all")
 
@@ -128,7 +130,9 @@ class OnImages(Optimised):
     map: Path | None = setting('a TOML file with lines "class" = "new name"', "none")
     protect_classes: str | None = setting("protect only the classes that match these patterns", "all")
     poison_rate: float | None = setting("share of each protected class's images that get noise", "1", 0, 1)
-    keep: Literal["all", "clean"] | None = setting("clean: train without the protected images", "all")
+    keep: Literal["all", "clean", "protected"] | None = setting(
+        "clean: train without the protected images; protected: train on these alone", "all"
+    )
     trigger: bool | None = setting("also test clean images to which another class's noise is applied", "no")
     trip: str | None = setting("what happens to photos before training, as --trip of 'evaluate copies'", "none")
     views: int | None = setting("random crops of each training photo; needs a trip", "1", least=1)

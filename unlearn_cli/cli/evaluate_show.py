@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,45 +21,53 @@ def watch(
 ) -> Report:
     """Show the events of an evaluation as they come, and return its report."""
     from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
+    from unlearn_cli.evaluation.forecast import Forecast
     from unlearn_cli.evaluation.noise_store import NoiseMaking
     from unlearn_cli.evaluation.run import CellBegan, CellEnded
     from unlearn_cli.noise.events import Iterated
     from unlearn_cli.training.train import EpochEnded
 
     with progress_bar(hidden=hidden) as bar:
-        # The bar of all runs counts per cent of the estimated time, because runs differ in what they cost.
+        # The bar of all runs counts per cent of the time, which is corrected as runs end, because they differ in cost.
         whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
-        each: tuple[float, ...] = (0.0,) * len(planned)
-        index = 0
+        forecast, began = Forecast([]), time.perf_counter()
 
-        def to(share: float) -> float:
-            """Return the per cent of the time that is over when this share of the current run is done."""
-            return 100 * (sum(each[:index]) + share * each[index]) / (sum(each) or 1.0)
+        def ahead() -> None:
+            left, passed = forecast.left, time.perf_counter() - began
+            at = min(forecast.index + 1, len(planned))
+            detail = f"run {at} of {len(planned)}: {', '.join(planned[at - 1].labels.values())}"
+            bar.update(
+                whole, completed=100 * passed / (passed + left or 1.0), visible=True,
+                detail=f"about {duration(left)} left, {detail}",
+            )  # fmt: skip
 
         for event in events:
             if isinstance(event, EvaluationEstimated):
-                each = event.each
+                forecast, began = Forecast(event.each), time.perf_counter()
                 bar.console.print(_told(event))
             elif isinstance(event, CellBegan):
-                index = event.index
-                detail = f"run {index + 1} of {len(planned)}: {', '.join(planned[index].labels.values())}"
-                bar.update(whole, completed=to(0), detail=detail, visible=True)
+                forecast.began(event.index)
+                ahead()
             elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
                 made = event.event
+                forecast.is_making_noise(made.iteration)
                 bar.update(
                     row, description="Making noise", total=made.max_iterations, completed=made.iteration, visible=True,
                     detail=f"error rate {made.error:.3f}",
                 )  # fmt: skip
+                ahead()
             elif isinstance(event, EpochEnded):
-                bar.update(whole, completed=to(event.epoch / event.epochs))
+                forecast.is_training(event.epoch, event.epochs, event.seconds)
                 bar.update(
                     row, description="Training", total=event.epochs, completed=event.epoch, visible=True,
                     detail=f"clean accuracy {event.clean_accuracy:.3f}",
                 )  # fmt: skip
+                ahead()
             elif isinstance(event, CellEnded):
-                index = event.index
-                bar.update(whole, completed=to(1))
+                forecast.index = event.index
+                forecast.ended()
+                ahead()
             elif isinstance(event, Evaluated):
                 return event.report
     raise AssertionError("an evaluation ends with its report")
@@ -74,7 +83,7 @@ def _told(estimate: EvaluationEstimated) -> str:
     networks = dict.fromkeys(
         cell.training.model + (f", {cell.training.epochs} epochs each" if cell.frozen is None else "") for cell in todo
     )
-    made = ", plus the time to make the noise" if estimate.makes_noise else ""
+    made = f", of which {duration(estimate.noise)} to make the noise" if estimate.noise else ""
     return (
         f"{done}{len(todo)} to do ({'; '.join(networks)}; on {estimate.device}): "
         f"about {duration(estimate.seconds)}{made}."
@@ -86,14 +95,17 @@ def show(report: Report, output: Path) -> None:
     from rich.table import Table
 
     from unlearn_cli.evaluation.page import percent
+    from unlearn_cli.evaluation.published import told
 
     rows = report.rows
     parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
     columns = ["training images", "last epoch", "best epoch"]
     columns += ["protected classes", "same classes, unprotected", "other classes"] if parts else []
     columns += ["AUC"] if verified else []
-    columns += ["paper"] if any(row.reported is not None for row in rows) else []
-    table = Table(title="Clean accuracy (on clean test images), with 95 % confidence intervals")
+    triggered = any(row.trigger for row in rows)
+    columns += ["trigger"] if triggered else []
+    columns += ["paper"] if any(row.reported for row in rows) else []
+    table = Table(title=f"Clean accuracy (on clean test images), with 95 % confidence intervals\n{plain(report.ran)}")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -103,8 +115,10 @@ def show(report: Report, output: Path) -> None:
             cells += [percent(of.final) if of else "-" for of in shown]
         if verified:
             cells.append(f"{row.auc:.3f}" if row.auc is not None else "-")
+        if triggered:
+            cells.append(percent(row.figure("trigger")))
         if "paper" in columns:
-            cells.append(percent(row.reported))
+            cells.append(told(row.reported))
         table.add_row(*map(plain, cells))
     out().print(table)
     seeds = max((row.seeds for row in rows), default=0)

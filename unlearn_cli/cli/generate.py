@@ -226,7 +226,7 @@ def _tell_written(written: BankWritten, *, as_json: bool) -> None:
 def _list_settings() -> None:
     from rich.table import Table
 
-    table = Table(title="Settings for --set NAME=VALUE; the defaults are the paper's for CIFAR-10 (section 4.1)")
+    table = Table(title="Settings for --set NAME=VALUE; the defaults are the paper's for CIFAR-10 (appendix B)")
     for column in ("name", "default", "meaning"):
         table.add_column(column, overflow="fold")
     for row in listing(Hyperparameters):
@@ -270,7 +270,8 @@ def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, h
                 told = {"event": type(event).__name__.lower(), **known}
                 typer.echo(json.dumps(told, default=str))
             if isinstance(event, Estimated) and not hidden:
-                bar.console.print(f"{what}: at most about {duration(event.seconds)}.")
+                likely = f"about {duration(event.likely)}, " if event.likely < event.seconds else ""
+                bar.console.print(f"{what}: {likely}at most about {duration(event.seconds)}.")
             elif isinstance(event, Resumed) and not hidden:
                 bar.console.print(
                     f"Continuing from the checkpoint {plain(str(event.path))}, after iteration {event.iteration}."

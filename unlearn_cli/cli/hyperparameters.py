@@ -22,7 +22,7 @@ class Hyperparameters:
     noise_steps: int | None = setting(
         "noise steps on each batch (T in the paper)", "1; sample-wise 20; adam and lbfgs 200", least=1
     )
-    penalty: float | None = setting("adam and lbfgs: weight of the loss (c in the paper)", "1", least=0)
+    penalty: float | None = setting("adam and lbfgs: weight of the noise's length (c in the paper)", "1", least=0)
     surrogate_steps: int | None = setting(
         "batches that train the surrogate before each pass over the noise (M in the paper)", "10", least=1
     )
@@ -43,6 +43,7 @@ class Hyperparameters:
     learning_rate: float | None = setting("learning rate of the surrogate's SGD, at the start", "0.1", least=0)
     momentum: float | None = setting("momentum of the surrogate's SGD", "0.9", least=0)
     weight_decay: float | None = setting("weight decay of the surrogate's SGD", "0.0005", least=0)
+    gradient_clip: float | None = setting("largest norm of the surrogate's gradient", "no limit", least=0)
     precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the networks", "bf16 on CUDA, else fp32")
     compile: bool | None = setting("compile the networks, which takes a minute and makes long searches faster", "no")
     patch: int | None = setting("confine the noise to a square of 8, 16, 24 or 32 pixels", "the whole image")

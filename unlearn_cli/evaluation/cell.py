@@ -24,7 +24,7 @@ from unlearn_cli.training.train import TrainingSettings
 CELL_SCHEMA = 1
 HASH_LETTERS = 16
 
-Keep = Literal["all", "clean"]
+Keep = Literal["all", "clean", "protected"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class Images:
     spec: DatasetSpec
     train_size: int | None = None
     test_size: int | None = None
+    train_share: float = 1.0
+    """The share of these training images that is used, as many of each class as possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,10 @@ class NoisePlan:
     """The noises of a mixture, of which each image gets one at random."""
     uniform: int = 0
     """The bound, in levels of 255, of uniform random noise that a mixture adds on top."""
+    clipped: bool = True
+    """Whether the sum with uniform noise is clipped to the mixture's epsilon."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Pairs of a pattern's class and the class that it is applied to; the other patterns are not used."""
     fitted: bool = False
     """Whether the class-wise bank's surrogate makes noise for each image, as in ``protect --form sample-wise``."""
 
@@ -71,7 +77,8 @@ class Cell:
     protect_classes: tuple[str, ...] = ()
     """Names of the protected classes, or shell patterns that match them; empty means all classes."""
     keep: Keep = "all"
-    """``clean`` leaves out the protected images and trains only on the others (D_c in table 2 of the paper)."""
+    """``clean`` trains only on the images without noise (D_c in table 2 of the paper), and ``protected`` only on those
+    with noise (figure 2)."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     defence: str = "none"
     trigger: bool = False
@@ -108,7 +115,8 @@ class Library:
 
     def train(self, images: Images) -> ImageSet:
         """Return the training images. Raises what ``load_dataset`` raises."""
-        return self._load(images.spec, "train").first(images.train_size)
+        chosen = self._load(images.spec, "train").first(images.train_size)
+        return chosen if images.train_share == 1 else chosen.first(round(images.train_share * len(chosen)))
 
     def test(self, images: Images) -> ImageSet:
         """Return the clean test images. Raises what ``load_dataset`` raises."""
@@ -178,11 +186,11 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
         "images": _of_images(cell.images, library),
         "joined": _of_images(cell.joined, library) if cell.joined else None,
         # The images that are left out with keep="clean" do not matter, and neither does their noise.
-        "noise": _of_noise(cell.noise, library) if cell.noise and cell.keep == "all" else None,
+        "noise": _of_noise(cell.noise, library) if cell.noise and cell.keep != "clean" else None,
         "poison_rate": cell.poison_rate,
         "protect_classes": list(cell.protect_classes),
         "keep": cell.keep,
-        "training": asdict(cell.training),
+        "training": _hashed(cell.training),
         "defence": cell.defence,
         "trigger": cell.trigger,
         "pairs": pairs_digest(cell.pairs) if cell.pairs else None,
@@ -207,7 +215,18 @@ def noise_identity(plan: NoisePlan, on: Images, library: Library) -> dict[str, A
     """Return everything that decides what the noise of a plan with settings will be."""
     assert plan.settings is not None
     on = plan.made_on or on
-    return {"settings": asdict(plan.settings), "on": _of_images(on, library), "family": plan.family}
+    return {"settings": _hashed(plan.settings), "on": _of_images(on, library), "family": plan.family}
+
+
+def _hashed(settings: TrainingSettings | NoiseSettings) -> dict[str, Any]:
+    """Return settings without a gradient clip that they do not have, so that they keep the hashes of earlier versions.
+
+    Other settings of None were part of the hash from the first version on.
+    """
+    values = asdict(settings)
+    if values.get("gradient_clip", ...) is None:
+        del values["gradient_clip"]
+    return values
 
 
 def _of_images(images: Images, library: Library) -> dict[str, Any]:
@@ -222,7 +241,8 @@ def _of_images(images: Images, library: Library) -> dict[str, Any]:
         spec["trip"]["zoom"] = list(spec["trip"]["zoom"])
     # Lists as JSON has them, so that an identity that was read from a file equals a new one.
     spec["classes"], spec["class_map"] = list(spec["classes"]), [list(pair) for pair in spec["class_map"]]
-    return {**spec, "train_size": images.train_size, "test_size": images.test_size}
+    share = {"train_share": images.train_share} if images.train_share != 1 else {}
+    return {**spec, "train_size": images.train_size, "test_size": images.test_size} | share
 
 
 def _of_noise(plan: NoisePlan, library: Library) -> dict[str, Any]:
@@ -233,7 +253,9 @@ def _of_noise(plan: NoisePlan, library: Library) -> dict[str, Any]:
         if plan.fitted:
             found["surrogate_sha256"] = sha256_of(surrogate_path(bank.path))
     if plan.settings is not None:
-        found["settings"], found["family"] = asdict(plan.settings), plan.family
+        found["settings"], found["family"] = _hashed(plan.settings), plan.family
         found["on"] = _of_images(plan.made_on, library) if plan.made_on else "the cell's training images"
     found["parts"] = [_of_noise(part, library) for part in plan.parts]
-    return found
+    # Only where they differ from the usual, so that all others keep the hashes of earlier versions.
+    found |= {"renamed": [list(pair) for pair in plan.renamed]} if plan.renamed else {}
+    return found | ({} if plan.clipped else {"clipped": False})

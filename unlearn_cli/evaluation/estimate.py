@@ -1,4 +1,4 @@
-"""Estimating how long each run will take, from trainings on a few batches and a few questions to each recogniser."""
+"""Estimating how long each run will take, from a few timed batches and a few questions to each recogniser."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import numpy as np
 import torch
 
 from unlearn_cli.evaluation.attackers.reweight import SHARES
-from unlearn_cli.evaluation.cell import Cell, Library, protected_labels
+from unlearn_cli.evaluation.attackers.separable import MOST_IMAGES
+from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, noise_identity, protected_labels
 from unlearn_cli.evaluation.defences.hardening import CHOICES, STEPS
+from unlearn_cli.evaluation.forecast import Expected
+from unlearn_cli.evaluation.noise_store import NoiseStore
 from unlearn_cli.evaluation.scenario import start
 from unlearn_cli.faces import TEMPLATE_SIDE
+from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings
+from unlearn_cli.noise.timing import Speed, likely_iterations, measure_speed
+from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import EpochEnded, train_network
 
 BATCHES = 3
@@ -22,22 +28,57 @@ SECONDS_TO_ASK = 0.5
 """How long a run takes that asks a recogniser about photos whose features it remembers."""
 
 
-def estimate_each(cells: Sequence[Cell], library: Library, device: torch.device) -> list[float]:
-    """Return the seconds that each run takes if all are done one after the other, without making their noise.
+SECONDS_OF_A_RUN = 0.6
+"""How long a run takes besides its training and its noise: building the network, drawing examples, writing files."""
+SECONDS_TO_SEPARATE = 1.1
+"""How long ``attackers.separable`` takes with ``MOST_IMAGES`` images."""
+TIMED_BATCH = 64
+"""The size of the batches with which a search for noise is timed on a CPU, where a larger one is no faster."""
 
-    What runs share counts at the first of them: reading protected photos, and their features.
+
+def estimate_each(cells: Sequence[Cell], library: Library, store: NoiseStore) -> list[Expected]:
+    """Return the seconds that each run takes if all are done one after the other.
+
+    What runs share counts at the first of them: making noise that is not there yet, reading protected photos, and
+    their features.
     """
-    estimate = _Estimate(library, device)
-    return [estimate.reading(cell) + estimate.running(cell) for cell in cells]
+    estimate = _Estimate(library, store)
+    return [estimate.expected(cell) for cell in cells]
 
 
 class _Estimate:
-    """Estimates runs in order; what an earlier run has read or computed costs a later one nothing."""
+    """Estimates runs in order; what an earlier run has read, computed or made costs a later one nothing."""
 
-    def __init__(self, library: Library, device: torch.device) -> None:
-        self.library, self.device = library, device
-        self.speeds: dict[tuple[str, int], float] = {}
+    def __init__(self, library: Library, store: NoiseStore) -> None:
+        self.library, self.store, self.device = library, store, store.device
+        self.speeds: dict[tuple[object, ...], float] = {}
+        self.searches: dict[tuple[NoiseSettings, int], Speed] = {}
         self.done: set[tuple[object, ...]] = set()
+
+    def expected(self, cell: Cell) -> Expected:
+        """Return the seconds that a run takes."""
+        noise, iterations = self._noise(cell.noise, cell.images) if cell.noise and cell.keep != "clean" else (0.0, 0)
+        return Expected(noise=noise, iterations=iterations, training=self.reading(cell) + self.running(cell))
+
+    def _noise(self, plan: NoisePlan, on: Images) -> tuple[float, int]:
+        """Return how long making a plan's noise takes, and its iterations; 0 where it is there or was counted."""
+        parts = [self._noise(part, on) for part in plan.parts]
+        seconds, iterations = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        settings, where = plan.settings, plan.made_on or on
+        if not isinstance(settings, ErrorMin | ErrorMax) or self.store.is_made(plan, on):
+            return seconds, iterations
+        if not self._new(1, "noise", hash_of(noise_identity(plan, on, self.library))):
+            return seconds, iterations
+        likely, data = likely_iterations(settings), self.library.train(where)
+        return self._speed_of_search(settings, data).seconds(len(data), settings, likely), likely
+
+    def _speed_of_search(self, settings: ErrorMin | ErrorMax, data: ImageSet) -> Speed:
+        """Return the speed of a search; those that differ only in how long they go on share one."""
+        small = settings.batch_size if self.device.type == "cuda" else min(TIMED_BATCH, settings.batch_size)
+        alike = replace(settings, batch_size=small, epsilon=8, seed=0, patch=None, max_iterations=100, stop_error=None)
+        if (alike, data.size) not in self.searches:
+            self.searches[alike, data.size] = measure_speed(data, alike, self.device)
+        return self.searches[alike, data.size]
 
     def reading(self, cell: Cell) -> float:
         """Return the seconds that reading a run's protected photos takes; the clean ones have been read already."""
@@ -72,7 +113,12 @@ class _Estimate:
         # A test image costs about a third of a training image, which also needs a backward pass.
         each_epoch = len(train) * passes(cell.defence) + len(test) / 3
         afterwards = (len(test) + SHARES[-1] * len(train)) / 3
-        return self._speed_of_training(cell) * (cell.training.epochs * each_epoch + afterwards)
+        protected = len(train) if cell.noise is not None or cell.protected_tree is not None else 0
+        separating = SECONDS_TO_SEPARATE * (min(protected, MOST_IMAGES) / MOST_IMAGES) ** 2
+        if cell.trigger:
+            afterwards += (len(test.classes) - 1) * len(test) / 3
+        images = cell.training.epochs * each_epoch + afterwards
+        return SECONDS_OF_A_RUN + separating + self._speed_of_training(cell) * images
 
     def _protected(self, cell: Cell, split: str) -> int:
         data = self.library.train(cell.images) if split == "train" else self.library.test(cell.images)
@@ -90,7 +136,7 @@ class _Estimate:
     def _speed_of_training(self, cell: Cell) -> float:
         """Return the seconds that an epoch takes for one training image."""
         train, test = self.library.train(cell.images), self.library.test(cell.images)
-        key = (cell.training.model, train.size)
+        key = (cell.training.model, train.size, cell.training.augment, cell.training.precision)
         if key not in self.speeds:
             few = train.first(BATCHES * cell.training.batch_size)
             settings = replace(cell.training, epochs=2)

@@ -11,6 +11,8 @@ import torch
 
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
 from unlearn_cli.evaluation.estimate import estimate_each
+from unlearn_cli.evaluation.forecast import Expected
+from unlearn_cli.evaluation.noise_store import NoiseStore
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About, Report, make_report
@@ -44,21 +46,20 @@ class EvaluationEstimated:
     """The number of runs; figures that come from one run count once."""
     todo: tuple[Cell, ...]
     """The runs without a result."""
-    each: tuple[float, ...]
-    """The seconds that each planned run takes on this machine, in the order in which they are done; 0 where its result
-    is there."""
+    each: tuple[Expected, ...]
+    """What each planned run takes on this machine, in the order in which they are done."""
     device: str
     """PyTorch's name of the kind of device."""
 
     @property
     def seconds(self) -> float:
         """Return how long the runs take one after the other."""
-        return sum(self.each)
+        return sum(one.seconds for one in self.each)
 
     @property
-    def makes_noise(self) -> bool:
-        """Return whether noise may have to be made too, which is not in the estimate."""
-        return any(cell.noise is not None and bool(cell.noise.settings or cell.noise.parts) for cell in self.todo)
+    def noise(self) -> float:
+        """Return how much of that is making noise; a search may end earlier or later than most."""
+        return sum(one.noise for one in self.each)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> Eva
         if name not in todo and not is_done(where.output / "cells" / f"{name}.json", one.cell):
             todo[name] = index
     cells = tuple(planned[index].cell for index in todo.values())
-    seconds = dict(zip(todo.values(), estimate_each(cells, library, where.device), strict=True))
-    each = tuple(seconds.get(index, 0.0) for index in range(len(planned)))
+    store = NoiseStore(where.output, where.device, library, "", where.workers)
+    expected = dict(zip(todo.values(), estimate_each(cells, library, store), strict=True))
+    each = tuple(expected.get(index, Expected()) for index in range(len(planned)))
     return EvaluationEstimated(len(set(names)), cells, each, where.device.type)

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.metrics import roc
-from unlearn_cli.evaluation.result import FacePairs, thinned
+from unlearn_cli.evaluation.result import FacePairs, GroupPairs, thinned
 from unlearn_cli.files import sha256_of
-from unlearn_cli.training.datasets import DatasetSpec, read_photos
+from unlearn_cli.training.datasets import DatasetSpec, ImageSet, read_photos
 from unlearn_cli.training.train import as_input
 
 COLUMNS = ("first", "second", "same")
+MOST_PAIRS = 3000
+"""How many pairs of each kind the paper draws (section 4.5)."""
 
 
 def verify_people(
@@ -41,6 +44,38 @@ def verify_people(
     scores = (features[first] * features[second]).sum(1).double().numpy()
     curve = roc(scores, np.array([same for *_, same in rows]))
     return thinned(curve, len(rows))
+
+
+def verify_groups(
+    model: nn.Module, test: ImageSet, protected: tuple[int, ...], device: torch.device, seed: int
+) -> GroupPairs | None:
+    """Return the ROC over pairs of clean test photos, apart for pairs that begin with a protected person's photo.
+
+    Half of the pairs show one person (figures 4 and 7). Return None if one of the groups has no person with two photos.
+    """
+    features = F.normalize(embed(model, test.images.to(device)).float(), dim=1).cpu()
+    mask = torch.isin(test.labels, torch.tensor(protected))
+    draw = np.random.default_rng(seed)
+    found = [_within(features, test.labels.numpy(), group.numpy(), draw) for group in (mask, ~mask)]
+    return GroupPairs(protected=found[0], others=found[1]) if found[0] and found[1] else None
+
+
+def _within(
+    features: Tensor, labels: NDArray[np.int64], group: NDArray[np.bool_], draw: np.random.Generator
+) -> FacePairs | None:
+    """Return the ROC over pairs that begin with a photo of a group, half of them of one person; None without any."""
+    members = np.flatnonzero(group)
+    of_one = [np.flatnonzero(labels == label) for label in np.unique(labels[members])]
+    same = np.concatenate([mine[np.stack(np.triu_indices(len(mine), 1), 1)] for mine in of_one]) if of_one else members
+    if len(same) == 0 or len(np.unique(labels)) < 2:
+        return None
+    same = same[draw.permutation(len(same))[:MOST_PAIRS]]
+    first, second = draw.choice(members, len(same)), draw.integers(0, len(labels), len(same))
+    while (again := labels[first] == labels[second]).any():
+        second[again] = draw.integers(0, len(labels), int(again.sum()))
+    pairs = np.concatenate([same, np.stack([first, second], 1)])
+    scores = (features[pairs[:, 0]] * features[pairs[:, 1]]).sum(1).double().numpy()
+    return thinned(roc(scores, np.arange(len(pairs)) < len(same)), len(pairs))
 
 
 def pairs_digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.card import card_path
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.evaluation.cell import Images, Library, NoisePlan, hash_of, noise_identity
+from unlearn_cli.evaluation.protect_set import renamed
 from unlearn_cli.files import lock
 from unlearn_cli.noise.bank_file import BankWritten, Origin, make_bank
 from unlearn_cli.noise.events import Event
@@ -47,22 +48,35 @@ class NoiseStore:
         with path.with_suffix(".lock").open("w") as file:
             while self.workers.rank == 0 and not lock(file):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-            # The card is written last, so its presence says that the bank is complete. The first worker decides for
-            # all, so that all of them do the same.
-            if not self.workers.agree(path.is_file() and card_path(path).is_file(), self.device):
+            # The first worker decides for all, so that all of them do the same.
+            if not self.workers.agree(self._is_complete(path), self.device):
                 yield from self._search(plan, where, path)
 
     def bank(self, plan: NoisePlan, on: Images) -> Bank:
-        """Return the bank of a plan whose noise has been made."""
+        """Return the bank of a plan whose noise has been made, with the patterns' classes renamed as the plan says."""
         if plan.parts:
-            banks = [self.bank(part, on) for part in plan.parts]
-            key = hash_of({"parts": [bank.sha256 for bank in banks], "uniform": plan.uniform})
-            path = self.folder / f"{key}.safetensors"
-            if self.workers.rank == 0:
-                save_bank(path, *mix(banks, plan.uniform))
-            self.workers.wait()
-            return load_bank(path)
-        return open_bank(plan.bank) if plan.bank is not None else load_bank(self._path(plan, on))
+            return self._mixture(plan, on)
+        bank = open_bank(plan.bank) if plan.bank is not None else load_bank(self._path(plan, on))
+        return renamed(bank, dict(plan.renamed)) if plan.renamed else bank
+
+    def is_made(self, plan: NoisePlan, on: Images) -> bool:
+        """Return whether nothing has to be made before the bank of a plan can be used."""
+        if plan.parts:
+            return all(self.is_made(part, on) for part in plan.parts)
+        return plan.settings is None or self._is_complete(self._path(plan, on))
+
+    def _is_complete(self, path: Path) -> bool:
+        # The card is written last, so its presence says that the bank is complete.
+        return path.is_file() and card_path(path).is_file()
+
+    def _mixture(self, plan: NoisePlan, on: Images) -> Bank:
+        banks = [self.bank(part, on) for part in plan.parts]
+        key = hash_of({"parts": [bank.sha256 for bank in banks], "uniform": plan.uniform, "clipped": plan.clipped})
+        path = self.folder / f"{key}.safetensors"
+        if self.workers.rank == 0:
+            save_bank(path, *mix(banks, plan.uniform, clipped=plan.clipped))
+        self.workers.wait()
+        return load_bank(path)
 
     def _search(self, plan: NoisePlan, where: Images, path: Path) -> Iterator[NoiseMaking]:
         assert plan.settings is not None

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from unlearn_cli.evaluation.charts import confusion_matrix, learning_curves, roc_curves
+from unlearn_cli.evaluation.charts import confusion_matrices, learning_curves, over_axis, roc_by_group, roc_curves
 from unlearn_cli.evaluation.metrics import Figure
+from unlearn_cli.evaluation.published import told
 from unlearn_cli.evaluation.report import Report
 from unlearn_cli.files import write_atomically
 
 MOST_CURVES = 14
-MOST_MATRICES = 8
+MOST_MATRICES = 12
 
 
 def write_report(report: Report, output: Path) -> Path:
@@ -26,7 +27,7 @@ def write_report(report: Report, output: Path) -> Path:
     text = json.dumps(asdict(report), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(output / "report.json", text.encode() + b"\n")
     pictures = draw(report, output)
-    for pattern in ("confusion-*.png", "examples-*.png", "roc.png", "learning-curves.png"):
+    for pattern in ("confusion*.png", "examples-*.png", "roc*.png", "learning-curves.png", "chart.png"):
         for old in output.glob(pattern):
             if old.stem not in pictures:
                 old.unlink()
@@ -36,7 +37,7 @@ def write_report(report: Report, output: Path) -> Path:
     environment = Environment(
         loader=PackageLoader("unlearn_cli.evaluation", "."), autoescape=select_autoescape(default=True)
     )
-    environment.filters["percent"] = percent
+    environment.filters["percent"], environment.filters["told"] = percent, told
     page = environment.get_template("page.html.j2").render(
         report=report,
         rows=report.rows,
@@ -44,6 +45,7 @@ def write_report(report: Report, output: Path) -> Path:
         pictures=shown,
         parts=any(row.protected for row in report.rows),
         verified=any(row.verification for row in report.rows),
+        triggered=any(row.trigger for row in report.rows),
     )
     path = output / "report.html"
     write_atomically(path, page.encode())
@@ -64,14 +66,19 @@ def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:
     rows, pictures = report.rows, {}
     if not rows or report.dataset is None or report.chance is None:
         return {}
+    if report.chart and (drawn := over_axis(rows, report.chart, report.chance)):
+        pictures["chart"] = ("Our figures, and the paper's with hollow markers", drawn)
     pictures["learning-curves"] = ("Learning curves", learning_curves(rows[:MOST_CURVES], report.chance))
     if any(row.verification for row in rows):
         pictures["roc"] = ("Face verification (ROC curves)", roc_curves([row for row in rows if row.verification]))
     classes = report.dataset.classes
-    for index, row in enumerate(rows[:MOST_MATRICES]):
-        if len(row.confusion) == len(classes):
-            title = f"Confusion matrix: {row.name}"
-            pictures[f"confusion-{index + 1}"] = (title, confusion_matrix(row, classes))
+    if any(row.groups for row in rows):
+        title = "Verification of the people in the test photos (ROC curves), protected and other people apart"
+        pictures["roc-groups"] = (title, roc_by_group(rows))
+    matrices = [row for row in rows if len(row.confusion) == len(classes)][:MOST_MATRICES]
+    if matrices:
+        title = "Confusion matrices, in percent of each true class"
+        pictures["confusion"] = (title, confusion_matrices(matrices, classes))
     for index, row in enumerate(rows):
         sheet = output / "cells" / f"{row.cells[0]}.png"
         if sheet.is_file():

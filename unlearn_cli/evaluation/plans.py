@@ -90,7 +90,8 @@ def plan_recipe(name: str, victims: Victims, spec: DatasetSpec, pairs: Path | No
 
     planned = plan(recipe, victims.scale, source, range(first, first + victims.seeds))
     cells = [replace(one, cell=sized(one.cell)) for one in planned]
-    return cells, victims.about(recipe.title, recipe.source, recipe.about)
+    about = victims.about(recipe.title, recipe.source, recipe.about)
+    return cells, replace(about, chart=recipe.chart, in_order=True)
 
 
 def plan_bank(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -78,6 +79,38 @@ def check_bank(data: ImageSet, bank: Bank, only: Tensor, *, fitted: bool = False
     if fitted:
         load_surrogate(bank, torch.device("cpu"))
     assign(data.at(only.nonzero()[:, 0]), bank)
+
+
+def renamed(bank: Bank, classes: Mapping[str, str]) -> Bank:
+    """Return a bank of only the patterns of these classes, for the classes that they are mapped to.
+
+    Raises ``UsageError`` if the bank has no pattern of one of them.
+    """
+    if missing := [name for name in classes if name not in bank.classes]:
+        raise UsageError(f"The bank '{bank.name}' has no pattern for {', '.join(missing[:5])}.")
+    rows = [bank.classes.index(name) for name in classes]
+    provenance = replace(bank.provenance, classes=tuple(classes.values()))
+    return replace(bank, noise=np.ascontiguousarray(bank.noise[rows]), provenance=provenance)
+
+
+def for_images(bank: Bank, made_on: ImageSet, data: ImageSet, only: Tensor) -> Bank:
+    """Return a sample-wise bank that has, for each image of ``data`` in the mask ``only``, the same image's noise.
+
+    ``made_on`` are the images that the bank was made on. The noise of the images outside the mask is zero. Raises
+    ``UsageError`` if one of the masked images is not among those that the noise was made on.
+    """
+    _check_own(made_on, bank)
+    row = {pixels.tobytes(): index for index, pixels in enumerate(made_on.images.numpy())}
+    noise = np.zeros((len(data), *bank.noise.shape[1:]), np.int8)
+    for index in only.nonzero()[:, 0].tolist():
+        found = row.get(data.images[index].numpy().tobytes())
+        if found is None:
+            raise UsageError(
+                f"The bank '{bank.name}' has no noise for some of the protected images. Make it on all of them."
+            )
+        noise[index] = bank.noise[found]
+    dataset = {**bank.provenance.dataset, "name": data.name, "sha256": digest(data)}
+    return replace(bank, noise=noise, provenance=replace(bank.provenance, dataset=dataset))
 
 
 def _check_whole(bank: Bank) -> None:

@@ -11,22 +11,33 @@ from typing import Any
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
+from unlearn_cli.evaluation.published import Published, published
 from unlearn_cli.evaluation.recipe_file import Recipe
 from unlearn_cli.noise.presets import PRESETS
-from unlearn_cli.noise.settings import ErrorMax, ErrorMin, make_settings
+from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings, make_settings
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import TrainingSettings
 
 AXES = (
-    "model", "noise", "search", "poison_rate", "keep", "protect_classes", "augment", "defence", "epsilon", "trigger", "joined",
+    "model", "noise", "search", "poison_rate", "keep", "protect_classes", "train_share", "augment", "defence",
+    "epsilon", "trigger", "joined",
 )  # fmt: skip
 """The properties in which the runs of a recipe may differ."""
 
-OF_BASELINES = ("model", "noise", "augment", "defence", "joined")
+OF_BASELINES = ("model", "noise", "train_share", "augment", "defence", "joined")
 """The properties in which its clean baselines may differ."""
+
+AXES_OF_THE_PAPER = tuple(axis for axis in AXES if axis not in ("search", "trigger", "joined"))
+"""The properties that tell the paper's own figures apart."""
 
 SEARCHES = ("paper", "ours")
 """The searches for noise: the paper's, on images as they are (``presets.PRESETS``), and ours, through augmentations."""
+
+PAPER_TRAINING: dict[str, Any] = {"learning_rate": 0.025, "gradient_clip": 5.0}
+"""The settings of victims (appendix B, and the official code for the clip), where they are not the defaults."""
+
+SHORT_TRAINING: dict[str, Any] = {"learning_rate": 0.1, "gradient_clip": None}
+"""The settings of victims that are trained for a few epochs only, which need larger steps."""
 
 PAPER_PRESETS = {
     "cifar10": "paper-cifar10",
@@ -55,19 +66,32 @@ class Scale:
     """The size of face images, in pixels."""
     models: Mapping[str, str | None] = field(default_factory=dict)
     """Smaller networks in place of the paper's; None leaves out the runs of a network."""
+    as_published: bool = False
+    """Whether the paper's search keeps all of the paper's values, however long it takes."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ``TrainingSettings`` in place of the paper's."""
     noise: Mapping[str, Any] = field(default_factory=dict)
     sample_wise: Mapping[str, Any] = field(default_factory=dict)
+    most_surrogate_steps: int | None = None
+    """The largest M, where a recipe has a larger one."""
 
     def model(self, name: str) -> str | None:
         """Return the network that replaces one of the paper's; None if its runs are left out."""
         return self.models.get(name, name)
 
 
-SMALL = {"resnet18": "resnet10-w16", "vgg11": "vgg11-w16", "resnet50": None, "densenet121": None}
+SMALL = {
+    "resnet18": "resnet10-w16",
+    "inception-resnet-v1": "resnet10-w16",
+    "vgg11": "vgg11-w16",
+    "resnet50": None,
+    "densenet121": None,
+}
 SCALES = {
     # On a GPU, bf16 and large batches make sample-wise noise several times faster.
     "paper": Scale(
         name="paper",
+        as_published=True,
         noise={"surrogate": "resnet18", "precision": "bf16"},
         sample_wise={"batch_size": 512, "max_iterations": 20},
     ),
@@ -78,7 +102,8 @@ SCALES = {
         image_size=64,
         face_size=40,
         models=SMALL,
-        noise={"surrogate": "resnet10-w16"},
+        training=SHORT_TRAINING,
+        noise={"surrogate": "resnet10-w16", "surrogate_epochs": 20},
         # Few iterations with many surrogate steps, because nearly all time goes into the pass over all images, which
         # takes 20 noise steps.
         sample_wise={"surrogate_steps": 80, "max_iterations": 4, "precision": "bf16"},
@@ -92,8 +117,10 @@ SCALES = {
         faces=1,
         face_size=16,
         models={**SMALL, "resnet50": "resnet10-w16", "densenet121": "resnet10-w16"},
+        training=SHORT_TRAINING,
         noise={"surrogate": "resnet10-w16", "max_iterations": 1, "surrogate_epochs": 1},
         sample_wise={"noise_steps": 2},
+        most_surrogate_steps=10,
     ),
 }
 
@@ -104,8 +131,11 @@ class Planned:
 
     cell: Cell
     labels: dict[str, str]
-    reported: float | None = None
-    """The clean accuracy that the paper reports, 0 to 1; None if the recipe does not have it."""
+    reported: tuple[Published, ...] = ()
+    """What the paper reports for it."""
+    ships: bool = True
+    """Whether the noise is made and applied as unlearn does it. Otherwise it is there for comparison: another method's,
+    the paper's own search, or noise on only a part of the images."""
     white_box: bool = False
     """Whether the attacker's network took part in making the noise, so that its result says nothing about others."""
 
@@ -132,7 +162,7 @@ def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0
     found: dict[tuple[int, str], Planned] = {}
     for seed in seeds:
         for block in recipe.blocks:
-            for chosen in _product({"search": list(SEARCHES), **block}):
+            for chosen in _product({**block, "search": block.get("search", list(SEARCHES))}):
                 planned = _planned(recipe, scale, source, chosen, seed)
                 if planned is not None:
                     found.setdefault((seed, str(planned.cell)), planned)
@@ -190,51 +220,82 @@ def _product(block: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any], seed: int) -> Planned | None:
+    if chosen.get("keep") == "clean":
+        chosen = {**chosen, "search": "ours"}  # The noise is left out with its images, so that no search matters.
     model = scale.model(chosen.get("model", "resnet18"))
     if model is None:
         return None
-    images = images_at(recipe.data, scale, source, recipe.scales.get(scale.name, {}))
-    noise = chosen.get("noise", "clean")
-    training = TrainingSettings(
-        **{**recipe.training, "epochs": _epochs(recipe, scale), "model": model, "seed": seed}
-        | ({"augment": chosen["augment"]} if "augment" in chosen else {})
-    )
-    classes = chosen.get("protect_classes", "")
+    name = chosen.get("noise", "clean")
+    noise = None if name == "clean" else noise_plan(name, recipe, scale, source, chosen)
+    # A clean baseline ignores these, so that all runs that are compared with it share one.
+    of_noise: dict[str, Any] = {} if noise is None else chosen
+    classes = of_noise.get("protect_classes", "")
     joined = chosen.get("joined")
     cell = Cell(
-        images=images,
+        images=_images(recipe, scale, source, chosen),
         joined=_joined(recipe.joins[joined], scale, source) if joined else None,
-        noise=None if noise == "clean" else noise_plan(noise, recipe, scale, source, chosen),
-        # A clean baseline ignores these, so that all runs that are compared with it share one.
-        poison_rate=chosen.get("poison_rate", 1.0) if noise != "clean" else 1.0,
-        protect_classes=tuple(part for part in classes.split(",") if part) if noise != "clean" else (),
-        keep=chosen.get("keep", "all") if noise != "clean" else "all",
-        training=training,
+        noise=noise,
+        poison_rate=of_noise.get("poison_rate", 1.0),
+        protect_classes=tuple(part for part in classes.split(",") if part),
+        keep=of_noise.get("keep", "all"),
+        training=_training(recipe, scale, chosen, model, seed),
         defence=chosen.get("defence", "none"),
-        trigger=chosen.get("trigger", False) and noise != "clean",
+        trigger=of_noise.get("trigger", False),
         pairs=source.pairs if recipe.pairs else None,
     )
-    told = {key: value for key, value in chosen.items() if key != "search" or noise_is_searched(cell.noise)}
-    told = told if noise != "clean" else {key: chosen[key] for key in chosen if key in OF_BASELINES}
-    labels = {"model": chosen.get("model", "resnet18"), "noise": noise} | {key: str(told[key]) for key in told}
+    labels = _labels(chosen, cell)
+    return Planned(
+        cell=cell,
+        labels=labels,
+        reported=_reported(recipe, labels),
+        ships=_ships(cell, labels),
+    )
+
+
+def _training(recipe: Recipe, scale: Scale, chosen: Mapping[str, Any], model: str, seed: int) -> TrainingSettings:
+    """Return a victim's settings: the paper's, changed by the recipe and by the scale."""
+    own = {"epochs": _epochs(recipe, scale), "model": recipe.networks.get(model, model), "seed": seed}
+    augment = {"augment": chosen["augment"]} if "augment" in chosen else {}
+    return TrainingSettings(**{**PAPER_TRAINING, **recipe.training, **scale.training, **own, **augment})
+
+
+def _labels(chosen: Mapping[str, Any], cell: Cell) -> dict[str, str]:
+    """Return the labels of a run: what was chosen, as far as it matters, and the form and method of its noise."""
+    if cell.noise is None:
+        told = {key: str(chosen[key]) for key in chosen if key in OF_BASELINES}
+    else:
+        searched = noise_is_searched(cell.noise) and cell.keep != "clean"
+        told = {key: str(value) for key, value in chosen.items() if key != "search" or searched}
+    labels = {"model": chosen.get("model", "resnet18"), "noise": "clean"} | told
     if cell.noise is not None and cell.noise.settings is not None:
         labels |= {"form": cell.noise.settings.form, "method": cell.noise.settings.method}
-    reported = [one["percent"] / 100 for one in recipe.reported if _matches(one, labels)]
-    return Planned(cell=cell, labels=labels, reported=reported[0] if reported else None)
+    return labels
 
 
-def _paper(chosen: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the paper's values for the search on a dataset; nothing where our own search was chosen."""
-    return PRESETS[PAPER_PRESETS[data.get("dataset", "folder")]] if chosen.get("search") == "paper" else {}
+def _reported(recipe: Recipe, labels: Mapping[str, str]) -> tuple[Published, ...]:
+    """Return the paper's figures of a run: none where the noise was searched for in another way than the paper's."""
+    if labels.get("search", "paper") != "paper":
+        return ()
+    return published(recipe.name, {axis: labels[axis] for axis in AXES_OF_THE_PAPER if axis in labels})
+
+
+def _ships(cell: Cell, labels: Mapping[str, str]) -> bool:
+    """Return whether the noise is made and applied as unlearn does it for its users."""
+    settings = cell.noise.settings if cell.noise is not None else None
+    usual = isinstance(settings, ErrorMin) and settings.solver == "pgd" and settings.patch is None
+    return usual and labels.get("search") == "ours" and cell.poison_rate == 1 and cell.keep == "all"
+
+
+def _images(recipe: Recipe, scale: Scale, source: Source, chosen: Mapping[str, Any]) -> Images:
+    """Return the images that a run's victim is trained and tested on."""
+    images = images_at(recipe.data, scale, source, recipe.scales.get(scale.name, {}))
+    return replace(images, train_share=chosen.get("train_share", 1.0))
 
 
 def _joined(data: dict[str, Any], scale: Scale, source: Source) -> Images:
     """Return the images that are joined to others, as many as the recipe has at this scale."""
-    return replace(images_at(data, scale, source, {}), **data.get("scales", {}).get(scale.name, {}))
-
-
-def _matches(reported: dict[str, Any], labels: dict[str, str]) -> bool:
-    return all(labels.get(key) == str(value) for key, value in reported.items() if key != "percent")
+    own = {key: data[key] for key in ("train_size", "test_size") if key in data}
+    return images_at(data, scale, source, own | data.get("scales", {}).get(scale.name, {}))
 
 
 def _epochs(recipe: Recipe, scale: Scale) -> int:
@@ -281,17 +342,39 @@ def noise_plan(name: str, recipe: Recipe, scale: Scale, source: Source, chosen: 
     said = dict(recipe.noises[name])
     if "mix" in said:
         parts = tuple(noise_plan(part, recipe, scale, source, chosen) for part in said["mix"])
-        return NoisePlan(parts=parts, uniform=said.get("uniform", 0))
-    on, family = said.pop("on", None), said.pop("family", None)
+        return NoisePlan(parts=parts, uniform=said.get("uniform", 0), clipped=said.get("clipped", True))
+    on, family, renamed = said.pop("on", None), said.pop("family", None), said.pop("patterns", {})
     if "bank" in said:
         return NoisePlan(bank=said["bank"], fitted=said.get("fitted", False))
     if chosen.get("epsilon") is not None:
         said["epsilon"] = chosen["epsilon"]
-    settings = make_settings(said, fitting={**_paper(chosen, on or recipe.data), **scale.noise})
-    if settings.form == "sample-wise" and isinstance(settings, ErrorMin):
-        settings = replace(settings, **scale.sample_wise)
-    elif settings.form == "sample-wise" and isinstance(settings, ErrorMax) and "noise_steps" in scale.sample_wise:
-        settings = replace(settings, noise_steps=scale.sample_wise["noise_steps"])
     own = recipe.scales.get(scale.name, {})
     made_on = images_at({**recipe.data, **on}, scale, source, {**own, **on}) if on else None
-    return NoisePlan(settings=settings, made_on=made_on, family=family)
+    return NoisePlan(
+        settings=_settings(said, recipe, scale, chosen, {**recipe.data, **(on or {})}["dataset"]),
+        made_on=made_on,
+        family=family,
+        renamed=tuple(renamed.items()),
+    )
+
+
+def _settings(
+    said: Mapping[str, Any], recipe: Recipe, scale: Scale, chosen: Mapping[str, Any], dataset: str
+) -> NoiseSettings:
+    """Return the settings of noise: those of the recipe, else those of the scale, else the paper's if it was chosen."""
+    paper = chosen.get("search") == "paper"
+    preset = PRESETS[PAPER_PRESETS[dataset]] if paper else {}
+    fitting = {**preset, **scale.noise}
+    if "surrogate" in fitting:
+        fitting["surrogate"] = recipe.networks.get(fitting["surrogate"], fitting["surrogate"])
+    settings = make_settings(said, fitting=fitting)
+    most = scale.most_surrogate_steps
+    if most is not None and isinstance(settings, ErrorMin):
+        settings = replace(settings, surrogate_steps=min(most, settings.surrogate_steps))
+    if settings.form != "sample-wise" or (paper and scale.as_published):
+        return settings
+    if isinstance(settings, ErrorMin):
+        return replace(settings, **scale.sample_wise)
+    if isinstance(settings, ErrorMax) and "noise_steps" in scale.sample_wise:
+        return replace(settings, noise_steps=scale.sample_wise["noise_steps"])
+    return settings

@@ -25,7 +25,10 @@ class Recipe:
     joins: dict[str, dict[str, Any]]
     blocks: list[dict[str, Any]]
     training: dict[str, Any]
-    reported: list[dict[str, Any]]
+    networks: dict[str, str]
+    """The networks that are trained where the paper's name means another one for these images."""
+    chart: str
+    """The axis that the experiment is drawn over, besides the epochs; empty if there is none."""
     scales: dict[str, dict[str, Any]]
     time: str
     """How long its trainings take at the scale of a CPU; making its noise comes on top."""
@@ -58,7 +61,8 @@ def load_recipe(name: str) -> Recipe:
         joins=content.get("joins", {}),
         blocks=content["cells"],
         training=content.get("training", {}),
-        reported=content.get("reported", []),
+        networks=content.get("networks", {}),
+        chart=content.get("chart", ""),
         scales=content.get("scales", {}),
         time=content["time"],
         pairs=content.get("pairs", False),

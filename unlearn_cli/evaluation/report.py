@@ -12,15 +12,18 @@ from unlearn_cli import __version__
 from unlearn_cli.evaluation.ad_hoc import RANDOM
 from unlearn_cli.evaluation.cell import hash_of
 from unlearn_cli.evaluation.metrics import Figure, figure
+from unlearn_cli.evaluation.published import Metric, Published
 from unlearn_cli.evaluation.recipe import Planned
-from unlearn_cli.evaluation.result import Confusion, FacePairs, Images, NoiseUsed, RunResult, Separability
+from unlearn_cli.evaluation.result import Confusion, FacePairs, GroupPairs, Images, NoiseUsed, RunResult, Separability
 from unlearn_cli.training.train import TrainingSettings
 from unlearn_cli.training.trip import SUBSAMPLING_NAME
 
-REPORT_SCHEMA = 2
+REPORT_SCHEMA = 3
 LABELS_NOT_SHOWN = ("form", "method")
 NAMES = {
+    "search": "search",
     "poison_rate": "share",
+    "train_share": "of the images",
     "protect_classes": "only",
     "keep": "train on",
     "augment": "",
@@ -43,6 +46,10 @@ class About:
     text: str
     scale: str
     command: str
+    chart: str = ""
+    """The label that the experiment is drawn over, besides the epochs."""
+    in_order: bool = False
+    """Whether the rows stay in the order in which they were planned; otherwise the worst comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +85,10 @@ class Row(Accuracies):
 
     name: str
     labels: dict[str, str]
-    reported: float | None
-    """The clean accuracy that the paper reports; None if it is not known."""
+    reported: tuple[Published, ...]
+    """What the paper reports."""
+    ships: bool = True
+    """Whether its noise is made and applied as unlearn does it, and not only there for comparison."""
     cells: tuple[str, ...]
     """The names of the runs' result files."""
     seeds: int
@@ -107,6 +116,7 @@ class Row(Accuracies):
     white_box: bool = False
     """Whether the attacker's network took part in making the noise, so that it stands for no other attacker."""
     verification: tuple[FacePairs, ...] | None
+    groups: tuple[GroupPairs, ...] | None
     trip: dict[str, Any] | None
     like: str
     """A hash that is the same for rows that may be compared: they differ only in protection and seed."""
@@ -126,13 +136,22 @@ class Row(Accuracies):
 
     @property
     def counts(self) -> bool:
-        """Return whether the row can be the worst case: its images are protected, against a network that is new."""
-        return not self.is_control and not self.white_box
+        """Return whether the row can be the worst case: protected as unlearn does it, against a network that is new."""
+        return self.ships and not self.is_control and not self.white_box
+
+    def figure(self, metric: Metric) -> float | None:
+        """Return our own figure for a metric, over all test images and as a mean; None if it was not measured."""
+        if metric == "trigger":
+            shares = [share for share in self.trigger or () if share is not None]
+            return round(statistics.mean(shares), 4) if shares else None
+        if metric == "noise_time":
+            return self.seconds.noise_share_of_training
+        return {"final": self.final.mean, "peak": self.peak.mean, "auc": self.auc}[metric]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The results of an evaluation, the worst first."""
+    """The results of an evaluation: those of a recipe in the experiment's order, all others with the worst first."""
 
     title: str
     source: str
@@ -145,6 +164,8 @@ class Report:
     chance: float | None
     """The accuracy of guessing."""
     rows: tuple[Row, ...]
+    chart: str
+    """The label that the experiment is drawn over, besides the epochs; empty if there is none."""
     versions: dict[str, str]
     date: str
     schema: int = REPORT_SCHEMA
@@ -152,14 +173,25 @@ class Report:
     @property
     def worst(self) -> Row | None:
         """Return the worst case for the person who protected the images: the protected row with the highest peak."""
-        return next((row for row in self.rows if row.counts), None)
+        return max((row for row in self.rows if row.counts), key=lambda row: row.decisive.peak.mean, default=None)
+
+    @property
+    def ran(self) -> str:
+        """Return what really ran: the networks, images, epochs and the scale."""
+        if self.dataset is None or not self.rows:
+            return f"scale {self.scale}"
+        networks = ", ".join(dict.fromkeys(row.training.model for row in self.rows))
+        images, epochs = {row.train_images for row in self.rows}, {row.training.epochs for row in self.rows}
+        some = f"{min(images):,} to " if len(images) > 1 else ""
+        long = f"{max(epochs)} {'epoch' if max(epochs) == 1 else 'epochs'}"
+        return f"{networks}; {some}{max(images):,} training images of {self.dataset.name}; {long}; scale {self.scale}"
 
 
 def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, RunResult]) -> Report:
     """Return the report of those planned runs (by their index) that have a result.
 
-    Runs that differ only in their seed form one row. The first row is the worst case for the user: the
-    protected row with the highest peak of clean accuracy, which is what a scraper can still get.
+    Runs that differ only in their seed form one row. The worst case for the user is the protected row with the highest
+    peak of clean accuracy, which is what a scraper can still get.
     """
     groups: dict[tuple[tuple[str, str], ...], dict[str, int]] = {}
     for index, one in enumerate(planned):
@@ -172,7 +204,8 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
     ]
     rows = [_compared(row, of, found) for row, of in found]
     rows = [replace(row, name=_name(row, rows)) for row in rows]
-    rows.sort(key=lambda row: (row.is_control, row.white_box, -row.decisive.peak.mean))
+    if not about.in_order:
+        rows.sort(key=lambda row: (row.is_control, row.white_box, -row.decisive.peak.mean))
     first = next(iter(results.values()), None)
     return Report(
         title=about.title,
@@ -184,6 +217,7 @@ def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, 
         dataset=first.dataset if first else None,
         chance=1 / len(first.dataset.classes) if first else None,
         rows=tuple(rows),
+        chart=about.chart,
         versions=first.versions if first else {"unlearn": __version__},
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -204,6 +238,7 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
         name="",
         labels={key: value for key, value in planned.labels.items() if key not in LABELS_NOT_SHOWN},
         reported=planned.reported,
+        ships=planned.ships,
         cells=tuple(result.hash for result in results),
         seeds=len({result.training.seed for result in results}),
         protected=_accuracies(results, own) if some else None,
@@ -225,6 +260,7 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
         separability=_separability(results),
         auc=(_means([(of.verification.auc,) for of in results if of.verification]) or (None,))[0],
         verification=tuple(of.verification for of in results if of.verification) or None,
+        groups=tuple(of.groups for of in results if of.groups) or None,
         trip=_trip(first),
         like=_like(first),
         training=first.training,
@@ -345,7 +381,7 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
         value = row.labels.get(key)
         if key == "model" and len({one.training.model for one in rows}) > 1:
             parts.append(row.training.model)
-        elif key not in ("noise", "model", "trigger") and value is not None and len(values) > 1:
+        elif key not in ("noise", "model", "trigger", "joined") and value is not None and len(values) > 1:
             parts.append(f"{NAMES.get(key, key)} {value}".strip())
     parts += ["white-box"] if row.white_box else []
     return ", ".join(parts)

@@ -100,6 +100,14 @@ class FacePairs:
     true_positive_rate: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupPairs:
+    """Face verification over pairs of clean test photos, apart for those of whom the first shows a protected person."""
+
+    protected: FacePairs
+    others: FacePairs
+
+
 ROC_POINTS = 200
 
 
@@ -133,6 +141,8 @@ class RunResult:
     """For each class, the share of the other classes' clean test images that are classified as this class when its
     noise is applied to them; None for a class without a pattern."""
     verification: FacePairs | None = None
+    groups: GroupPairs | None = None
+    """None unless some people are protected, and face verification was asked for."""
     refits: tuple[Refit, ...] | None = None
     """The victim after ``attackers.reweight``; None where nothing was trained, where its last layer is not linear, and
     in results of earlier versions."""

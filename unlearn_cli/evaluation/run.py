@@ -24,11 +24,20 @@ from unlearn_cli.evaluation.attackers.separable import separability
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
 from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.examples import example_sheet
-from unlearn_cli.evaluation.face_pairs import verify_people
+from unlearn_cli.evaluation.face_pairs import verify_groups, verify_people
 from unlearn_cli.evaluation.metrics import confusion
 from unlearn_cli.evaluation.noise_store import NoiseMaking, NoiseStore
 from unlearn_cli.evaluation.protect_set import assign, protect_set
-from unlearn_cli.evaluation.result import Epoch, Images, NoiseUsed, RunResult, epoch_of, read_result, write_result
+from unlearn_cli.evaluation.result import (
+    Epoch,
+    GroupPairs,
+    Images,
+    NoiseUsed,
+    RunResult,
+    epoch_of,
+    read_result,
+    write_result,
+)
 from unlearn_cli.evaluation.scenario import Scenario, build, library_test, start
 from unlearn_cli.files import lock, write_atomically
 from unlearn_cli.training.datasets import digest
@@ -118,7 +127,7 @@ class Runner:
             ) from error
 
     def _run_one(self, cell: Cell, what: dict[str, Any], name: str) -> Generator[Event, None, RunResult]:
-        if cell.noise is not None and cell.keep == "all":
+        if cell.noise is not None and cell.keep != "clean":
             yield from self.store.make(cell.noise, cell.images)
         scenario = build(cell, self.library, self.store.bank, self.device)
         if cell.frozen is not None:
@@ -148,10 +157,18 @@ class Runner:
             verification=verify_people(network, pairs, cell.images.spec, test.size, self.device, scenario.filter)
             if pairs is not None
             else None,
+            groups=self._groups(cell, scenario, network),
             refits=refit(network, scenario, views, seed),
             separability=separability(scenario, views, seed),
             seconds=round(sum(epoch.seconds for epoch in trained.epochs), 3),
         )
+
+    def _groups(self, cell: Cell, scenario: Scenario, network: nn.Module) -> GroupPairs | None:
+        """Return how well the people of the clean test photos are verified, where some of them are protected."""
+        some = scenario.protected_classes
+        if cell.pairs is None or not some or len(some) == len(scenario.test.classes):
+            return None
+        return verify_groups(network, scenario.test, some, self.device, cell.training.seed)
 
     def _ask(self, cell: Cell, frozen: Frozen, what: dict[str, Any], scenario: Scenario) -> RunResult:
         """Return the result of the attack with a recogniser as it is, which needs no training."""
@@ -206,9 +223,10 @@ class Runner:
         """
         assert scenario.bank is not None
         test = library_test(self.library, cell)
-        patterns = assign(scenario.original.at(scenario.protected), scenario.bank)
+        labels = torch.tensor(scenario.protected_classes)
+        patterns = assign(scenario.original.at(torch.isin(scenario.original.labels, labels)), scenario.bank)
         shares: list[float | None] = [None] * len(test.classes)
-        for label in scenario.original.labels[scenario.protected].unique().tolist():
+        for label in scenario.protected_classes:
             others = test.at((test.labels != label).nonzero()[:, 0])
             asked = replace(others, labels=torch.full_like(others.labels, label))
             noisy = protect_set(asked, scenario.bank, patterns=patterns).images

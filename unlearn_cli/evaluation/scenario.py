@@ -18,7 +18,7 @@ from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, protec
 from unlearn_cli.evaluation.defences.defence import Filter
 from unlearn_cli.evaluation.defences.table import parse_defence
 from unlearn_cli.evaluation.face_pairs import last_layer
-from unlearn_cli.evaluation.protect_set import check_bank, protect_set
+from unlearn_cli.evaluation.protect_set import check_bank, for_images, protect_set
 from unlearn_cli.training.augmentations import augmentation
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model
@@ -62,22 +62,23 @@ def build(cell: Cell, library: Library, bank_of: BankOf, device: torch.device) -
     protects = cell.noise is not None or cell.protected_tree is not None
     wanted = protected_labels(train.classes, cell.protect_classes)
     mask = choose_protected(train, wanted, cell.poison_rate, cell.training.seed, cell.images.spec.views)
-    bank, noisy = None, train
+    if cell.keep == "clean" and bool(mask.all()):
+        raise UsageError(NOTHING_LEFT)
+    bank, original = None, train
     if cell.keep == "clean":
-        if bool(mask.all()):
-            raise UsageError(NOTHING_LEFT)
         original = noisy = train.at(~mask)
-        mask = torch.zeros(len(noisy), dtype=torch.bool)
+    elif cell.noise is not None:
+        bank = bank_of(cell.noise, cell.images)
+        if bank.provenance.form == "sample-wise" and cell.noise.made_on is not None:
+            bank = for_images(bank, library.train(cell.noise.made_on), train, mask)
+        form: Form | None = "sample-wise" if cell.noise.fitted else None
+        noisy = protect_set(train, bank, form, device, seed=cell.training.seed, only=mask)
     else:
-        original = train
-        if not protects:
-            mask = torch.zeros(len(train), dtype=torch.bool)
-        elif cell.protected_tree is not None:
-            noisy = _from_tree(cell, library, train, mask)
-        elif cell.noise is not None:
-            bank = bank_of(cell.noise, cell.images)
-            form: Form | None = "sample-wise" if cell.noise.fitted else None
-            noisy = protect_set(train, bank, form, device, seed=cell.training.seed, only=mask)
+        noisy = _from_tree(cell, library, train, mask) if protects else train
+    if cell.keep == "clean" or not protects:
+        mask = torch.zeros(len(noisy), dtype=torch.bool)
+    elif cell.keep == "protected":
+        original, noisy, mask = original.at(mask), noisy.at(mask), mask[mask]
     defence = parse_defence(cell.defence)
     filter_ = defence.fit(noisy) if defence.fit is not None else None
     seen, shown = noisy, test
@@ -167,7 +168,8 @@ def check(cell: Cell, library: Library) -> None:
     protects = cell.noise is not None or cell.protected_tree is not None
     if cell.keep == "clean" and bool(mask.all()):
         raise UsageError(NOTHING_LEFT)
-    if protects and not bool(mask.any()):
+    # The trigger of a network that never saw it is tested too, to compare (figure 8).
+    if protects and not bool(mask.any()) and not (cell.trigger and cell.keep == "all"):
         raise UsageError("With this poison-rate, no image would be protected. Use a larger value.")
     if cell.trigger and cell.protected_tree is not None:
         raise UsageError("The setting trigger needs a bank's noise, so it works only with 'unlearn evaluate bank'.")

@@ -138,14 +138,13 @@ class AlternatingSearch:
         return self.ensemble.outputs(images, draws)
 
     def _choose_noise_images(self, labels: Tensor) -> Tensor:
-        """Return the indices of a random share of the images, plus the same share of each class that has none in it."""
-        share = self.settings.share
-        chosen = self.ensemble.shuffled(len(labels))[: math.ceil(len(labels) * share)]
-        parts = [chosen]
-        for label in sorted(set(range(self.ensemble.classes)) - set(labels[chosen].tolist())):
-            mine = (labels == label).nonzero()[:, 0]
-            parts.append(mine[: math.ceil(len(mine) * share)])
-        return torch.cat(parts)
+        """Return the indices of a random share of each class's images."""
+        order = self.ensemble.shuffled(len(labels))
+        chosen = torch.zeros(len(labels), dtype=torch.bool)
+        for label in range(self.ensemble.classes):
+            mine = order[labels[order] == label]
+            chosen[mine[: math.ceil(len(mine) * self.settings.share)]] = True
+        return order[chosen[order]]
 
     def _next_batch(self) -> Tensor:
         """Return the indices of the surrogate's next batch, over all workers.

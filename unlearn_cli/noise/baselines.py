@@ -35,7 +35,7 @@ AT_ONCE = 2000
 
 
 def random(data: ImageSet, settings: Baseline) -> Levels:
-    """Return independent values, uniform between minus and plus epsilon (Huang et al., 2021, section 4.1)."""
+    """Return independent values, uniform between minus and plus epsilon (Huang et al., 2021, section 4)."""
     shape = (len(_labels(data, settings)), 3, data.size, data.size)
     return _generator(settings).integers(-settings.epsilon, settings.epsilon + 1, shape, np.int8)
 

@@ -14,7 +14,7 @@ from unlearn_cli.noise.settings import Searched
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model, split_names
-from unlearn_cli.training.train import TrainingSettings, as_input, make_optimizer
+from unlearn_cli.training.train import TrainingSettings, as_input, clip_gradient, make_optimizer
 from unlearn_cli.training.workers import Workers
 
 DIVERGED = "The training of the surrogate diverged. Try --set learning-rate=0.01, or use more images."
@@ -98,6 +98,8 @@ class Ensemble:
         self.optimizer.zero_grad()
         loss.backward()
         self._share_gradients()
+        for network in self.networks.values():
+            clip_gradient(network, self.settings.gradient_clip)
         self.optimizer.step()
 
     def freeze(self) -> None:

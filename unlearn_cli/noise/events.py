@@ -15,9 +15,12 @@ Stop = Literal["goal reached", "stalled", "max_iterations reached", "nothing to 
 
 @dataclass(frozen=True)
 class Estimated:
-    """An estimate of how many seconds all iterations will take, from a few timed steps of a separate search."""
+    """An estimate of how long the search will take, from a few timed steps of a separate one."""
 
     seconds: float
+    """The seconds of all iterations, which is the longest that it can take."""
+    likely: float
+    """The seconds until its error is below the goal, by the number of iterations that such searches have needed."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from unlearn_cli.noise.events import Estimated, Event, Finished, Iterated, Stop,
 from unlearn_cli.noise.joint import JointSearch
 from unlearn_cli.noise.resume import Checkpoint, Progress
 from unlearn_cli.noise.settings import Alternating, Baseline, ErrorMax, ErrorMin, Joint, NoiseSettings, Searched
+from unlearn_cli.noise.timing import likely_iterations, measure_speed
 from unlearn_cli.training.datasets import ImageSet
-from unlearn_cli.training.devices import wait_for
 from unlearn_cli.training.workers import ALONE, Workers
 
 IMAGES_OF_A_WORKER = 8
@@ -53,7 +53,9 @@ def make_noise(
         yield from _joint(JointSearch(data, settings, device), kept)
         return
     search = AlternatingSearch(data, settings, device, workers)
-    yield Estimated(_estimate(data, settings, device, workers))
+    most = 1 if isinstance(settings, ErrorMax) and settings.form == "sample-wise" else settings.max_iterations
+    speed, likely = measure_speed(data, settings, device, workers), likely_iterations(settings)
+    yield Estimated(*(speed.seconds(len(data), settings, iterations) for iterations in (most, likely)))
     if isinstance(settings, ErrorMin):
         yield from _error_min(search, settings, kept)
     else:
@@ -152,27 +154,3 @@ def _check_workers(data: ImageSet, settings: Searched, workers: Workers) -> None
             "The setting compile works only with one process, because with several the batches change their size. "
             "Leave it out, or start without torchrun."
         )
-
-
-def _estimate(data: ImageSet, settings: ErrorMin | ErrorMax, device: torch.device, workers: Workers) -> float:
-    """Return the seconds that the search takes if it does all iterations, from a few timed steps of a separate one."""
-    tried = min(settings.steps, 2)
-    few = data.first(max(4 * settings.batch_size, len(data.classes)))
-    trial = AlternatingSearch(few, replace(settings, noise_share=1.0, noise_steps=tried), device, workers)
-    clean = isinstance(settings, ErrorMax)
-    trial.train_surrogate(1, clean=clean)
-    trial.improve_noise(1)
-    wait_for(device)
-    start = time.perf_counter()
-    trial.train_surrogate(2, clean=clean)
-    wait_for(device)
-    trained = time.perf_counter()
-    trial.improve_noise(2)
-    passed = time.perf_counter()
-    surrogate_step, noise_step = (trained - start) / 2, (passed - trained) / 2 * settings.steps / tried
-    one_pass = noise_step * math.ceil(math.ceil(len(data) * settings.share) / settings.batch_size)
-    if isinstance(settings, ErrorMax):
-        share = settings.share if settings.surrogate_on == "noise-images" else 1.0
-        epochs = settings.surrogate_epochs * surrogate_step * math.ceil(len(data) * share / settings.batch_size)
-        return epochs + one_pass * (1 if settings.form == "sample-wise" else settings.max_iterations)
-    return settings.max_iterations * (settings.surrogate_steps * surrogate_step + one_pass)

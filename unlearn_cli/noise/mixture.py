@@ -19,6 +19,9 @@ from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import UsageError
 
+MOST_EPSILON = 127
+"""The largest bound that int8 noise can have."""
+
 
 def write_mixture(path: Path, banks: Sequence[Bank], uniform: int, command: str) -> Provenance:
     """Write a mixture of banks and its card, and return its provenance.
@@ -32,11 +35,12 @@ def write_mixture(path: Path, banks: Sequence[Bank], uniform: int, command: str)
     return provenance
 
 
-def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Provenance]:
+def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tuple[NDArray[np.int8], Provenance]:
     """Return the noise and the provenance of a mixture, in which each image gets one bank's pattern of its class.
 
     The noise ``[K * V, 3, H, W]`` holds the V banks' patterns of each class one after another. Uniform noise of up to
-    ``uniform`` levels will be added when it is applied; the sum stays within epsilon. Raises ``UsageError`` for banks
+    ``uniform`` levels will be added when it is applied; the sum stays within epsilon. If it is not ``clipped``, as in
+    the paper, epsilon becomes the largest sum instead. Raises ``UsageError`` for banks
     that do not have the same classes, frame, size and epsilon, or that are sample-wise or mixtures themselves; and for
     a ``uniform`` outside 0..127, or of 0 with fewer than two banks.
     """
@@ -68,6 +72,7 @@ def mix(banks: Sequence[Bank], uniform: int = 0) -> tuple[NDArray[np.int8], Prov
     provenance = replace(
         first.provenance,
         variants=len(banks),
+        epsilon=first.provenance.epsilon if clipped else min(MOST_EPSILON, first.provenance.epsilon + uniform),
         uniform=uniform,
         method="a mixture (Huang et al., ICLR 2021, appendix F)",
         through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),

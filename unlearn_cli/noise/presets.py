@@ -7,8 +7,16 @@ from typing import Any
 
 from unlearn_cli.noise.settings import NoiseSettings, make_settings
 
-PAPER = {"through": "none", "surrogate": "resnet18", "batch_size": 512, "patience": 100, "precision": "fp32"}
-"""Noise without transformations, as published; the batch size is that of the official ``perturbation.py``."""
+PAPER: dict[str, Any] = {
+    "through": "none",
+    "surrogate": "resnet18",
+    "batch_size": 512,
+    "gradient_clip": 5.0,
+    "patience": 100,
+    "precision": "fp32",
+    "surrogate_epochs": 60,
+}
+"""Noise without transformations, as published; the batch size and the clip are those of the official code."""
 
 PERSON: dict[str, Any] = {
     "joint": True,
@@ -50,19 +58,27 @@ PRESETS: dict[str, dict[str, Any]] = {
     "photos": PHOTOS,
     "paper-cifar10": PAPER,
     "paper-svhn": PAPER,
-    "paper-cifar100": {**PAPER, "surrogate_steps": 20},
+    "paper-cifar100": {**PAPER, "surrogate_steps": 20, "weight_decay": 5e-5},
     "paper-imagenet": {
         **PAPER,
+        "surrogate": "torchvision:resnet18",
         "epsilon": 16,
         "surrogate_steps": 100,
         "stop_error": 0.1,
         "weight_decay": 5e-5,
         "batch_size": 32,
     },
-    "paper-face": {**PAPER, "epsilon": 16, "surrogate_steps": 30, "stop_error": 0.1, "noise_share": 1.0},
+    "paper-face": {
+        **PAPER,
+        "epsilon": 16,
+        "surrogate_steps": 30,
+        "stop_error": 0.1,
+        "noise_share": 1.0,
+        "batch_size": 32,
+    },
 }
 """Named sets of hyper-parameters, where they differ from the defaults. Those named ``paper-`` have the paper's values
-for a dataset (section 4.1 and the official code's ``scripts`` and ``configs``), except that the official ``face``
+for a dataset (appendix B and the official code's ``scripts`` and ``configs``), except that the official ``face``
 setting has an Inception-ResNet as its network."""
 
 

@@ -57,7 +57,7 @@ class Baseline(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Searched(Common):
-    """The settings of every search; the defaults are the paper's for CIFAR-10 (section 4.1), except ``through``."""
+    """The settings of every search; the defaults are the paper's for CIFAR-10 (appendix B), except ``through``."""
 
     through: str = "augment"
     """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""
@@ -67,6 +67,8 @@ class Searched(Common):
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    gradient_clip: float | None = None
+    """The largest Euclidean norm of the surrogates' gradient in a step; None means no limit."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """The precision of the networks' arithmetic; the noise is always float32."""
     compile: bool = False
@@ -76,6 +78,7 @@ class Searched(Common):
     def _values(self) -> dict[str, object]:
         names = ["max_iterations", "batch_size", "learning_rate", "momentum", "weight_decay", "precision"]
         names += ["compile"] if self.compile else []
+        names += ["gradient_clip"] if self.gradient_clip is not None else []
         return {name: getattr(self, name) for name in names}
 
 
@@ -159,7 +162,7 @@ class ErrorMin(Alternating):
 
     method: Literal["error-min"] = "error-min"
     penalty: float = 1.0
-    """The weight c of the penalty form (appendix I, equation 5)."""
+    """The weight c of the noise's length in the penalty form (appendix I, equation 5)."""
     surrogate_steps: int = 10
     """M: the number of batches that the surrogate is trained on before each pass over the noise."""
 

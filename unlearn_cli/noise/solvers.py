@@ -65,14 +65,14 @@ def lbfgs(noise: Tensor, gradient: Gradient, settings: Alternating) -> Tensor:
 def _penalised(noise: Tensor, gradient: Gradient, settings: Alternating) -> tuple[Tensor, Tensor]:
     """Return the penalty form and its gradient (Huang et al., 2021, appendix I, equation 5).
 
-    It is the squared Euclidean norm of each pattern, in the unit interval, plus c times the loss of its image, summed
-    over the patterns (after Szegedy et al., 2014, section 4.1).
+    It is c times the squared Euclidean norm of each pattern, in the unit interval, plus the loss of its image, summed
+    over the patterns.
     """
     assert isinstance(settings, ErrorMin)  # The other methods have no penalty form.
     loss, slope = gradient(noise)
     unit = noise / LEVELS
-    scale = settings.penalty * len(noise)
-    return (unit**2).sum() + scale * loss, 2 * unit / LEVELS + scale * slope
+    weight = settings.penalty
+    return weight * (unit**2).sum() + len(noise) * loss, weight * 2 * unit / LEVELS + len(noise) * slope
 
 
 SOLVERS: dict[str, Solve] = {"pgd": pgd, "fgsm": fgsm, "adam": adam, "lbfgs": lbfgs, "cw": pgd}

@@ -33,7 +33,7 @@ METADATA_KEY = "unlearn-surrogate"
 SCHEMA = 1
 
 STEPS = 20
-"""T of sample-wise noise (Huang et al., 2021, section 4.1)."""
+"""T of sample-wise noise (Huang et al., 2021, appendix B)."""
 VIEWS = 4
 """How many random transformations of a photo each step averages over."""
 MOST_PIXELS = 64 * 32 * 32

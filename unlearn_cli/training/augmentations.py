@@ -2,7 +2,7 @@
 
 Each takes float or uint8 images ``[B, 3, H, W]`` (0..255), their labels ``[B]``, the number of classes K and a CPU
 generator. It returns images and targets, which are the labels, or each class's share ``[B, K]`` where images are mixed.
-All except ``none`` begin with the standard flips and shifts, as in the paper (section 4.4).
+All except ``none`` and ``resized-crop`` begin with the standard flips and shifts, as in the paper (appendix D).
 
 A random shift with zero padding and a random horizontal flip are together one gather, and so is their adjoint. Written
 out as such, the backward pass avoids autograd's scatter-add, which makes it cheap on a CPU.
@@ -10,6 +10,7 @@ out as such, the backward pass avoids autograd's scatter-add, which makes it che
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -26,7 +27,14 @@ Augment = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]
 GREY = 127.5
 """The pixel value that the networks of ``models`` normalise to zero."""
 POLICY_GROUP = 8
-"""How many images of a batch share one random AutoAugment policy."""
+"""How many images of a batch share one random policy, or one change of colours."""
+CUTMIX_PROBABILITY = 0.5
+ROTATION = 20.0
+"""The largest rotation of CIFAR-100's images in the paper's official code, in degrees."""
+CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+"""The least and largest share of an image that ``resized-crop`` keeps, and of its width to its height."""
+COLOR_JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.2}
+"""The changes of ImageNet's colours in the paper's official code."""
 
 
 def none(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
@@ -41,12 +49,16 @@ def standard(images: Tensor, labels: Tensor, classes: int, generator: torch.Gene
 
 def cutout(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     """Put a grey square of half the size around a random pixel of each image (DeVries and Taylor, 2017: 16 of 32)."""
-    images = flip_and_shift(images, generator).float()
+    return _cut_out(flip_and_shift(images, generator), generator), labels
+
+
+def _cut_out(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images with a grey square of half their size around a random pixel of each."""
     size = images.shape[-1]
     centre = torch.randint(0, size, (2, len(images), 1), generator=generator).to(images.device)
     near = ((torch.arange(size, device=images.device) - centre + 0.5).abs() <= size / 4).float()
     hole = near[0][:, None, :, None] * near[1][:, None, None, :]
-    return images * (1 - hole) + GREY * hole, labels
+    return images.float() * (1 - hole) + GREY * hole
 
 
 def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -60,9 +72,12 @@ def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generat
 def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Paste a box of another image into each; its area is a share from Beta(1, 1) (Yun et al., 2019).
 
-    Place and area are the same for the whole batch.
+    Place and area are the same for the whole batch. Half of the batches are left as they are, as its authors do it for
+    CIFAR.
     """
     images = flip_and_shift(images, generator).float()
+    if torch.rand((), generator=generator).item() >= CUTMIX_PROBABILITY:
+        return images, labels
     share, order = _share_and_order(len(images), generator)
     order, size = order.to(images.device), images.shape[-1]
     half = int(size * (1 - share) ** 0.5) // 2
@@ -77,18 +92,46 @@ def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Genera
 def autoaugment(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     """Apply flips, shifts and torchvision's AutoAugment, with the policies for CIFAR-10 (Cubuk et al., 2019).
 
-    It stands in for Fast AutoAugment (Lim et al., 2019), whose policies torchvision does not have. One policy is drawn
-    for every few images instead of for each, so that a batch takes few calls.
+    One policy is drawn for every few images instead of for each, so that a batch takes few calls.
     """
-    images = flip_and_shift(images, generator)
-    if images.is_floating_point():
-        images = images.round().clamp(0, 255)  # A defence's filter may leave values outside this range.
-    policy, mixed = _policy(), images.to(torch.uint8).contiguous()
-    groups = torch.randperm(len(images), generator=generator).split(POLICY_GROUP)
-    for group in groups:
-        chosen = group.to(images.device)
-        mixed[chosen] = policy(mixed[chosen])
-    return mixed, labels
+    return _in_groups(flip_and_shift(images, generator), _policy(), generator), labels
+
+
+def fast_autoaugment_like(
+    images: Tensor,
+    labels: Tensor,
+    classes: int,  # noqa: ARG001
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Change contrast, brightness, sharpness and rotation at random, two of them a time, and cut a square out.
+
+    This is what Huang et al. (2021), appendix D, say of their Fast AutoAugment policy (Lim et al., 2019). The policy
+    itself was searched for and is not in either paper: our strengths are drawn from AutoAugment's ranges.
+    """
+    images = _in_groups(flip_and_shift(images, generator), lambda part: _two_changes(part, generator), generator)
+    return _cut_out(images, generator), labels
+
+
+def rotation(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Flip, shift and rotate each image by up to 20 degrees; the corners become black."""
+    images = flip_and_shift(images, generator).float()
+    angle = math.radians(ROTATION) * (2 * torch.rand(len(images), generator=generator) - 1)
+    zero = torch.zeros_like(angle)
+    rows = ((angle.cos(), -angle.sin(), zero), (angle.sin(), angle.cos(), zero))
+    return _resampled(images, torch.stack([torch.stack(row, 1) for row in rows], 1), "nearest"), labels
+
+
+def resized_crop(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    """Crop a random part of each image, resize it back, flip it and change its colours, as is usual for ImageNet."""
+    images = images.float()
+    area, ratio, x, y, flip = torch.rand((5, len(images)), generator=generator)
+    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * area
+    ratio = torch.exp(math.log(CROP_RATIO[0]) + (math.log(CROP_RATIO[1]) - math.log(CROP_RATIO[0])) * ratio)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    zero, sign = torch.zeros_like(area), torch.where(flip < 0.5, -1.0, 1.0)
+    rows = ((sign * width, zero, (1 - width) * (2 * x - 1)), (zero, height, (1 - height) * (2 * y - 1)))
+    cropped = _resampled(images, torch.stack([torch.stack(row, 1) for row in rows], 1), "bilinear")
+    return _in_groups(cropped, _jitter(), generator), labels
 
 
 AUGMENTATIONS: dict[str, Augment] = {
@@ -98,6 +141,9 @@ AUGMENTATIONS: dict[str, Augment] = {
     "mixup": mixup,
     "cutmix": cutmix,
     "autoaugment": autoaugment,
+    "fast-autoaugment-like": fast_autoaugment_like,
+    "rotation": rotation,
+    "resized-crop": resized_crop,
 }
 
 
@@ -118,11 +164,49 @@ def _mixed(labels: Tensor, others: Tensor, share: float, classes: int) -> Tensor
     return share * one + (1 - share) * other
 
 
+def _in_groups(images: Tensor, change: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    """Return the images as uint8 after a random ``change``, which gets a few of them at a time."""
+    if images.is_floating_point():
+        images = images.round().clamp(0, 255)  # A defence's filter may leave values outside this range.
+    changed = images.to(torch.uint8).contiguous()
+    for group in torch.randperm(len(images), generator=generator).split(POLICY_GROUP):
+        chosen = group.to(images.device)
+        changed[chosen] = change(changed[chosen])
+    return changed
+
+
+def _two_changes(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images after two different changes of ``fast_autoaugment_like``."""
+    from torchvision.transforms import functional as change  # Importing it takes seconds.
+
+    for kind in torch.randperm(4, generator=generator)[:2].tolist():
+        strength = 2 * torch.rand((), generator=generator).item() - 1
+        if kind == 0:
+            images = change.rotate(images, 30 * strength)
+        else:
+            adjust = (change.adjust_contrast, change.adjust_brightness, change.adjust_sharpness)[kind - 1]
+            images = adjust(images, 1 + 0.9 * strength)
+    return images
+
+
+def _resampled(images: Tensor, affine: Tensor, mode: str) -> Tensor:
+    """Return each image after an affine map ``[B, 2, 3]`` from its new to its old coordinates."""
+    grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
 @cache
 def _policy() -> Any:
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # Importing it takes seconds.
 
     return AutoAugment(AutoAugmentPolicy.CIFAR10)
+
+
+@cache
+def _jitter() -> Any:
+    from torchvision.transforms import ColorJitter
+
+    return ColorJitter(**COLOR_JITTER)
 
 
 SHIFT_SHARE = 8
@@ -132,7 +216,7 @@ SHIFT_SHARE = 8
 def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     """Flip each image with probability 1/2 and shift it by up to an eighth of its size.
 
-    This is the standard CIFAR augmentation (Huang et al., 2021, section 4: random flip, random
+    This is the standard CIFAR augmentation (Huang et al., 2021, appendix D: random flip, random
     crop after padding by 4). ``images`` is ``[B, 3, H, W]`` of any dtype; pixels that are shifted in
     are zero. Gradients flow to ``images`` if it has a floating dtype. The generator is on the CPU, so
     that a seed gives the same draws on every device.

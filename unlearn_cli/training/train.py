@@ -26,7 +26,10 @@ returns the images to train on."""
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """The settings of a victim's training; the defaults are those of Huang et al. (2021), section 4.1."""
+    """The settings of a victim's training.
+
+    The defaults are those of the official code of Huang et al. (2021) for CIFAR-10, without its gradient clip.
+    """
 
     model: str = "resnet18"
     epochs: int = 60
@@ -37,6 +40,8 @@ class TrainingSettings:
     weight_decay: float = 5e-4
     augment: str = "standard"
     """A key of ``augmentations.AUGMENTATIONS``."""
+    gradient_clip: float | None = None
+    """The largest Euclidean norm of a step's gradient; None means no limit."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     seed: int = 0
@@ -137,6 +142,12 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     )
 
 
+def clip_gradient(model: nn.Module, most: float | None) -> None:
+    """Scale the gradient of all weights down to this Euclidean norm, if it is longer; None means no limit."""
+    if most is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), most)
+
+
 class _Training:
     """The training of one victim, epoch by epoch."""
 
@@ -187,6 +198,7 @@ class _Training:
         loss = F.cross_entropy(logits.float(), targets)
         self.optimizer.zero_grad()
         loss.backward()
+        clip_gradient(self.model, self.settings.gradient_clip)
         self.optimizer.step()
         self.schedule.step()
         return (logits.detach().argmax(1) == labels).sum()

@@ -1,0 +1,96 @@
+"""The time that an evaluation still needs, corrected while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Part = Literal["noise", "training"]
+
+PARTS: tuple[Part, ...] = ("noise", "training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """The seconds that a run is expected to take; all of them are 0 where its result is there."""
+
+    noise: float = 0.0
+    """Making its noise, unless another run before it does so."""
+    iterations: int = 0
+    """How many iterations of the search that is."""
+    training: float = 0.0
+    """All the rest."""
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of the whole run."""
+        return self.noise + self.training
+
+    def of(self, part: Part) -> float:
+        """Return the seconds of one part."""
+        return self.noise if part == "noise" else self.training
+
+
+class Forecast:
+    """The time that is left while runs are done, corrected by how long those before took."""
+
+    def __init__(self, each: Sequence[Expected], clock: Callable[[], float] = time.perf_counter) -> None:
+        self.each, self.clock = each, clock
+        self.spent, self.expected = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0.0)
+        self.index, self.since, self.done = 0, clock(), 0.0
+        self.part: Part = "noise"
+
+    def began(self, index: int) -> None:
+        """Note that a run begins; its noise is made first, if it has to be."""
+        self.index = index
+        self._enter("noise" if self.each[index].noise else "training")
+
+    def is_making_noise(self, iteration: int) -> None:
+        """Note that this iteration of a search is over."""
+        likely = max(self.each[self.index].iterations, iteration + 1)
+        self.done = iteration / likely
+
+    def is_training(self, epoch: int, epochs: int, seconds: float) -> None:
+        """Note that this epoch of a training is over, which took so many seconds."""
+        if self.part == "noise":
+            # Nothing says when the noise was ready: the epoch began then.
+            self._leave(seconds)
+            self._enter("training", seconds)
+        self.done = epoch / epochs
+
+    def ended(self) -> None:
+        """Note that the current run is over."""
+        self.done = 1.0
+        self._leave()
+        self.index += 1
+        self._enter("noise")
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that are left for the current run and all after it."""
+        if self.index >= len(self.each):
+            return 0.0
+        later = sum(self._factor(part) * one.of(part) for one in self.each[self.index + 1 :] for part in PARTS)
+        now = self.each[self.index]
+        rest = self._factor("training") * now.training if self.part == "noise" else 0.0
+        return later + rest + self._left_of_part(now.of(self.part))
+
+    def _left_of_part(self, expected: float) -> float:
+        elapsed = self.clock() - self.since
+        if self.done > 0:
+            return elapsed * (1 - self.done) / self.done
+        return max(0.0, self._factor(self.part) * expected - elapsed)
+
+    def _factor(self, part: Part) -> float:
+        return self.spent[part] / self.expected[part] if self.expected[part] and self.spent[part] else 1.0
+
+    def _enter(self, part: Part, ago: float = 0.0) -> None:
+        self.part, self.since, self.done = part, self.clock() - ago, 0.0
+
+    def _leave(self, ago: float = 0.0) -> None:
+        """Count the time that the current part took until so many seconds ago, if it was expected to take any."""
+        if self.index < len(self.each) and (expected := self.each[self.index].of(self.part)):
+            self.spent[self.part] += self.clock() - ago - self.since
+            self.expected[self.part] += expected
