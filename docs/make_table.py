@@ -23,6 +23,11 @@ HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
 DEFAULT: Strength = "medium"
 RECOGNISERS = {"face_recognition_sface_2021dec": "SFace", "facenet": "FaceNet", "mobileface": "MobileFace"}
 """The names of recognisers whose files have other names."""
+FORMS = {
+    "personal": "with your own pattern (`--preset personal`)",
+    "sample-wise": "at `--strength max --form sample-wise`",
+}
+"""The forms of noise that hinder recognisers, and how the table names them."""
 LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
 
 
@@ -74,21 +79,23 @@ def lines() -> Iterator[tuple[Result, str]]:
             yield result, f"a model {kind}{where}"
 
 
-def made_for_each_face() -> Iterator[tuple[Result, str]]:
-    """Yield what noise that is made for each face does: to recognisers, the worst of those with the same light, and to
-    models that are trained on the photos.
+def against_recognisers() -> Iterator[tuple[Result, str]]:
+    """Yield what the noise does that hinders recognisers: to them, the worst of those with the same light, and what a
+    pattern of one's own does to models that are trained on the photos.
     """
-    worst: dict[str, Result] = {}
-    for result in results_of("max", "sample-wise"):
-        if not recogniser(result) and "reweight" not in result.labels:
-            yield result, f"a model {how_trained(result)}, at `--strength max --form sample-wise`"
-        if (name := recogniser(result)) and (name not in worst or result.protected.final > worst[name].protected.final):
-            worst[name] = result
-    for light in range(len(LIGHTS)):
-        names = sorted(name for name, result in worst.items() if light_of(result) == light)
-        if names:
-            most = max((worst[name] for name in names), key=lambda result: result.protected.final)
-            yield most, f"face search with {' or '.join(names)}, at `--strength max --form sample-wise`"
+    for form, how in FORMS.items():
+        worst: dict[str, Result] = {}
+        for result in results_of("max", form):
+            if form == "personal" and not recogniser(result) and "reweight" not in result.labels:
+                yield result, f"a model {how_trained(result)}, {how}"
+            name = recogniser(result)
+            if name and (name not in worst or result.protected.final > worst[name].protected.final):
+                worst[name] = result
+        for light in range(len(LIGHTS)):
+            names = sorted(name for name, result in worst.items() if light_of(result) == light)
+            if names:
+                most = max((worst[name] for name in names), key=lambda result: result.protected.final)
+                yield most, f"face search with {', '.join(names)}, {how}"
 
 
 def light_of(result: Result) -> int:
@@ -100,7 +107,7 @@ def light_of(result: Result) -> int:
 def table() -> str:
     """Return the table, with what helps most at the top and what does not help at the bottom."""
     rows = []
-    for result, against in (*lines(), *made_for_each_face()):
+    for result, against in (*lines(), *against_recognisers()):
         left, light = result.protected.final / max(result.clean.final, 1e-9), light_of(result)
         protected, clean = (round(100 * of.final) for of in (result.protected, result.clean))
         rows.append((left, f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"))
