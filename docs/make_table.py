@@ -7,7 +7,7 @@ example after a bank was made or measured anew.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -80,22 +80,25 @@ def lines() -> Iterator[tuple[Result, str]]:
 
 
 def against_recognisers() -> Iterator[tuple[Result, str]]:
-    """Yield what the noise does that hinders recognisers: to them, the worst of those with the same light, and what a
-    pattern of one's own does to models that are trained on the photos.
+    """Yield what the noise does that hinders recognisers: to them, and, with a pattern of one's own, to models that are
+    trained on the photos. One row stands for all of the same light, with the figures of the worst.
     """
     for form, how in FORMS.items():
-        worst: dict[str, Result] = {}
-        for result in results_of("max", form):
-            if form == "personal" and not recogniser(result) and "reweight" not in result.labels:
-                yield result, f"a model {how_trained(result)}, {how}"
-            name = recogniser(result)
-            if name and (name not in worst or result.protected.final > worst[name].protected.final):
-                worst[name] = result
+        found = [of for of in results_of("max", form) if "reweight" not in of.labels]
+        trained = [of for of in found if not recogniser(of)] if form == "personal" else []
+        asked = [of for of in found if recogniser(of)]
+        worst = {recogniser(of): of for of in sorted(asked, key=lambda of: of.protected.final)}
         for light in range(len(LIGHTS)):
-            names = sorted(name for name, result in worst.items() if light_of(result) == light)
-            if names:
-                most = max((worst[name] for name in names), key=lambda result: result.protected.final)
-                yield most, f"face search with {', '.join(names)}, {how}"
+            if same := sorted(name for name, of in worst.items() if light_of(of) == light):
+                yield most(worst[name] for name in same), f"face search with {', '.join(same)}, {how}"
+            if models := [of for of in trained if light_of(of) == light]:
+                ways = sorted(how_trained(of).removeprefix("trained ") for of in models)
+                yield most(models), f"a model trained {', or '.join(ways)}; {how}"
+
+
+def most(results: Iterable[Result]) -> Result:
+    """Return the result in which most photos of the protected people were recognised."""
+    return max(results, key=lambda of: of.protected.final)
 
 
 def light_of(result: Result) -> int:
