@@ -26,6 +26,7 @@ SHOWN: tuple[tuple[Strength, str, str], ...] = (
     ("max", "personal", "#756bb1"),
 )
 """The strength, form and colour of each bar."""
+TURNS = "38 people, 19 at a time"
 TRAINED = {
     "none": "trained from scratch",
     "gray": "trained in grey",
@@ -52,10 +53,8 @@ def attacker_of(result: Result) -> str | None:
         return f"{name}, {'last layer' if part == 'last' else 'all of it'} trained on"
     if kind != "resnet10-w16" or result.defence not in TRAINED or trip not in ("face", "aligned"):
         return None
-    if "at a time" not in result.labels.get("protect_classes", "") or not result.labels["protect_classes"].startswith(
-        "38"
-    ):
-        return None
+    if result.labels.get("protect_classes") != TURNS:
+        return None  # Earlier trainings had other groups, or another detector.
     how = TRAINED[result.defence] + (", aligned" if trip == "aligned" else "")
     share = result.labels.get("reweight")
     return f"{how}, last layer refitted on {share}" if share else how

@@ -21,7 +21,7 @@ def watch(
 ) -> Report:
     """Show the events of an evaluation as they come, and return its report."""
     from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
-    from unlearn_cli.evaluation.forecast import Forecast
+    from unlearn_cli.evaluation.forecast import Expected, Forecast
     from unlearn_cli.evaluation.noise_store import NoiseMaking
     from unlearn_cli.evaluation.run import CellBegan, CellEnded
     from unlearn_cli.noise.events import Iterated
@@ -31,7 +31,7 @@ def watch(
         # The bar of all runs counts per cent of the time, which is corrected as runs end, because they differ in cost.
         whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
-        forecast, began = Forecast([]), time.perf_counter()
+        forecast, began = Forecast([Expected()] * len(planned)), time.perf_counter()  # Only the first worker estimates.
 
         def ahead() -> None:
             left, passed = forecast.left, time.perf_counter() - began
