@@ -45,8 +45,8 @@ class FaceNoise:
         """Load the student, by default the shipped one; ``epsilon`` is in pixel levels.
 
         ``pattern`` is the person's own ``[3, H, W]``, in levels, with which the noise begins. Each face's decoy is
-        drawn from it, because nobody else has it, and from the face, because photos that move the same way are
-        recognised by one another. Raises ``BankError`` if the student's file is missing or damaged.
+        drawn from it, because nobody else has it, and from the face. Raises ``BankError`` if the student's file is
+        missing or damaged.
         """
         path = student or shipped_folder() / STUDENT
         self.student = load_student(path).to(device)
