@@ -31,6 +31,7 @@ Code = Literal[
     "several-pictures",
     "suspicious",
     "too-large",
+    "too-slow",
     "unreadable",
     "unsupported",
 ]

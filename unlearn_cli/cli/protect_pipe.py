@@ -76,7 +76,7 @@ class Pipe:
             raise WorkError(f"{self.output} exists already. Name another --output, or add --existing overwrite.")
         try:
             data = sys.stdin.buffer.read() if self.source == PIPE else read_file(self.source)
-            made, doubts = protect_piped(data, protection, options)
+            made = protect_piped(data, protection, options)
         except (PhotoError, PhotoSkippedError) as error:
             fail(f"The photo is not protected: {error}.", 1)
             return
@@ -87,7 +87,7 @@ class Pipe:
         err().print(
             f"protected: one {made.format} photo, changed by at most {made.linf:g} of 255 levels (bound {bound})"
         )
-        for text in (*doubts, *made.notes):
+        for text in (*made.doubts, *made.notes):
             err().print(f"note: {plain(text)}")
         for line in limits:
             err().print(f"- {plain(line)}")

@@ -32,7 +32,6 @@ from unlearn_cli.photos.outcome import (
     Options,
     Outcome,
     PhotoDone,
-    doubts_about,
     doubts_in,
 )
 from unlearn_cli.photos.protection import Protection
@@ -252,7 +251,6 @@ class Copying:
     def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self._done("protected"), self._record("protected")
         notes = (*made.notes, *self._notes())
-        doubts = tuple(doubts_about(self.noise, grey=made.grey))
         return replace(
             done,
             target=self.target,
@@ -261,13 +259,13 @@ class Copying:
             faces=self._faces(),
             faces_found=self._faces_found(),
             face_at=self._face_at(),
-            doubts=doubts,
+            doubts=made.doubts,
             quality=made.quality,
             sizes=(size, len(made.data)),
             notes=notes,
         ), replace(
             record,
-            reason="; ".join((*doubts, *notes)),
+            reason="; ".join((*made.doubts, *notes)),
             faces=self._faces(),
             faces_found=self._faces_found(),
             output=self.manifest.relative(self.target),
