@@ -58,7 +58,9 @@ def main() -> None:
             sent.append(path.read_bytes())
         (Path(folder) / "upload.py").write_text(program.replace("8080", str(port)), encoding="utf-8")
         environment = {**os.environ, "UNLEARN_KEY": "0f" * 32}
-        with subprocess.Popen([sys.executable, "upload.py"], cwd=folder, env=environment) as server:
+        with subprocess.Popen(
+            [sys.executable, "upload.py"], cwd=folder, env=environment, stderr=subprocess.DEVNULL
+        ) as server:
             try:
                 drive(server, port, sent, choice.uploads, choice.threads)
             finally:

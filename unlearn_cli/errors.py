@@ -13,6 +13,7 @@ Code = Literal[
     "changed",
     "check-failed",
     "copy-exists",
+    "crashed",
     "damaged",
     "extra",
     "grey",

@@ -79,7 +79,7 @@ class Run:
 
     def state(self, task: Task) -> State:
         """Return what earlier runs have done with a photo."""
-        settings = _digest(self.protection(task), self.options.writing)
+        settings = digest_of(self.protection(task), self.options.writing)
         return State(task, self.manifests[task.manifest], self.names, self.options, settings)
 
     def protect(self, task: Task) -> PhotoDone:
@@ -321,7 +321,7 @@ class Copying:
         return PhotoDone(self.task.source, None, outcome, class_name=name, backup=backup)
 
 
-def _digest(protection: Protection, writing: Writing) -> str:
+def digest_of(protection: Protection, writing: Writing) -> str:
     """Return a digest of everything that decides a copy besides its original."""
     text = repr((protection.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
