@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import RunUnlearn
 from tests.object_store import NAME, SECRET, Faults, object_store
 from unlearn_cli.banks.keys import key_path
 from unlearn_cli.errors import UsageError
@@ -238,13 +239,11 @@ def test_a_killed_run_leaves_nothing_half_written_and_the_next_one_goes_on(
     copies = files_of(tmp_path / "in-protected")
     upload(s3, folder, f"{bucket}/in")
     command = [sys.executable, "-m", "unlearn_cli", "protect", f"s3://{bucket}/in", "--class", "cat", "-q", "-j", "1"]
-    for _ in range(2):
-        before = len(s3.find(f"{bucket}/out"))
-        with subprocess.Popen([*command, "-o", f"s3://{bucket}/out"], cwd=tmp_path) as process:
-            while len(s3.find(f"{bucket}/out")) < before + 5:
-                assert process.poll() is None
-                time.sleep(0.02)
-            process.kill()
+    with subprocess.Popen([*command, "-o", f"s3://{bucket}/out"], cwd=tmp_path) as process:
+        while len(s3.find(f"{bucket}/out")) < 10:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
     there = objects_of(s3, f"{bucket}/out")
     assert 10 <= len(there) < len(copies)
     assert there.items() <= copies.items()
@@ -277,62 +276,69 @@ def test_an_interrupted_run_records_what_it_has_done(
 
 
 def test_the_command_tells_no_secret_and_what_to_do(
-    server: tuple[Faults, dict[str, str]], s3: Any, bucket: str, tmp_path: Path, unlearn: RunUnlearn
+    server: tuple[Faults, dict[str, str]], s3: Any, bucket: str
 ) -> None:
-    (tmp_path / "in").mkdir()
-    Image.effect_noise((60, 40), 50).convert("RGB").save(tmp_path / "in" / "a.png")
-    upload(s3, tmp_path / "in", f"{bucket}/in")
+    data = io.BytesIO()
+    Image.effect_noise((60, 40), 50).convert("RGB").save(data, "PNG")
+    s3.pipe_file(f"{bucket}/in/a.png", data.getvalue())
     key = key_path().read_text().strip()
     url, out = f"s3://{bucket}/in", f"s3://{bucket}/out"
-    first = unlearn("protect", url, "--class", "person", "-o", out, "-v")
-    assert first.returncode == 0, first.stderr
-    assert f"unlearn verify {url} {out}" in first.stderr
-    assert f"recorded in: {out}.jsonl" in first.stdout
-    second = unlearn("protect", url, "--class", "person", "-o", out, "--json")
+    person = ["protect", url, "--class", "person", "-o"]
+    first, planned, checked, second = commands(
+        [*person, out, "-v"], [*person, f"{out}2", "-n"], ["verify", url, out], [*person, out, "--json"]
+    )
+    other = commands([*person, out], UNLEARN_KEY="f" * 64)[0]
+    assert [code for code, _ in (first, planned, checked, second, other)] == [0, 0, 0, 0, 2], (first, checked)
+    assert f"unlearn verify {url} {out}" in first[1]
+    assert f"recorded in: {out}.jsonl" in first[1]
+    assert "would protect: 1 photos" in planned[1]
+    assert "no face" in checked[1]
     counts = {"protected": 0, "skipped": 0, "failed": 0, "already_protected": 1}
-    assert json.loads(second.stdout)["counts"] == counts
-    planned = unlearn("protect", url, "--class", "person", "-o", f"{out}2", "-n")
-    assert "would protect: 1 photos" in planned.stdout
-    checked = unlearn("verify", url, out)
-    assert checked.returncode == 0, checked.stdout
-    assert "no face" in checked.stdout
-    other = unlearn("protect", url, "--class", "person", "-o", out, UNLEARN_KEY="f" * 64)
-    assert other.returncode == 2
-    assert "add --existing overwrite" in other.stderr
+    assert json.loads(second[1])["counts"] == counts
+    assert "add --existing overwrite" in other[1]
     record = b"".join(s3.cat_file(part) for part in s3.find(f"{bucket}/out.jsonl")).decode()
-    for result in (first, second, planned, checked, other):
-        record += result.stdout + result.stderr
+    record += "".join(said for _, said in (first, planned, checked, second, other))
     for secret in (key, SECRET, NAME, "f" * 64):
         assert secret not in record
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--in-place", "--backup", "b"], "an object store keeps no original"),
-        (["--preview", "a.html"], "--preview does not go with photos at a URL"),
-        (["--form", "sample-wise"], "--form sample-wise does not go"),
-        (["more"], "name one folder"),
-        (["-o", "ftp://host/out"], "half-written"),
-        (["-o", "s3://name:password@bucket/out"], "must not contain a name and a password"),
-        (["--manifest", "s3://bucket/m.json"], "must end in .jsonl"),
-    ],
-)
-def test_what_makes_no_sense_at_a_url_is_refused_in_one_sentence(
-    arguments: list[str], sentence: str, unlearn: RunUnlearn
-) -> None:
-    result = unlearn("protect", "s3://bucket/in", "--class", "cat", *arguments)
-    assert result.returncode == 2, result.stderr
-    assert sentence in result.stderr
-    assert "password@" not in result.stderr
-    assert "Traceback" not in result.stderr
+def commands(*lines: list[str], **more: str) -> list[tuple[int, str]]:
+    """Run several commands in one process, which starts once; the exit code and the output of each."""
+    code = (
+        "import sys, json\nfrom unlearn_cli.cli.app import app\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    try:\n        app(line)\n"
+        "    except SystemExit as end:\n        print(f'\\0{end.code}\\1', flush=True)\n"
+    )
+    command = [sys.executable, "-c", code, json.dumps(lines)]
+    environment = {**os.environ, "COLUMNS": "300", "NO_COLOR": "1", **more}
+    said = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    ).stdout
+    found = [part.rpartition("\0") for part in said.split("\1")[:-1]]
+    return [(int(code), text) for text, _, code in found]
 
 
-def test_commands_that_need_files_refuse_urls(unlearn: RunUnlearn) -> None:
-    for command in (("restore", "s3://b/out.jsonl"), ("preview", "s3://b/in", "s3://b/out")):
-        result = unlearn(*command)
-        assert result.returncode == 2
-        assert "cannot be a URL: s3://b/" in result.stderr
+NONSENSE: list[tuple[list[str], str]] = [
+    (["--in-place", "--backup", "b"], "an object store keeps no original"),
+    (["--preview", "a.html"], "--preview does not go with photos at a URL"),
+    (["--form", "sample-wise"], "--form sample-wise does not go"),
+    (["more"], "name one folder"),
+    (["-o", "ftp://host/out"], "half-written"),
+    (["-o", "s3://name:password@bucket/out"], "must not contain a name and a password"),
+    (["--manifest", "s3://bucket/m.json"], "must end in .jsonl"),
+]
+
+
+def test_what_makes_no_sense_at_a_url_is_refused_in_one_sentence() -> None:
+    lines = [["protect", "s3://bucket/in", "--class", "cat", *arguments] for arguments, _ in NONSENSE]
+    urls = [["restore", "s3://b/out.jsonl"], ["preview", "s3://b/in", "s3://b/out"]]
+    sentences = [*(sentence for _, sentence in NONSENSE), *("cannot be a URL: s3://b/" for _ in urls)]
+    for (code, said), sentence in zip(commands(*lines, *urls), sentences, strict=True):
+        assert code == 2, said
+        assert sentence in said
+        assert "password@" not in said
+        assert "Traceback" not in said
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from unlearn_cli.photos.resample import Workspace
 ADDRESS = "RAY_ADDRESS"
 AHEAD = 2
 """How many batches are under way for each core of the cluster, so that no worker waits for the next one."""
+SECONDS_A_LOOK = 10
+"""How often the cluster's size is looked at, because machines join and leave."""
 THREADS = 2
 """How many photos a worker has under way, so that one is computed while another is read or written."""
 DEATHS = 3
@@ -77,7 +80,7 @@ class OnRay:
                     # The code travels to the workers; what it imports has to be installed there.
                     package = str(Path(__file__).resolve().parents[2])
                     ray.init(address=address, runtime_env={"py_modules": [package]}, **quiet)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare exceptions, for example if its processes are slow to start.
             raise WorkError(
                 f"There is no Ray cluster at {address}. Check the address, or leave it out to use this machine."
                 if address is not None
@@ -94,10 +97,11 @@ class OnRay:
         task = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming", name="unlearn-protect")(_protect)
         running: dict[Any, _Batch] = {}
         again: list[_Batch] = []
-        stop = False
+        stop, room, asked = False, 0, float("-inf")
         try:
             while True:
-                room = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                if time.monotonic() >= asked + SECONDS_A_LOOK:
+                    room, asked = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1))), time.monotonic()
                 while len(running) < room and not stop:
                     if again:
                         batch = again.pop()
@@ -132,8 +136,8 @@ class OnRay:
             result = ray.get(next(batch.results))
         except StopIteration:
             del running[batch.results]
-            if batch.items:  # It was cancelled or lost in between.
-                again.append(_Batch(batch.items, batch.deaths))
+            if batch.items:  # The worker ended without an error.
+                yield from self._dead(batch, again, job)
             return
         except (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError) as error:
             raise WorkError(f"A Ray task failed: {getattr(error, 'cause', error)}. {GO_ON}") from error
