@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 
 from tests.object_store import NAME, SECRET, object_store
-from tests.processes import killing_workers
+from tests.processes import descendants, killing_workers
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.photos.bulk.by_ray import OnRay
@@ -121,6 +121,11 @@ def memory(process: int) -> float:
         return 0.0
 
 
+def workers() -> float:
+    """The resident memory of the largest worker, in MB."""
+    return max((memory(one) for one, name in descendants(os.getpid()).items() if "ray::" in name), default=0.0)
+
+
 def throughput(choice: argparse.Namespace) -> None:
     protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
     ray = OnRay(None, 2)
@@ -145,7 +150,7 @@ def measure(label: str, folder: Path, url: str, protection: Protection, ray: OnR
     print(f"{count} photos, {label}")
     print(f"  {'folder, threads of every run':<38} {base * 1000:8.1f} ms a photo   1.00")
     few, many = Cut(photos=64), Cut(photos=1)
-    seconds = {}
+    seconds, here = {}, {}
     for name, places, spread, cut, jobs in (
         ("folder, threads as a stream", Places(source=folder, output=folder.with_name("a")), in_threads, many, 2),
         ("folder, Ray, batches of 64", Places(source=folder, output=folder.with_name("b")), ray, few, 2),
@@ -153,12 +158,16 @@ def measure(label: str, folder: Path, url: str, protection: Protection, ray: OnR
         ("S3 to S3, 4 threads", Places(source=Path(url), output=Path(f"{url}-d")), in_threads, many, 4),
         ("S3 to S3, Ray, batches of 64", Places(source=Path(url), output=Path(f"{url}-e")), ray, few, 2),
     ):
+        began = time.process_time()
         results, seconds[name] = run(places, protection, spread, cut, jobs)
+        here[name] = time.process_time() - began
         assert {photo.status for photo in results} == {"protected"}, {photo.reason for photo in results}
         print(f"  {name:<38} {seconds[name] / count * 1000:8.1f} ms a photo {seconds[name] / count / base:6.2f}")
     batches = count - -(-count // 64)
     more = seconds["folder, Ray, batches of 1"] - seconds["folder, Ray, batches of 64"]
-    print(f"  overhead of a batch: {more / batches * 1000:.1f} ms", flush=True)
+    print(f"  overhead of a batch: {more / batches * 1000:.1f} ms")
+    driver = here["folder, Ray, batches of 64"] / count * 1000
+    print(f"  processor time of the driver: {driver:.2f} ms a photo; largest worker {workers():.0f} MB", flush=True)
 
 
 def faults(choice: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ def ray() -> Iterator[OnRay]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos") / "in"
-    for number in range(120):
+    for number in range(60):
         path = folder / f"{number % 7}" / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((300 + number, 200), 50).convert("RGB").save(path)
@@ -76,14 +76,14 @@ def test_killed_workers_lose_nothing_and_the_next_run_finds_all_done(
     ray: OnRay, folder: Path, copies: dict[str, bytes], person: Protection, tmp_path: Path
 ) -> None:
     places = Places(source=folder, output=tmp_path / "out")
-    with killing_workers(3, 1.0) as killed:
+    with killing_workers(2, 1.0) as killed:
         results = run(places, person, ray)
     assert killed
-    assert statuses(results) == {"failed": 1, "protected": 120}
+    assert statuses(results) == {"failed": 1, "protected": 60}
     assert files_of(tmp_path / "out") == copies
-    assert statuses(run(places, person, ray)) == {"failed": 1, "unchanged": 120}
+    assert statuses(run(places, person, ray)) == {"failed": 1, "unchanged": 60}
     found = list(protect_folder(folder, person, options=Options(jobs=2)))
-    assert statuses(found) == {"failed": 1, "unchanged": 120}, "they are recorded in the manifest of every other run"
+    assert statuses(found) == {"failed": 1, "unchanged": 60}, "they are recorded in the manifest of every other run"
 
 
 def test_a_run_that_is_left_goes_on_later(

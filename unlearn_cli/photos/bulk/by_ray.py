@@ -67,7 +67,9 @@ class OnRay:
             import ray
         except ModuleNotFoundError as error:
             raise UsageError(INSTALL) from error
-        self._ray, self._fruitless = ray, 0
+        self._ray, self._fruitless, self._ours = ray, 0, not ray.is_initialized()
+        if not self._ours:
+            return  # The program that calls this has a cluster, and goes on to have it.
         address = address or os.environ.get(ADDRESS) or None
         stopping = signal.getsignal(signal.SIGTERM)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -168,8 +170,9 @@ class OnRay:
                 again.append(_Batch({name: item}, batch.deaths + 1))
 
     def close(self) -> None:
-        """Disconnect from the cluster, or end the one on this machine."""
-        self._ray.shutdown()
+        """Disconnect from the cluster, or end the one on this machine, unless the program had it before."""
+        if self._ours:
+            self._ray.shutdown()
 
 
 GO_ON = "What is finished is recorded; run the same command again to go on."
