@@ -126,48 +126,67 @@ def workers() -> float:
     return max((memory(one) for one, name in descendants(os.getpid()).items() if "ray::" in name), default=0.0)
 
 
+def used() -> float:
+    """The processor time of this process and of Ray's below it, in seconds, without that of the object store."""
+    ticks = 0
+    for process in (os.getpid(), *(one for one, name in descendants(os.getpid()).items() if "ray" in name)):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def throughput(choice: argparse.Namespace) -> None:
     protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
-    ray = OnRay(None, 2)
-    try:
-        with store(), tempfile.TemporaryDirectory() as name:
-            for label, count, side, kind in (
-                ("400 x 300 PNG", choice.photos, 400, "png"), ("12 megapixel JPEG", choice.large, 4000, "jpg"),
-            ):  # fmt: skip
-                folder = make(Path(name) / kind, count, side, kind)
-                upload(folder, f"photos/{kind}")
-                measure(label, folder, f"s3://photos/{kind}", protection, ray)
-    finally:
-        ray.close()
+    kinds = (("400 x 300 PNG", choice.photos, 400, "png"), ("12 megapixel JPEG", choice.large, 4000, "jpg"))
+    with store(), tempfile.TemporaryDirectory() as name:
+        folders = [make(Path(name) / kind, count, side, kind) for _, count, side, kind in kinds]
+        base = {}
+        for (label, count, *_), folder in zip(kinds, folders, strict=True):
+            upload(folder, f"photos/{folder.name}")
+            base[label] = tell(f"{label}, folder", count, folder, lambda f: list(protect_folder(f, protection)), None)
+            rows(label, count, folder, protection, (("threads, a stream", in_threads, 1),), base[label])
+        ray = OnRay(None, 2)
+        try:
+            run(Places(source=folders[0], output=Path(name) / "warm"), protection, ray, Cut(photos=8))
+            for (label, count, *_), folder in zip(kinds, folders, strict=True):
+                engines = (("Ray, batches of 32", ray, 32), ("Ray, batches of 1", ray, 1))
+                rows(label, count, folder, protection, engines, base[label])
+            print(f"the largest worker of Ray has {workers():.0f} MB")
+        finally:
+            ray.close()
 
 
-def measure(label: str, folder: Path, url: str, protection: Protection, ray: OnRay) -> None:
-    count = sum(1 for path in folder.rglob("*") if path.is_file())
-    run(Places(source=folder, output=folder.with_name("warm")), protection, ray, Cut(photos=8))
-    began = time.monotonic()
-    list(protect_folder(folder, protection, options=Options(jobs=2)))
-    base = (time.monotonic() - began) / count
-    print(f"{count} photos, {label}")
-    print(f"  {'folder, threads of every run':<38} {base * 1000:8.1f} ms a photo   1.00")
-    few, many = Cut(photos=64), Cut(photos=1)
-    seconds, here = {}, {}
-    for name, places, spread, cut, jobs in (
-        ("folder, threads as a stream", Places(source=folder, output=folder.with_name("a")), in_threads, many, 2),
-        ("folder, Ray, batches of 64", Places(source=folder, output=folder.with_name("b")), ray, few, 2),
-        ("folder, Ray, batches of 1", Places(source=folder, output=folder.with_name("c")), ray, many, 2),
-        ("S3 to S3, 4 threads", Places(source=Path(url), output=Path(f"{url}-d")), in_threads, many, 4),
-        ("S3 to S3, Ray, batches of 64", Places(source=Path(url), output=Path(f"{url}-e")), ray, few, 2),
-    ):
-        began = time.process_time()
-        results, seconds[name] = run(places, protection, spread, cut, jobs)
-        here[name] = time.process_time() - began
-        assert {photo.status for photo in results} == {"protected"}, {photo.reason for photo in results}
-        print(f"  {name:<38} {seconds[name] / count * 1000:8.1f} ms a photo {seconds[name] / count / base:6.2f}")
-    batches = count - -(-count // 64)
-    more = seconds["folder, Ray, batches of 1"] - seconds["folder, Ray, batches of 64"]
-    print(f"  overhead of a batch: {more / batches * 1000:.1f} ms")
-    driver = here["folder, Ray, batches of 64"] / count * 1000
-    print(f"  processor time of the driver: {driver:.2f} ms a photo; largest worker {workers():.0f} MB", flush=True)
+def rows(
+    label: str,
+    count: int,
+    folder: Path,
+    protection: Protection,
+    engines: tuple[tuple[str, Spread, int], ...],
+    base: float,
+) -> None:
+    for number, (name, spread, most) in enumerate(engines):
+        for kind, place in (("folder", str(folder)), ("S3 to S3", f"s3://photos/{folder.name}")):
+            out = Path(f"{place}-{number}-{name[:3]}")
+            cut = Cut(photos=most)
+            tell(
+                f"{label}, {kind}, {name}", count, Path(place),
+                lambda f, out=out, cut=cut, spread=spread: run(Places(source=f, output=out), protection, spread, cut),
+                base,
+            )  # fmt: skip
+
+
+def tell(name: str, count: int, folder: Path, work: Any, base: float | None) -> float:
+    """Print the times of a run over photos; return its processor time a photo, in ms."""
+    began, before, here = time.monotonic(), used(), time.process_time()
+    work(folder)
+    wall, spent, driver = ((end - start) * 1000 / count for start, end in (
+        (began, time.monotonic()), (before, used()), (here, time.process_time()),
+    ))  # fmt: skip
+    print(f"{name:<52} {spent:8.1f} {driver:8.1f} {wall:9.1f} {spent / (base or spent):6.2f}", flush=True)
+    return spent
 
 
 def faults(choice: argparse.Namespace) -> None:
