@@ -47,6 +47,8 @@ from unlearn_cli.photos.protection import Protection
 
 KEY = "0f" * 32
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: on a busy machine its workers would get no time.
+
 
 def serve(pipe: Any, share: float) -> None:
     with object_store() as (faults, environment):
