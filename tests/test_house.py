@@ -133,7 +133,9 @@ SAYS_WHAT_PROTECT_AND_VERIFY_SAY = [
             "verify",
             "preview",
             "key",
+            "protect_bulk",
             "protect_pipe",
+            "protect_sense",
             "several_faces",
         )
     ),
@@ -164,21 +166,29 @@ def test_ci_runs_the_test_command_that_is_documented() -> None:
             assert command in script, f"{name}: {command}"
 
 
+NOT_FOR_FOLDERS = ("ray", "fsspec", "s3fs", "botocore", "sqlite3", "unlearn_cli.photos.bulk")
+"""What a run over a folder, without Ray, does not load."""
+
+
 def test_protecting_never_imports_torch(tmp_path: Path) -> None:
     from PIL import Image
 
     (tmp_path / "in").mkdir()
     Image.new("RGB", (32, 32)).save(tmp_path / "in" / "a.png")
     code = (
-        "import sys\n"
+        f"import sys\nNOT_FOR_FOLDERS = {NOT_FOR_FOLDERS}\n"
         "from unlearn_cli.cli.app import app\n"
         "app(sys.argv[1:], standalone_mode=False)\n"
         "assert 'unlearn_cli.photos.folder' in sys.modules\n"
-        "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision')))\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision', *NOT_FOR_FOLDERS)))\n"
     )
     command = [sys.executable, "-c", code, "protect", "in", "--class", "person"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "in-protected" / "a.png").is_file()
+    subprocess.run(
+        [sys.executable, "-c", code.replace("photos.folder", "photos.verdicts"), "verify", "in", "in-protected"],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
 
 
 def test_protecting_works_without_torch_installed_and_training_says_what_to_install(tmp_path: Path) -> None:
@@ -204,7 +214,7 @@ def test_help_imports_no_engine() -> None:
         "import sys\n"
         "from unlearn_cli.cli.app import app\n"
         "app(['--help'], standalone_mode=False)\n"
-        "loaded = [n for n in ('numpy', 'PIL', 'safetensors', 'torch', 'rich') if n in sys.modules]\n"
+        "loaded = [n for n in ('numpy', 'PIL', 'safetensors', 'torch', 'rich', 'ray', 'fsspec') if n in sys.modules]\n"
         "sys.exit(', '.join(loaded) or 0)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -13,6 +13,7 @@ Code = Literal[
     "changed",
     "check-failed",
     "copy-exists",
+    "crashed",
     "damaged",
     "extra",
     "grey",
@@ -31,6 +32,7 @@ Code = Literal[
     "several-pictures",
     "suspicious",
     "too-large",
+    "too-slow",
     "unreadable",
     "unsupported",
 ]

@@ -52,6 +52,8 @@ DEFAULTS = {
     "preview": '"p.html"',
     "jobs": "2",
     "shard": '"1/1"',
+    "engine": '"local"',
+    "ray-address": '"auto"',
     "set": '["again=no"]',
     "dry-run": "false",
     "json": "false",

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from unlearn_cli.photos.urls import shown
+
 SCHEMA = 1
 """The version of the object; it is raised when a field is renamed, removed or changes its meaning."""
 
@@ -53,7 +55,7 @@ answer = Answer()
 
 def entry(source: Path | None, output: Path | None, status: str, reason: str = "", **more: Any) -> dict[str, Any]:
     """Return one photo's result, in the form that all commands share."""
-    paths = {name: None if path is None else str(path) for name, path in (("input", source), ("output", output))}
+    paths = {name: None if path is None else shown(path) for name, path in (("input", source), ("output", output))}
     return {**paths, "status": status, "code": more.pop("code", None), "reason": reason, **more}
 
 

@@ -44,6 +44,13 @@ class Format(StrEnum):
     webp = "webp"
 
 
+class Engine(StrEnum):
+    """The choice of what runs the work on many photos."""
+
+    local = "local"
+    ray = "ray"
+
+
 class KeepMetadata(StrEnum):
     """The choice of the metadata that the copies keep."""
 

@@ -140,9 +140,12 @@ def progress_bar(*, hidden: bool = False) -> Progress:
 
 
 class Steps:
-    """The progress of work on many photos: a bar on a terminal, and elsewhere a line on stderr now and then."""
+    """The progress of work on many photos: a bar on a terminal, and elsewhere a line on stderr now and then.
 
-    def __init__(self, what: str, total: int, *, hidden: bool = False) -> None:
+    The total is None if it is not known.
+    """
+
+    def __init__(self, what: str, total: int | None, *, hidden: bool = False) -> None:
         self._what, self._total, self._hidden = what, total, hidden or err().is_terminal
         self._bar = progress_bar(hidden=hidden)
         self._row = self._bar.add_task(what, total=total, detail="")
@@ -161,7 +164,8 @@ class Steps:
         self._bar.update(self._row, advance=1, detail=plain(detail))
         if not self._hidden and time.monotonic() - self._told >= SECONDS_A_LINE:
             self._told = time.monotonic()
-            err().print(f"{self._what}: {self._done} of {self._total} photos")
+            of = f" of {self._total}" if self._total is not None else ""
+            err().print(f"{self._what}: {self._done}{of} photos")
 
     def say(self, text: str) -> None:
         """Print a line, which must be escaped already, above the bar."""

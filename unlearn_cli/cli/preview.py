@@ -9,6 +9,7 @@ import typer
 
 from unlearn_cli.cli.answer import answer, entry
 from unlearn_cli.cli.console import err, exits, plain, set_limits
+from unlearn_cli.photos.urls import refuse_url
 
 EXAMPLES = """\
 unlearn preview selfies selfies-protected
@@ -44,6 +45,7 @@ def preview(
     from unlearn_cli.photos.before_after import preview as show
 
     answer.expect("preview", wanted=as_json)
+    refuse_url({"What a preview shows": originals, "What a preview compares with": protected})
     set_limits()
     found = []
     for photo in show(originals, protected, output, photos or ()):

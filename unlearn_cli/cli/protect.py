@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +13,14 @@ import typer
 
 from unlearn_cli.banks.provenance import Form, Strength
 from unlearn_cli.cli.answer import answer
-from unlearn_cli.cli.choices import RARE, Existing, Faces, Format, KeepMetadata, Rare
+from unlearn_cli.cli.choices import RARE, Engine, Existing, Faces, Format, KeepMetadata, Rare
 from unlearn_cli.cli.config import in_force
 from unlearn_cli.cli.console import exits, set_limits, typed
 from unlearn_cli.cli.key_use import refuse_unused_key, with_key
-from unlearn_cli.cli.measured import after_protecting
+from unlearn_cli.cli.protect_bulk import Bulk
 from unlearn_cli.cli.protect_pipe import Pipe
 from unlearn_cli.cli.protect_run import noise_makers, run
+from unlearn_cli.cli.protect_sense import idle_defaults, nonsense, refuse_nonsense
 from unlearn_cli.cli.set_option import read_settings
 from unlearn_cli.cli.summary import Talk, tell_plan
 
@@ -45,7 +47,10 @@ def protect(
     context: typer.Context,
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATH", help="Folders of photos, or single photos; - is a photo on stdin."),
+        typer.Argument(
+            metavar="PATH",
+            help="Folders of photos, or single photos; - is a photo on stdin. Or one URL, such as s3://bucket/photos.",
+        ),
     ] = None,
     class_name: Annotated[
         str | None,
@@ -122,8 +127,8 @@ def protect(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for the copies, or of one photo the copy's name; - is stdout.  [default: FOLDER-protected "
-            "beside it]",
+            help="Folder or URL for the copies, or of one photo the copy's name; - is stdout.  [default: "
+            "FOLDER-protected beside it]",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -145,7 +150,7 @@ def protect(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            help="File that records the result for each photo.  [default: OUTPUT.jsonl beside the output]",
+            help="File or URL that records the result for each photo.  [default: OUTPUT.jsonl beside the output]",
             rich_help_panel=WHERE,
         ),
     ] = None,
@@ -206,6 +211,17 @@ def protect(
             metavar="I/N", help="Process only part I of N, so that N machines can share a folder.", rich_help_panel=MANY
         ),
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="What protects the photos: threads, or the workers of Ray.", rich_help_panel=MANY)
+    ] = Engine.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Cluster for --engine ray.  [default: RAY_ADDRESS, or one on this machine]",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=RARE, rich_help_panel=MANY)
     ] = None,
@@ -233,7 +249,7 @@ def protect(
     answer.expect("protect", wanted=as_json)
     rare = read_settings(Rare, settings or ())
     said = typed(context)
-    idle = _idle_defaults(said, in_place=in_place, png=format_ is Format.png)
+    idle = idle_defaults(said, in_place=in_place, png=format_ is Format.png)
     talk = Talk(as_json, verbose is False, verbose is True, tuple(in_force(context, idle)))
     class_from_folders, in_place = (
         flag and name not in idle for flag, name in ((class_from_folders, "class_from_folders"), (in_place, "in_place"))
@@ -242,44 +258,44 @@ def protect(
     quality = None if "quality" in idle else quality
     output, backup = None if "output" in idle else output, None if "backup" in idle else backup
     pipe = Pipe.of(paths or [], output, class_name, said)
-    _refuse_nonsense(
+    named, mapped = bool(paths or files_from), rare.map is not None
+    refuse_nonsense(
         {
-            "Name photos or folders of photos, or a list of them with --files-from.": not paths and not files_from,
-            "Say what the photos show with --class, such as --class person, or use --class-from-folders.": (
-                class_name is None and not class_from_folders
-            ),
-            "Use either --class or --class-from-folders, not both.": class_name is not None and class_from_folders,
-            "--set map works only together with --class-from-folders.": rare.map is not None and not class_from_folders,
-            "--in-place needs --backup, a folder in which to save the originals.": in_place and backup is None,
-            "--backup works only together with --in-place.": backup is not None and not in_place,
-            "Use either --output or --in-place, not both.": in_place and output is not None,
+            **nonsense(named, class_name, class_from_folders, mapped, in_place, backup, output),
             "PNG is lossless and has no quality: leave out --quality.": quality is not None and format_ is Format.png,
         }
     )
-    format_ = _format(paths or [], output, format_)
+    flags = {"--in-place": in_place, "--class-from-folders": class_from_folders, "--preview": preview is not None}
+    flags |= {"--files-from": files_from is not None, "--form sample-wise": form == "sample-wise"}
+    bulk = None if pipe else Bulk.of(paths or [], output, manifest, engine, ray_address, flags, said)
+    format_ = _format(paths or [], output, format_) if bulk is None else format_
     set_limits(rare.max_megapixels)
     show = Preview.prepare(preview) if preview is not None else None
     options = _options(format_, quality, metadata, existing, rare, jobs, require_face=require_face)
     # The class comes first, so that a missing bank is reported before a large folder is walked through.
-    keys = Keyring(key_file)
     wanted = Wanted(
         bank=bank, strength=strength, strength_is_default="strength" not in said, epsilon=epsilon, faces=faces.value,
-        keys=keys, maker=noise_makers() if form == "sample-wise" else None,
+        keys=Keyring(key_file), maker=noise_makers() if form == "sample-wise" else None,
     )  # fmt: skip
     if class_name is not None:
         protection_for(class_name, wanted)
+    if bulk is not None:
+        bulk = replace(
+            bulk, class_name=class_name or "", new_key=new_key, dry_run=dry_run, jobs=jobs, key_file=key_file
+        )
+        bulk.protect(wanted, options, _where(output, None, manifest, shard, format_, rare), talk)
+        return
     todo = _plan(pipe, paths or [], files_from, _where(output, backup, manifest, shard, format_, rare))
     of_all = partial(protections_of, class_name, todo.tasks, wanted, rare.map)
     dry_run = dry_run and pipe is None  # Nobody types it with a pipe; a default may say it.
-    protections = with_key(of_all, keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
+    protections = with_key(of_all, wanted.keys, todo, options, new_key=new_key, dry_run=dry_run, talk=talk)
     refuse_unused_key(protections, key_file if "key_file" in said else None, talk)
-    limits = after_protecting(list(protections.values()))
     if pipe is not None:
-        pipe.protect(protections[""], options, limits, talk)
+        pipe.protect(protections[""], options, talk)
     elif dry_run:
         tell_plan(todo, protections, options, talk)
     else:
-        run(todo, protections, options, limits, show, talk, key_file)
+        run(todo, protections, options, show, talk, key_file)
 
 
 def _class(name: str | None, bank: str | None, *, from_folders: bool) -> str | None:
@@ -287,18 +303,6 @@ def _class(name: str | None, bank: str | None, *, from_folders: bool) -> str | N
     from unlearn_cli.banks.catalog import only_class
 
     return only_class(bank) if name is None and bank is not None and not from_folders else name
-
-
-def _idle_defaults(said: set[str], *, in_place: bool, png: bool) -> set[str]:
-    """Return the options whose values from the configuration or the environment conflict with what was typed."""
-    idle: set[str] = set()
-    for one, other in (("class_name", "class_from_folders"), ("output", "in_place")):
-        idle |= {one} if other in said else {other} if one in said else set()
-    if not in_place or "in_place" in idle - said:
-        idle.add("backup")
-    if png:
-        idle.add("quality")
-    return idle - said
 
 
 def _options(
@@ -354,14 +358,6 @@ def _where(
         again=rare.again,
         shard=parse_shard(shard) if shard is not None else None,
     )
-
-
-def _refuse_nonsense(nonsense: dict[str, bool]) -> None:
-    from unlearn_cli.errors import UsageError
-
-    for sentence, holds in nonsense.items():
-        if holds:
-            raise UsageError(sentence)
 
 
 def _listed(name: str | None) -> list[Path] | None:

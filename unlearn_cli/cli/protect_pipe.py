@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.console import err, fail, plain
+from unlearn_cli.cli.measured import after_protecting
 from unlearn_cli.cli.summary import Talk
 from unlearn_cli.errors import PhotoError, PhotoSkippedError, UsageError, WorkError
 
@@ -67,7 +68,7 @@ class Pipe:
             raise UsageError("A photo cannot be shown in a terminal. Write stdout to a file with > b.jpg.")
         return pipe
 
-    def protect(self, protection: Protection, options: Options, limits: list[str], talk: Talk) -> None:
+    def protect(self, protection: Protection, options: Options, talk: Talk) -> None:
         """Read the photo, and write its copy. Exits with 1, and writes nothing, if it cannot be protected."""
         from unlearn_cli.photos.decode import read_file
         from unlearn_cli.photos.single import protect_piped
@@ -76,7 +77,7 @@ class Pipe:
             raise WorkError(f"{self.output} exists already. Name another --output, or add --existing overwrite.")
         try:
             data = sys.stdin.buffer.read() if self.source == PIPE else read_file(self.source)
-            made, doubts = protect_piped(data, protection, options)
+            made = protect_piped(data, protection, options)
         except (PhotoError, PhotoSkippedError) as error:
             fail(f"The photo is not protected: {error}.", 1)
             return
@@ -87,9 +88,9 @@ class Pipe:
         err().print(
             f"protected: one {made.format} photo, changed by at most {made.linf:g} of 255 levels (bound {bound})"
         )
-        for text in (*doubts, *made.notes):
+        for text in (*made.doubts, *made.notes):
             err().print(f"note: {plain(text)}")
-        for line in limits:
+        for line in after_protecting([protection]):
             err().print(f"- {plain(line)}")
 
     def _write(self, data: bytes) -> None:

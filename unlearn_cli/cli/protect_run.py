@@ -9,6 +9,7 @@ import typer
 
 from unlearn_cli.cli.closing import here, next_steps
 from unlearn_cli.cli.console import Steps, err, plain
+from unlearn_cli.cli.measured import after_protecting
 from unlearn_cli.cli.summary import Talk, Totals, not_protected_rows, tell_end
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def run(
     todo: Plan,
     protections: dict[str, Protection],
     options: Options,
-    limits: list[str],
     show: Preview | None,
     talk: Talk,
     key_file: Path | None,
@@ -44,7 +44,7 @@ def run(
         # This is printed before any photo is replaced; a user who misses it would believe that all are protected.
         for name, text in not_protected_rows(todo, verbose=talk.verbose):
             err().print(f"{name}: {plain(text)}")
-    start = time.perf_counter()
+    start, limits = time.perf_counter(), after_protecting(list(protections.values()))
     totals = _watch(protect_photos(todo, protections, options), todo, show, talk)
     _tell_left_out(todo, talk)
     tell_end(totals, todo, protections, time.perf_counter() - start, talk, limits)

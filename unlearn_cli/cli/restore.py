@@ -10,6 +10,7 @@ import typer
 from unlearn_cli.cli.answer import answer, entry
 from unlearn_cli.cli.console import err, exits, plain
 from unlearn_cli.cli.summary import Totals, print_rows
+from unlearn_cli.photos.urls import refuse_url
 
 EXAMPLES = """\
 unlearn restore photos.jsonl --dry-run
@@ -42,6 +43,7 @@ def restore(
     from unlearn_cli.photos.originals import restore
 
     answer.expect("restore", wanted=as_json)
+    refuse_url({"The manifest of a run in place": manifest})
     totals, photos = Totals(), []
     success, failure = ("would restore", "would fail") if dry_run else ("restored", "failed")
     for photo in restore(manifest, overwrite=overwrite, dry_run=dry_run):

@@ -15,6 +15,8 @@ from unlearn_cli.cli.console import Steps, err, exits, plain, set_limits
 from unlearn_cli.cli.summary import FIGURES, print_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from unlearn_cli.photos.fit import Found
     from unlearn_cli.photos.verdicts import Pair
 
@@ -26,8 +28,12 @@ unlearn verify selfies selfies-protected --json > checked.json"""
 
 @exits()
 def verify(
-    originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
-    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
+    originals: Annotated[
+        Path, typer.Argument(metavar="ORIGINALS", help="The folder or URL of originals, or one photo.")
+    ],
+    protected: Annotated[
+        Path, typer.Argument(metavar="PROTECTED", help="The folder or URL of their copies, or one copy.")
+    ],
     bank: Annotated[list[str] | None, typer.Option(help="Also look for the noise of this .safetensors file.")] = None,
     key_file: Annotated[
         Path | None,
@@ -68,6 +74,7 @@ def verify(
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
+    from unlearn_cli.photos.urls import shown, url_of
     from unlearn_cli.photos.verdicts import GOOD, pair_up
     from unlearn_cli.photos.verdicts import verify as check
 
@@ -76,18 +83,20 @@ def verify(
     banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
     pairs: list[Pair] = []
     named: Counter[str] = Counter()
-    found = check(
-        originals, protected, banks, jobs=jobs or os.cpu_count() or 1, key=known_key(key_file), measure=measure
-    )
-    with Steps("Verifying", len(pair_up(originals, protected))) as steps:
+    remote = url_of(originals) is not None or url_of(protected) is not None
+    # While one photo travels, another is compared.
+    jobs = jobs or (os.cpu_count() or 1) * (2 if remote else 1)
+    compare = _of_urls() if remote else check
+    found = compare(originals, protected, banks, jobs=jobs, key=known_key(key_file), measure=measure)
+    with Steps("Verifying", None if remote else len(pair_up(originals, protected))) as steps:
         for pair in found:
             pairs.append(pair)
-            name = pair.original or pair.protected
-            steps.step(name.name if name else "")
+            path = pair.original or pair.protected
+            steps.step(path.name if path else "")
             named[pair.verdict] += 1
             if _is_named(pair, named, verbose=verbose):
                 reason = f": {pair.reason}" if pair.reason else ""
-                steps.say(f"{pair.verdict}: {plain(str(name))}{plain(reason)}")
+                steps.say(f"{pair.verdict}: {plain(shown(path) if path else '')}{plain(reason)}")
     if named["weak"] > NAMED and verbose is None:
         err().print(f"weak: {named['weak'] - NAMED} more photos (-v names all)")
     if as_json:
@@ -102,6 +111,13 @@ def verify(
             err().print(plain(text))
     if any(pair.verdict not in GOOD for pair in pairs):
         raise typer.Exit(1)
+
+
+def _of_urls() -> Callable[..., Generator[Pair, None, None]]:
+    """Return the comparison of photos in object storage, which other runs need not load."""
+    from unlearn_cli.photos.bulk.compare import compare_bulk
+
+    return compare_bulk
 
 
 def _is_named(pair: Pair, named: Counter[str], *, verbose: bool | None) -> bool:

@@ -32,7 +32,6 @@ from unlearn_cli.photos.outcome import (
     Options,
     Outcome,
     PhotoDone,
-    doubts_about,
     doubts_in,
 )
 from unlearn_cli.photos.protection import Protection
@@ -80,7 +79,7 @@ class Run:
 
     def state(self, task: Task) -> State:
         """Return what earlier runs have done with a photo."""
-        settings = _digest(self.protection(task), self.options.writing)
+        settings = digest_of(self.protection(task), self.options.writing)
         return State(task, self.manifests[task.manifest], self.names, self.options, settings)
 
     def protect(self, task: Task) -> PhotoDone:
@@ -252,7 +251,6 @@ class Copying:
     def _protected(self, made: Protected, digest: str, size: int) -> tuple[PhotoDone, Record]:
         done, record = self._done("protected"), self._record("protected")
         notes = (*made.notes, *self._notes())
-        doubts = tuple(doubts_about(self.noise, grey=made.grey))
         return replace(
             done,
             target=self.target,
@@ -261,13 +259,13 @@ class Copying:
             faces=self._faces(),
             faces_found=self._faces_found(),
             face_at=self._face_at(),
-            doubts=doubts,
+            doubts=made.doubts,
             quality=made.quality,
             sizes=(size, len(made.data)),
             notes=notes,
         ), replace(
             record,
-            reason="; ".join((*doubts, *notes)),
+            reason="; ".join((*made.doubts, *notes)),
             faces=self._faces(),
             faces_found=self._faces_found(),
             output=self.manifest.relative(self.target),
@@ -323,7 +321,7 @@ class Copying:
         return PhotoDone(self.task.source, None, outcome, class_name=name, backup=backup)
 
 
-def _digest(protection: Protection, writing: Writing) -> str:
+def digest_of(protection: Protection, writing: Writing) -> str:
     """Return a digest of everything that decides a copy besides its original."""
     text = repr((protection.fingerprint, protection.pattern.epsilon, sorted(asdict(writing).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

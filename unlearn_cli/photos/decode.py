@@ -94,16 +94,19 @@ def claimed_pixels(data: bytes) -> int:
         return 0
 
 
-def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None) -> Photo:
+def decode(
+    data: bytes, keep: Keep = "safe", workspace: Workspace | None = None, *, largest: int | None = None
+) -> Photo:
     """Return the photo in a file's bytes.
 
-    With a workspace the pixels may lie in its memory, and are valid until this thread's next photo. Damage outside the
+    With a workspace the pixels may lie in its memory, and are valid until this thread's next photo. A photo of more
+    than ``largest`` pixels is refused before it is decoded, and so is one above Pillow's own limit. Damage outside the
     pixels is no reason to fail: damaged parts are left out, and the photo's notes say so. Raises ``PhotoSkippedError``
     for photos that are skipped on purpose (animations, several pages, depths that Pillow would cut) and ``PhotoError``
     for what cannot be read; both say why.
     """
     try:
-        return _decode(data, data, keep, workspace)
+        return _decode(data, data, keep, workspace, largest)
     except (PhotoSkippedError, PhotoError):
         raise
     except MemoryError as error:
@@ -113,20 +116,20 @@ def decode(data: bytes, keep: Keep = "safe", workspace: Workspace | None = None)
     except Exception as error:
         # Pillow's decoders raise nearly every built-in exception on damaged files: OSError, SyntaxError, ValueError,
         # struct.error, IndexError, ... No file may end the whole run.
-        photo = _decode_bare(data, keep, workspace)
+        photo = _decode_bare(data, keep, workspace, largest)
         if photo is not None:
             return photo
         raise _explained(error) from error
 
 
-def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None) -> Photo | None:
+def _decode_bare(data: bytes, keep: Keep, workspace: Workspace | None, largest: int | None) -> Photo | None:
     """Return the photo in a file that is damaged outside its pixels; None if the pixels are damaged too."""
     try:
         size = markers.size(data)
         if size is not None and not _is_allowed(*size, len(data)):
             return None  # To see whether its pixels are there, they would have to be decoded.
         bare = formats.bare(data)
-        return _decode(bare, data, keep, workspace) if bare is not None else None
+        return _decode(bare, data, keep, workspace, largest) if bare is not None else None
     except (PhotoSkippedError, PhotoError):
         raise
     except Exception:  # As above; the error of the first attempt is reported.
@@ -142,7 +145,7 @@ def _explained(error: Exception) -> PhotoError:
     return PhotoError(f"it cannot be decoded ({str(error) or type(error).__name__})", "damaged")
 
 
-def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None) -> Photo:
+def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None, largest: int | None) -> Photo:
     """Decode ``picture``: the whole file ``data``, or if that is damaged the part that decides its pixels."""
     if tiff.is_tiff(data) and (reason := tiff.refusal(exif.read(data))) is not None:
         raise PhotoSkippedError(reason, "unsupported")
@@ -150,6 +153,8 @@ def _decode(picture: bytes, data: bytes, keep: Keep, workspace: Workspace | None
         _learn_heif()
         picture = heif.readable(data)
     with Image.open(io.BytesIO(picture)) as image:
+        if largest is not None and image.width * image.height > largest:
+            raise PhotoError(f"it has more than {largest / 1_000_000:g} megapixels, the limit here", "too-large")
         _refuse(image, data)
         info = dict(image.info)
         found = _beside(image, data)

@@ -78,6 +78,9 @@ class Record:
     input_stat: tuple[int, int] | None = None
     """The size in bytes and the modification time in nanoseconds."""
     output_stat: tuple[int, int] | None = None
+    input_version: str | None = None
+    """What the object store says of the photo's content, such as its ETag, if the photo is at a URL."""
+    output_version: str | None = None
     backup: str | None = None
     """The path to which the original was moved when its copy replaced it."""
     seconds: float = 0.0
@@ -190,9 +193,10 @@ def protected_hashes(manifests: Iterable[Path]) -> set[str]:
 class Manifest:
     """An open manifest: what is known about each photo, and a single writer, locked against a second run."""
 
-    def __init__(self, path: Path, *, write: bool = True) -> None:
+    def __init__(self, path: Path, *, write: bool = True, remember: bool = True) -> None:
         """Read a manifest; with ``write``, also lock and open it for writing.
 
+        Without ``remember`` it is not read, nothing is kept in memory, and every record is written that is added.
         Raises ``WorkError`` if it cannot be read or written, or another run is writing to it, and ``UsageError`` if the
         file is something else.
         """
@@ -213,7 +217,8 @@ class Manifest:
         self.swapped = False
         """Whether any copy ever took its original's place."""
         self._broken: WorkError | None = None
-        for record in read_records(path):
+        self._remember = remember
+        for record in read_records(path) if remember else ():
             self._keep(record)
 
     def _keep(self, record: Record) -> None:
@@ -306,7 +311,8 @@ class Manifest:
             if self._broken is not None:
                 raise self._broken
             self._write(record.to_json().encode("ascii") + b"\n")
-            self._keep(record)
+            if self._remember:
+                self._keep(record)
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None

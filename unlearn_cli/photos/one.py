@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from unlearn_cli.photos import formats
 from unlearn_cli.photos.apply import ALPHA_MODES, DEEP, GREY_MODES, UNIT, Noise
 from unlearn_cli.photos.decode import STRIP_ROWS, Photo, decode
 from unlearn_cli.photos.encode import WRITING, Writing, encode, is_lossless, output_format, to_image
+from unlearn_cli.photos.outcome import doubts_about
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.quality import Quality, compare
 from unlearn_cli.photos.resample import Workspace
@@ -37,6 +38,8 @@ class Protected:
     """How the file's content differs from the original; None if that was not measured."""
     notes: tuple[str, ...] = ()
     """Sentences about parts of the original's file that the copy does not have, as in ``Photo.notes``."""
+    doubts: tuple[str, ...] = ()
+    """Why it is protected less than others: some of ``outcome.DOUBTS``."""
 
 
 def protect_image(image: Image.Image, protection: Protection | Noise) -> Image.Image:
@@ -79,15 +82,26 @@ def _noise(protection: Protection | Noise, pixels: NDArray[Any], mode: str) -> N
 
 
 def protect_photo(
-    photo: Photo, pattern: Noise, writing: Writing, measure: bool, workspace: Workspace | None = None
+    photo: Photo,
+    pattern: Noise,
+    writing: Writing,
+    measure: bool,
+    workspace: Workspace | None = None,
+    *,
+    before_encoding: Callable[[], None] | None = None,
 ) -> Protected:
-    """Protect a decoded photo as ``protect_bytes`` does, changing its pixels in place."""
+    """Protect a decoded photo as ``protect_bytes`` does, changing its pixels in place.
+
+    ``before_encoding`` is called between adding the noise and writing the file, and may raise an error to give up.
+    """
     target = output_format(photo, writing.format)
     original = replace(photo, pixels=photo.pixels.copy()) if measure else None
     linf = pattern.apply(photo.pixels, photo.mode, workspace.cache if workspace else None)
     if linf == 0:
         reason = "the noise changes none of its pixels: it is transparent, or all black or white"
         raise PhotoSkippedError(reason, "no-effect")
+    if before_encoding is not None:
+        before_encoding()
     encoded = encode(photo, writing)
     if is_lossless(photo, target, writing.quality):
         _check_lossless(encoded, photo)
@@ -97,7 +111,9 @@ def protect_photo(
             quality = compare(original, as_mode(decode(encoded, "none"), photo.mode))
         except (PhotoSkippedError, PhotoError) as error:
             raise PhotoError(f"its copy could not be measured: {error}", "check-failed") from error
-    return Protected(encoded, target, photo.format, linf, photo.mode in GREY_MODES, quality, photo.notes)
+    grey = photo.mode in GREY_MODES
+    doubts = tuple(doubts_about(pattern, grey=grey))
+    return Protected(encoded, target, photo.format, linf, grey, quality, photo.notes, doubts)
 
 
 def _check_lossless(encoded: bytes, photo: Photo) -> None:

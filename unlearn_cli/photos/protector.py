@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Self, overload
 
 from PIL import Image
 
-from unlearn_cli.banks.keys import Keyring, key_path
+from unlearn_cli.banks.catalog import choose
+from unlearn_cli.banks.keys import Key, Keyring, key_path
 from unlearn_cli.banks.provenance import Strength
 from unlearn_cli.errors import UsageError
 from unlearn_cli.photos.folder import protect_photos
 from unlearn_cli.photos.made_with import refuse_other_key
-from unlearn_cli.photos.one import protect_bytes, protect_image
+from unlearn_cli.photos.one import Protected, protect_bytes, protect_image
 from unlearn_cli.photos.outcome import PhotoDone
-from unlearn_cli.photos.protection import Faces
+from unlearn_cli.photos.protection import Faces, Protection
 from unlearn_cli.photos.scan import plan
+from unlearn_cli.photos.upload import LIMITS, Limits, protect_upload
 from unlearn_cli.photos.wanted import Wanted, protection_for
 
 NO_KEY = (
@@ -26,7 +29,10 @@ NO_KEY = (
 
 
 class Protector:
-    """Protects images, photo files and folders of one class, as ``unlearn protect`` does."""
+    """Protects images, photo files and folders of one class, as ``unlearn protect`` does.
+
+    It does not change once it is made, so that threads can share it.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,27 @@ class Protector:
             keys.make()
             self.protection = protection_for(class_name, wanted)
 
+    @classmethod
+    def of(
+        cls,
+        class_name: str,
+        key: Key | None = None,
+        *,
+        bank: str | None = None,
+        strength: Strength | None = None,
+        epsilon: int | None = None,
+        faces: Faces = "largest",
+    ) -> Self:
+        """Return the protector with a key that the program has, such as one of its users' keys, and not in a file.
+
+        No file of a key is read, and no variable. Raises the errors of the class, and ``UsageError`` if the class needs
+        a key and there is none.
+        """
+        choice = choose(class_name, bank, strength)
+        made = cls.__new__(cls)
+        made.protection = replace(Protection.of(choice, class_name, epsilon, key), faces=faces)
+        return made
+
     @overload
     def protect(self, photo: Image.Image) -> Image.Image: ...
     @overload
@@ -65,6 +92,13 @@ class Protector:
         if isinstance(photo, bytes):
             return protect_bytes(photo, self.protection).data
         return protect_image(photo, self.protection)
+
+    def protect_upload(self, data: bytes, limits: Limits = LIMITS, *, require_face: bool = False) -> Protected:
+        """Return a protected copy of a file that a stranger sent, within limits; any number of threads may call this.
+
+        Raises ``PhotoSkippedError`` and ``PhotoError`` as ``upload.protect_upload`` does, whatever the bytes are.
+        """
+        return protect_upload(data, self.protection, limits, require_face=require_face)
 
     def folder(self, path: Path | str) -> Generator[PhotoDone, None, None]:
         """Protect a folder into ``FOLDER-protected`` beside it, and yield each photo's result when it is complete.

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unlearn_cli.errors import PhotoError, UsageError
-from unlearn_cli.photos.decode import decode
 from unlearn_cli.photos.encode import SUFFIXES, FormatChoice
 from unlearn_cli.photos.kinds import PHOTO_SUFFIXES
-from unlearn_cli.photos.one import Protected, protect_photo
-from unlearn_cli.photos.outcome import FACE_REQUIRED, NO_FACE, Options, doubts_about
+from unlearn_cli.photos.one import Protected, protect_bytes
+from unlearn_cli.photos.outcome import FACE_REQUIRED, NO_FACE, Options
 from unlearn_cli.photos.protection import Protection
 
 CHOICES: dict[str, FormatChoice] = {"JPEG": "jpeg", "PNG": "png", "WEBP": "webp"}
@@ -46,18 +45,15 @@ def format_by_name(paths: Sequence[Path], output: Path | None, wanted: FormatCho
     return CHOICES[named]
 
 
-def protect_piped(data: bytes, protection: Protection, options: Options) -> tuple[Protected, tuple[str, ...]]:
-    """Return a protected copy of a photo file's bytes, and why it may be protected less; nothing is recorded.
+def protect_piped(data: bytes, protection: Protection, options: Options) -> Protected:
+    """Return a protected copy of a photo file's bytes; nothing is recorded.
 
     Raises the errors of ``one.protect_bytes``, and ``PhotoError`` if there is no face and ``options`` require one.
     """
-    photo = decode(data, options.writing.metadata)
-    noise = protection.noise_for(photo)
-    made = protect_photo(photo, noise, options.writing, measure=False)
-    doubts = tuple(doubts_about(noise, grey=made.grey))
-    if options.require_face and NO_FACE in doubts:
+    made = protect_bytes(data, protection, options.writing)
+    if options.require_face and NO_FACE in made.doubts:
         raise PhotoError(FACE_REQUIRED, "no-face")
-    return made, doubts
+    return made
 
 
 def _format(path: Path) -> str | None:

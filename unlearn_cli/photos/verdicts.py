@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,6 @@ from typing import Literal
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, WorkError
-from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.decode import Photo, decode, read_file
 from unlearn_cli.photos.encode import SUFFIXES, is_lossless
 from unlearn_cli.photos.fit import Fit, Found, Patterns
@@ -102,16 +101,27 @@ def verify(
     measured. A person's own pattern is found with their ``key``. Raises ``UsageError`` for a path that does not exist
     and ``WorkError`` if there is no photo.
     """
-    paired = pair_up(originals, protected)
-    check = _Check(Patterns(banks, key), _known(protected), measure=measure)
-    for pair in in_order(lambda pair: check.pair(*pair), paired, jobs):
-        yield _with_key(pair, check.known, key)
+    paired, known = pair_up(originals, protected), _known(protected)
+    check = Check(Patterns(banks, key), key, measure=measure)
+
+    def checked(pair: tuple[Path | None, Path | None]) -> Pair:
+        return check.pair(*pair, _recorded(known, *pair), read_file)
+
+    yield from in_order(checked, paired, jobs)
 
 
-def _with_key(pair: Pair, known: dict[Path, Record], key: Key | None) -> Pair:
+def _recorded(known: dict[Path, Record], original: Path | None, copy: Path | None) -> Record | None:
+    for path in (copy, original):
+        if path is not None and (record := known.get(resolved(path))) is not None:
+            return record
+    return None
+
+
+def _with_key(pair: Pair, record: Record | None, key: Key | None) -> Pair:
     """Return a result that says if the copy was made with another key, without which its noise cannot be looked for."""
-    record = known.get(resolved(pair.protected)) if pair.protected is not None else None
-    if pair.original is None or record is None or not is_of_other_key(record, key):
+    if pair.original is None or pair.protected is None or record is None or record.status not in WRITTEN:
+        return pair
+    if not is_of_other_key(record, key):
         return pair
     note = OTHER_KEY.format(record.key_fingerprint)
     found = pair.reason.partition("; ")[0] if pair.verdict == "altered" else pair.reason
@@ -208,44 +218,46 @@ def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
                 yield folder, record
 
 
-class _Check:
-    def __init__(self, patterns: Patterns, known: dict[Path, Record], *, measure: bool) -> None:
-        self.patterns, self.known, self.measure = patterns, known, measure
+Read = Callable[[Path], bytes]
+"""Returns a file's bytes, or raises ``PhotoError``."""
 
-    def pair(self, original: Path | None, copy: Path | None) -> Pair:
-        """Return the result of comparing a photo with its copy."""
-        record = self._record(original, copy)
+
+class Check:
+    """The comparison of photos with their copies, wherever they are."""
+
+    def __init__(self, patterns: Patterns, key: Key | None, *, measure: bool) -> None:
+        self.patterns, self.key, self.measure = patterns, key, measure
+
+    def pair(self, original: Path | None, copy: Path | None, record: Record | None, read: Read) -> Pair:
+        """Return the result of comparing a photo with its copy, of which there may be a record."""
+        return _with_key(self._pair(original, copy, record, read), record, self.key)
+
+    def _pair(self, original: Path | None, copy: Path | None, record: Record | None, read: Read) -> Pair:
         if original is None:
             if record is not None and record.status == "skipped":  # An in-place run skipped it: it is the original.
                 return Pair(None, copy, "skipped", record.reason, code=record.code)
             return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
-            return _without_copy(original, record)
-        if record is not None and record.status == "skipped" and sha256_of(copy) == record.input_sha256:
+            return _without_copy(original, record, read)
+        if record is not None and record.status == "skipped" and _sha256(copy, read) == record.input_sha256:
             # An in-place run has skipped it: it is the original.
             return Pair(original, copy, "skipped", record.reason, code=record.code)
         try:
-            data = read_file(original)
+            data = read(original)
             before = decode(data, "none")
         except PhotoError as error:
             return Pair(original, copy, "unreadable", f"its original cannot be compared: {error}", code=error.code)
         except PhotoSkippedError as error:
             return Pair(original, copy, "failed", str(error), code=error.code)
         try:
-            return self._compared(_Original(original, before, hashlib.sha256(data).hexdigest()), copy, record)
+            return self._compared(_Original(original, before, hashlib.sha256(data).hexdigest()), copy, record, read)
         except (PhotoError, PhotoSkippedError) as error:
             return Pair(original, copy, "failed", str(error), code=error.code)
         except MemoryError:
             return Pair(original, copy, "failed", "there is not enough memory to compare it", code="out-of-memory")
 
-    def _record(self, original: Path | None, copy: Path | None) -> Record | None:
-        for path in (copy, original):
-            if path is not None and (record := self.known.get(resolved(path))) is not None:
-                return record
-        return None
-
-    def _compared(self, original: _Original, copy: Path, record: Record | None) -> Pair:
-        data, before = read_file(copy), original.photo
+    def _compared(self, original: _Original, copy: Path, record: Record | None, read: Read) -> Pair:
+        data, before = read(copy), original.photo
         after = decode(data, "none")
         lossless = is_lossless(after, after.format)
         after = as_mode(after, before.mode)
@@ -289,12 +301,19 @@ class _Original:
     sha256: str
 
 
-def _without_copy(original: Path, record: Record | None) -> Pair:
+def _sha256(path: Path, read: Read) -> str | None:
+    try:
+        return hashlib.sha256(read(path)).hexdigest()
+    except PhotoError:
+        return None
+
+
+def _without_copy(original: Path, record: Record | None, read: Read) -> Pair:
     """Return the result for a photo without a copy: why there cannot be one, or that it is missing."""
     if record is not None and record.status == "skipped":
         return Pair(original, None, "skipped", record.reason, code=record.code)
     try:
-        decode(read_file(original), "none")
+        decode(read(original), "none")
     except PhotoError as error:
         return Pair(original, None, "unreadable", f"no copy can be made of it: {error}", code=error.code)
     except PhotoSkippedError as error:
