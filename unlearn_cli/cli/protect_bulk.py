@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -118,7 +120,8 @@ def _run(bulk: BulkRun, protections: dict[str, Protection], asked: Bulk, talk: T
     start, totals = time.perf_counter(), BulkTotals()
     meaning = after_protecting(list(protections.values()))
     try:
-        with Steps("Protecting", None, hidden=talk.quiet) as steps:
+        # Ray tells on stdout which of its workers have died, but stdout is for the result.
+        with contextlib.redirect_stdout(sys.stderr), Steps("Protecting", None, hidden=talk.quiet) as steps:
             for photo in _results(bulk, protections[""], asked):
                 totals.add(photo)
                 _tell_photo(photo, steps, talk)
