@@ -47,7 +47,7 @@ class EvaluationEstimated:
     todo: tuple[Cell, ...]
     """The runs without a result."""
     each: tuple[Expected, ...]
-    """What each planned run takes on this machine, in the order in which they are done."""
+    """The expected time of each planned run on this machine, in the order in which they are done."""
     device: str
     """PyTorch's name of the kind of device."""
 

@@ -12,8 +12,8 @@ from typing import Literal, cast
 FILE = Path(__file__).with_suffix(".csv")
 
 Metric = Literal["final", "peak", "auc", "trigger", "noise_time"]
-"""What a figure measures: the clean accuracy after the last epoch or at the best one, the AUC of face verification, how
-often a trigger works, or the time to make the noise as a share of a training's."""
+"""The quantity that a figure is about: the clean accuracy after the last epoch or at the best one, the AUC of face
+verification, how often a trigger works, or the time to make the noise as a share of a training's."""
 Group = Literal["all", "protected", "others"]
 """The test images that a figure is about: all, or those of the protected classes, or of the other classes."""
 

@@ -132,7 +132,7 @@ class Planned:
     cell: Cell
     labels: dict[str, str]
     reported: tuple[Published, ...] = ()
-    """What the paper reports for it."""
+    """The paper's figures for it."""
     ships: bool = True
     """Whether the noise is made and applied as unlearn does it. Otherwise it is there for comparison: another method's,
     the paper's own search, or noise on only a part of the images."""

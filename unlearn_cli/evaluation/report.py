@@ -86,7 +86,7 @@ class Row(Accuracies):
     name: str
     labels: dict[str, str]
     reported: tuple[Published, ...]
-    """What the paper reports."""
+    """The paper's figures for it."""
     ships: bool = True
     """Whether its noise is made and applied as unlearn does it, and not only there for comparison."""
     cells: tuple[str, ...]
