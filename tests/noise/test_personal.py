@@ -165,3 +165,18 @@ def test_wrong_requests_get_one_sentence(
     assert refused.returncode == 2
     assert said in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
+
+
+def test_a_pattern_whose_start_is_not_shipped_any_more_still_protects(
+    people: Path, tmp_path: Path, unlearn: RunUnlearn
+) -> None:
+    """It only has no figures to show."""
+    faces, _ = read_faces(people / "id003", SIDE)
+    start = Start(np.zeros((3, 40, 40), np.int8), "a bank of another version")
+    settings = ShiftSettings(epsilon=16, steps=1)
+    list(make_personal_bank(tmp_path / "me.safetensors", faces[:1], start, settings, torch.device("cpu"), "a test"))
+    (tmp_path / "in").mkdir()
+    Image.open(next((people / "id003").iterdir())).save(tmp_path / "in" / "a.png")
+    done = unlearn("protect", "in", "--bank", "me.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert "have not been measured" in " ".join((done.stdout + done.stderr).split())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EPSILON = 16
 FEW, MANY = 10, 200
-"""The number of photos from which on a pattern fits new photos too, and the most that a search makes use of."""
+"""The least number of photos that is advised, and the most that a search makes use of."""
 NAMED = 5
 """How many photos without a face are named."""
 START = "max"
@@ -88,11 +88,9 @@ def _tell_faces(count: int, without: list[Path]) -> None:
         names = ", ".join(path.name for path in without[:NAMED]) + (" and others" if len(without) > NAMED else "")
         err().print(f"No face was found in {len(without)} photos, which are left out: {plain(names)}.")
     if count < FEW:
-        err().print(
-            f"There are only {count} faces. A pattern protects new photos better if it was fitted to {FEW} or more."
-        )
+        err().print(f"There are only {count} faces. With {FEW} or more, the pattern may protect new photos better.")
     if count > MANY:
-        err().print(f"The first {MANY} of {count} faces are used; more do not help.")
+        err().print(f"The first {MANY} of {count} faces are used.")
 
 
 def _watch(events: Iterator[Fitting | BankWritten], *, as_json: bool) -> BankWritten:

@@ -149,12 +149,14 @@ def _evidence(protection: Protection, provenance: Provenance) -> tuple[Card, lis
     For a person's own pattern they are those of other patterns that were fitted in the same way.
     """
     from unlearn_cli.banks.card import read_card
-    from unlearn_cli.banks.catalog import open_bank
+    from unlearn_cli.banks.catalog import open_bank, shipped_banks
 
     card = read_card(protection.bank_path, protection.bank_sha256)
     form, measured = protection.form, card
-    if provenance.is_personal and not card.results:
-        begun = open_bank(str(provenance.hyperparameters.get("start")))
+    start = provenance.hyperparameters.get("start")
+    # Another version of unlearn may not ship the bank that the search began with, and so knows no figures.
+    if provenance.is_personal and not card.results and start in [entry.name for entry in shipped_banks()]:
+        begun = open_bank(str(start))
         if begun.provenance.epsilon == provenance.epsilon:
             form, measured = "personal", read_card(begun.path, begun.sha256)
     return card, [result for result in measured.results if result.form == form]

@@ -1,4 +1,4 @@
-"""Which options of ``unlearn protect`` make no sense together."""
+"""Finding options of ``unlearn protect`` that make no sense together."""
 
 from __future__ import annotations
 

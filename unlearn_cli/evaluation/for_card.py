@@ -1,4 +1,4 @@
-"""What a bank's card keeps of a report."""
+"""Turning a report into the results that a bank's card keeps."""
 
 from __future__ import annotations
 

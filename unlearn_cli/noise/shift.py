@@ -48,7 +48,7 @@ class ShiftSettings:
 
 @dataclass(frozen=True)
 class Features:
-    """What several recognisers return for the same photos; each tensor is ``[N, D]``, with rows of length 1."""
+    """The features of the same photos by several recognisers; each tensor is ``[N, D]``, with rows of length 1."""
 
     of: tuple[Tensor, ...]
 

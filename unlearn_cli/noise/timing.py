@@ -1,4 +1,4 @@
-"""How long a search for noise takes: a few of its steps, timed, and how many of them it is likely to need."""
+"""Estimating how long a search for noise takes, from a few timed steps and the number that it is likely to need."""
 
 from __future__ import annotations
 

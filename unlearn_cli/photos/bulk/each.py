@@ -30,7 +30,7 @@ from unlearn_cli.photos.urls import url_of
 
 @dataclass(frozen=True)
 class Job:
-    """What every photo of a run has in common. It is pickled to other machines, and holds no key."""
+    """The part of a run that all its photos share. It is pickled to other machines, and holds no key."""
 
     source: Store
     target: Store
@@ -59,7 +59,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of one file. Without a photo, it was none."""
+    """The result for one file, which has no ``photo`` if the file turned out to be no photo."""
 
     name: str
     photo: PhotoDone | None

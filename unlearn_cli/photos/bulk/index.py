@@ -1,4 +1,4 @@
-"""What is known before a run, on the disk: the last record of each photo, and which files are in the output."""
+"""A table on the disk of all that is known before a run: the last record of each photo, and the output's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """What the last record of a photo says that has a copy."""
+    """The last record of a photo that has a copy."""
 
     output: str
     settings: str | None
@@ -37,7 +37,7 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one photo before it is read."""
+    """All that is known of one photo before it is read."""
 
     last: Last | None
     ended: str

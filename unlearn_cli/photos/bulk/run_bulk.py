@@ -40,7 +40,7 @@ class Spread(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the photos of a run are, where their copies go, and where it is recorded."""
+    """The places of a run: of its photos, of their copies, and of the record."""
 
     source: Path
     """A folder or a URL."""

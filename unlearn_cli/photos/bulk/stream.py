@@ -34,7 +34,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """How large the units of work are."""
+    """The size of the units of work."""
 
     photos: int = 1
     bytes: int = 64_000_000
@@ -42,7 +42,7 @@ class Cut:
 
 @dataclass
 class Left:
-    """What a listing showed besides photos to protect; it is complete when the stream has ended."""
+    """The other files that a listing showed, besides photos to protect; complete when the stream has ended."""
 
     others: int = 0
     """How many files were no photos."""
