@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.errors import UsageError
-from unlearn_cli.photos.resample import STRIP, Stretched, StripCache
+from unlearn_cli.photos.resample import Stretched, StripCache
 from unlearn_cli.pixels import LUMA
 
 DEEP = "I;16"
@@ -30,6 +30,9 @@ SUPPORTED_MODES = ("RGB", "RGBA", "L", "LA", "CMYK", DEEP)
 GREY_MODES = ("L", "LA", DEEP)
 ALPHA_MODES = ("RGBA", "LA")
 
+PART = 1 << 17
+"""The number of values that noise is added to at a time: few enough to stay in the processor's cache."""
+
 MOSTLY_CHROMA = 0.5
 """If the luma has less than this share of a pattern's root mean square, the pattern hardly protects a grey photo."""
 
@@ -40,7 +43,7 @@ def add_noise(pixels: NDArray[Any], noise: NDArray[Any]) -> int:
     ``pixels`` is uint8 and ``noise`` int8, or uint16 and int16, with the same shape and units, both C-contiguous. No
     noise may be the most negative value of its type. No pixel value moves by more than its noise.
     """
-    return _add(pixels, noise, _Scratch(noise.dtype, min(STRIP, noise.size)))
+    return _add(pixels, noise, _Scratch(noise.dtype, min(PART, noise.size)))
 
 
 class _Scratch:
@@ -168,7 +171,7 @@ def apply_strips(pixels: NDArray[Any], mode: str, strips: Iterable[NDArray[np.in
     if mode == DEEP:
         wide = (strip.astype(np.int16) * UNIT for strip in strips)
     first, wide = _peek(wide)
-    scratch = _Scratch(first.dtype, min(STRIP, first.size))
+    scratch = _Scratch(first.dtype, min(PART, first.size))
     bound = epsilon * (UNIT if mode == DEEP else 1)
     top = largest = 0
     for strip in wide:

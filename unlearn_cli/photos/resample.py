@@ -11,12 +11,14 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-STRIP = 1 << 17
-"""The number of values processed at a time: few enough to stay in the cache, enough to need few strips."""
+STRIP = 1 << 20
+"""The number of values of a pattern that are interpolated at a time: few enough to need little memory, enough to need
+few strips. A photo with a face takes 3 ms longer in strips of an eighth of this."""
 
 CACHE_BYTES = 256 << 20
 """The limit of the cache of stretched patterns, which exists because the photos of a folder mostly share a few
@@ -76,6 +78,7 @@ class Stretched:
         return strip.reshape(bottom - top, *source.shape[1:])
 
 
+@lru_cache(maxsize=8)
 def _weights(size: int, wanted: int) -> NDArray[np.float32]:
     """Return the matrix ``[wanted, size]`` that resamples a line of values; its weights have ``WEIGHT_BITS`` bits."""
     ratio = size / wanted
