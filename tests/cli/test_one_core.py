@@ -12,10 +12,14 @@ import pytest
 from PIL import Image
 
 PROTECT_AND_COUNT = """
-import os, sys
+import os, sys, time
 from unlearn_cli.cli.app import app
 app(["protect", "in", "--class", "cat", "-j", "1", "-q"], standalone_mode=False)
-print(len(os.listdir("/proc/self/task")))
+# The system takes a moment to end a worker's thread that Python has joined.
+until = time.monotonic() + 20
+while (threads := len(os.listdir("/proc/self/task"))) > int(sys.argv[1]) and time.monotonic() < until:
+    time.sleep(0.01)
+print(threads)
 """
 
 
@@ -33,7 +37,7 @@ def test_the_matrix_library_starts_no_threads_unless_it_is_told_to(
             pytest.skip("the library starts no more threads than there are cores")
         env["OPENBLAS_NUM_THREADS"] = wanted
     done = subprocess.run(
-        [sys.executable, "-c", PROTECT_AND_COUNT], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100,
+        [sys.executable, "-c", PROTECT_AND_COUNT, str(threads)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
