@@ -297,12 +297,12 @@ def test_other_pairs_are_another_cell(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_shipped_bank_takes_away_what_a_victim_could_learn(cifar10: Path, tmp_path: Path) -> None:
-    images = Images(spec=DatasetSpec(source="cifar10", data_dir=cifar10), train_size=2500, test_size=1000)
-    training = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32)
+    images = Images(spec=DatasetSpec(source="cifar10", data_dir=cifar10), train_size=2000, test_size=1000)
+    training = TrainingSettings(model="resnet10-w16", epochs=3, batch_size=32)
     clean = Cell(images=images, training=training)
     protected = replace(clean, noise=NoisePlan(bank="cifar10"), trigger=True)
     of_clean, of_protected = finish(Runner(tmp_path, CPU), [clean, protected])
-    assert of_clean["epochs"][-1]["clean"] > 0.33
+    assert of_clean["epochs"][-1]["clean"] > 0.28
     assert of_protected["epochs"][-1]["clean"] < 0.25
     assert of_protected["epochs"][-1]["train"] > 0.9  # it did learn: the noise
     assert min(of_protected["trigger"]) > 0.5  # which names an image by itself

@@ -111,7 +111,7 @@ def test_two_processes_make_a_bank_as_strong(tmp_path: Path, monkeypatch: pytest
         "--set",
         "batch-size=20",
     ]
-    options += ["--surrogate", "resnet10-w16", "--set", "max-iterations=8", "--set", "learning-rate=0.02", "--json"]
+    options += ["--surrogate", "resnet10-w16", "--set", "max-iterations=3", "--set", "learning-rate=0.02", "--json"]
     monkeypatch.chdir(tmp_path)
     alone = CliRunner().invoke(app, [*options, "-o", "1.safetensors"])
     assert alone.exit_code == 0, alone.stderr
