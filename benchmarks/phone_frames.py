@@ -31,18 +31,16 @@ USUAL_FACE = 0.42
 """The width of a face as a share of the portrait's width, where no face is found."""
 
 
-def framed(path: Path) -> NDArray[np.uint8]:
-    """Return a portrait in its frame, uint8 ``[3000, 4000, 3]``; its path seeds the random draws."""
-    with Image.open(path) as opened:
-        portrait = np.asarray(opened.convert("RGB"))
+def framed(path: Path, scene: Path | None = None) -> NDArray[np.uint8]:
+    """Return a portrait in its frame, uint8 ``[3000, 4000, 3]``, or in a photo; its path seeds the random draws."""
+    portrait = pixels_of(path)
     rng = np.random.default_rng(list(hashlib.sha256(f"{path.parent.name}/{path.name}".encode()).digest()))
     found = find_faces(portrait)
     width = found[0].box.side if found else USUAL_FACE * portrait.shape[1]
     wanted = np.exp(rng.uniform(*np.log(WIDTHS)))
     # A portrait that is larger than the frame is cut off, so a close face may lose its hair, as in selfies.
     large = cv2.resize(portrait, None, fx=wanted / width, fy=wanted / width, interpolation=cv2.INTER_CUBIC)
-    middle = cv2.GaussianBlur(cv2.resize(portrait, (40, 30), interpolation=cv2.INTER_AREA), (0, 0), 6)
-    frame = cv2.resize(middle, FRAME, interpolation=cv2.INTER_CUBIC)
+    frame = blurred(portrait) if scene is None else pixels_of(scene)
     place = []
     for have, room in zip(large.shape[:2], frame.shape[:2], strict=True):
         spare = room - have
@@ -53,9 +51,22 @@ def framed(path: Path) -> NDArray[np.uint8]:
     return np.asarray(frame)
 
 
-def write(path: Path, out: Path) -> None:
+def blurred(portrait: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a frame that is filled with the blurred colours of a portrait."""
+    middle = cv2.GaussianBlur(cv2.resize(portrait, (40, 30), interpolation=cv2.INTER_AREA), (0, 0), 6)
+    return np.asarray(cv2.resize(middle, FRAME, interpolation=cv2.INTER_CUBIC))
+
+
+def pixels_of(path: Path) -> NDArray[np.uint8]:
+    """Return the stored pixels of a photo, in RGB."""
+    with Image.open(path) as opened:
+        return np.array(opened.convert("RGB"))
+
+
+def write(path: Path, out: Path, scene: Path | None = None) -> None:
+    """Write a portrait in its frame, or in the photo ``scene``, into a folder, as a camera would."""
     out.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(framed(path)).save(out / path.name, quality=QUALITY, subsampling="4:2:0")
+    Image.fromarray(framed(path, scene)).save(out / path.name, quality=QUALITY, subsampling="4:2:0")
 
 
 def main() -> None:
