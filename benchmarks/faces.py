@@ -43,7 +43,7 @@ def pixels(path: Path) -> Pixels:
 
 
 def scene(things: Sequence[Path], draw: np.random.Generator) -> Pixels:
-    """A photo of things, as large as a phone's, in which no detector sees anybody."""
+    """Return a photo of things, as large as a phone's, in which no detector sees anybody."""
     while True:
         thing = Image.fromarray(pixels(things[int(draw.integers(len(things)))]))
         frame = np.asarray(thing.resize(FRAME, Image.Resampling.BICUBIC)).copy()
@@ -96,7 +96,7 @@ def portraits_table(portraits: list[Pixels], turned: list[Pixels]) -> None:
 
 
 def most_turned(paths: Sequence[Path], count: int) -> list[Pixels]:
-    """The portraits whose nose is farthest from the middle between the eyes, by the landmarks of YuNet."""
+    """Return the portraits whose nose is farthest from the middle between the eyes, by the landmarks of YuNet."""
 
     def turned(face: Face) -> float:
         right, left, nose, *_ = face.landmarks
@@ -143,7 +143,7 @@ def composites_table(portraits: list[Pixels], things: Sequence[Path]) -> None:
 
 
 def spread_table(portraits: list[Pixels]) -> None:
-    """How far a face moves between a photo, of 400 pixels, and its JPEG copy of quality 75 at 80 % of the size."""
+    """Print how far a face moves between a photo of 400 pixels and its JPEG copy (quality 75, 80 % of its size)."""
     print("\n| | centre, % of the face's width | width | turn |\n|---|---|---|---|")
     moved: dict[str, list[tuple[float, float]]] = {name: [] for name in DETECTORS}
     turns = []

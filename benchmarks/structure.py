@@ -18,7 +18,7 @@ MOST_PARAMETERS = 7
 
 
 def sources(commit: str) -> dict[str, str]:
-    """The package's Python files at a commit, by path."""
+    """Return the package's Python files at a commit, by path."""
     names = _git("ls-tree", "-r", "--name-only", commit, "unlearn_cli").splitlines()
     return {name: _git("show", f"{commit}:{name}") for name in names if name.endswith(".py")}
 
@@ -41,7 +41,7 @@ def is_command(function: ast.FunctionDef) -> bool:
 
 
 def options(files: dict[str, str]) -> dict[str, int]:
-    """How many options each command has; a group's commands share theirs."""
+    """Return how many options each command has; a group's commands share theirs."""
     found: dict[str, set[str]] = {}
     for path, text in files.items():
         for function in functions(text):

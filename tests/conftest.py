@@ -32,7 +32,7 @@ RunUnlearn = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(autouse=True, scope="session")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test finds, makes or changes the key of whoever runs it, nor what is remembered of their photos."""
+    """Give each test a home of its own, so that none finds or changes the key of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -43,7 +43,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real photos and datasets, which is not part of the project."""
+    """Return the folder with real photos and datasets, which is not part of the project."""
     if not SHARED.is_dir():
         pytest.skip("the real photos and datasets are not here (UNLEARN_SHARED names their folder)")
     return SHARED
@@ -56,7 +56,7 @@ def photos(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the real CIFAR-10, as torchvision reads it."""
+    """Return the folder of the real CIFAR-10, as torchvision reads it."""
     folder = tmp_path_factory.mktemp("cifar10")
     subprocess.run([sys.executable, shared / "datasets" / "unpack_cifar10.py", folder], check=True, timeout=300)
     return folder
@@ -88,7 +88,7 @@ def make_bank(
     size: int = 32,
     family: str | None = None,
 ) -> Bank:
-    """A bank of random noise that fills its bound."""
+    """Return a bank of random noise that fills its bound."""
     random = np.random.default_rng(0)
     noise = random.integers(-epsilon, epsilon + 1, (len(classes), 3, size, size)).astype(np.int8)
     save_bank(path, noise, Provenance(classes=classes, epsilon=epsilon, scale=size, family=family))
@@ -101,20 +101,20 @@ def bank(tmp_path: Path) -> Bank:
 
 
 def protection_of(pattern: Pattern, name: str = "test") -> Protection:
-    """What a run is given for its class."""
+    """Return the protection that a run is given for its class."""
     return Protection(pattern, name, name, "0" * 64, pattern.epsilon)
 
 
 @pytest.fixture(scope="session")
 def cat() -> Protection:
-    """A shipped pattern that takes no key and goes over the whole photo."""
+    """Return a shipped pattern that takes no key and goes over the whole photo."""
     return Protection.of(choose("cat"), "cat")
 
 
 def make_result(
     final: float, *, clean: float = 0.7, defence: str = "none", seeds: int = 1, command: str = ""
 ) -> Result:
-    """A result of two classes, both protected, with the victim's accuracy at the end."""
+    """Return a result of two classes, both protected, with the victim's accuracy at the end."""
     return Result(
         protected=Accuracy(final=final, peak=final),
         clean=Accuracy(final=clean, peak=clean),

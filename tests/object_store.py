@@ -63,7 +63,7 @@ def refuse(environ: dict[str, Any], start: Any, kind: str) -> list[bytes]:
 
 
 def cut(app: Answer, environ: dict[str, Any], start: Any, *, length: bool) -> list[bytes]:
-    """Half of an answer's body; with ``length`` its header claims that this is all."""
+    """Return half of an answer's body; with ``length`` its header claims that this is all."""
     told: list[Any] = []
     body = b"".join(app(environ, lambda status, headers, *_: told.extend((status, headers))))
     half = body[: len(body) // 2]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def descendants(of: int) -> dict[int, str]:
-    """The processes below one, with their command lines."""
+    """Return the processes below one, with their command lines."""
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

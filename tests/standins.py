@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def cifar100(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 20) -> list[str]:
-    """CIFAR-100's files, with so many images and as many of its 100 classes; returns all names."""
+    """Write CIFAR-100's files, with so many images and as many of its 100 classes, and return all names."""
     from torchvision.datasets import CIFAR100
 
     monkeypatch.setattr(CIFAR100, "_check_integrity", lambda self: True)
@@ -28,7 +28,7 @@ def cifar100(folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 20) ->
 def svhn(
     folder: Path, monkeypatch: pytest.MonkeyPatch, images: int = 20
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """SVHN's files; the pixels ``[32, 32, 3, N]`` of both splits, whose labels count from 2."""
+    """Write SVHN's files; the pixels ``[32, 32, 3, N]`` of both splits, whose labels count from 2."""
     from scipy.io import savemat
     from torchvision.datasets import SVHN
 
@@ -40,7 +40,7 @@ def svhn(
 
 
 def imagenet(folder: Path, classes: list[str], images: int = 5) -> None:
-    """Folders ``train`` and ``val`` with some small images of each class."""
+    """Write folders ``train`` and ``val`` with some small images of each class."""
     random = np.random.default_rng(0)
     for split in ("train", "val"):
         for name in classes:

@@ -21,17 +21,17 @@ SCRIPTS = sorted([*ROOT.glob("benchmarks/*.sh"), ROOT / ".ci" / "run"])
 
 
 def in_console(text: str) -> Iterator[str]:
-    """The lines behind a prompt, with those that they go on in."""
+    """Yield the lines behind a prompt, with those that they go on in."""
     yield from re.findall(r"^\$ (unlearn .*)$", text.replace("\\\n", " "), re.MULTILINE)
 
 
 def in_sentences(text: str) -> Iterator[str]:
-    """What stands in code within sentences, which may be a part of a command."""
+    """Yield what stands in code within sentences, which may be a part of a command."""
     yield from re.findall(r"`(unlearn [a-z]+ [^`\n]*)`", text)
 
 
 def in_cards(values: Any) -> Iterator[str]:
-    """All texts below a key ``command`` that are an unlearn command."""
+    """Yield all texts below a key ``command`` that are an unlearn command."""
     if isinstance(values, dict):
         for key, value in values.items():
             if key == "command" and isinstance(value, str) and value.startswith("unlearn "):
@@ -44,13 +44,13 @@ def in_cards(values: Any) -> Iterator[str]:
 
 
 def in_script(text: str) -> Iterator[str]:
-    """The commands of a shell script, which may have variables."""
+    """Yield the commands of a shell script, which may have variables."""
     without_comments = re.sub(r"(?m)(^|\s)#.*$", "", text)
     yield from re.findall(r"\bunlearn [a-z]+ [^\n|;]*", without_comments.replace("\\\n", " "))
 
 
 def command_of(words: list[str]) -> Any:
-    """The command that words begin with, which are taken off."""
+    """Return the command that words begin with, which are taken off."""
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and words and words[0] in command.commands:
         command = command.commands[words.pop(0)]

@@ -15,7 +15,7 @@ from unlearn_cli.faces import TEMPLATE, Alignment, Box, find_faces
 
 @pytest.fixture(scope="module")
 def people(shared: Path) -> list[Image.Image]:
-    """Twelve people, whose faces fill about the middle 100 pixels of 250."""
+    """Return a folder of twelve people, whose faces fill about the middle 100 pixels of 250."""
     folders = sorted((shared / "datasets" / "faces" / "identities").iterdir())[::14]
     return [Image.open(sorted(folder.iterdir())[0]).convert("RGB") for folder in folders]
 

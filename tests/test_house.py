@@ -143,7 +143,7 @@ SAYS_WHAT_PROTECT_AND_VERIFY_SAY = [
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The strings of a file, without its docstrings."""
+    """Yield the strings of a file, without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):

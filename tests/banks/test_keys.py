@@ -29,7 +29,7 @@ def key(number: int) -> Key:
 
 
 def bank(seed: int = 0, count: int = 40, size: int = 24) -> NDArray[np.int8]:
-    """Smooth patterns, as made ones are."""
+    """Return a bank of smooth patterns, as made ones are."""
     draw = np.random.default_rng(seed).normal(size=(count, 3, 6, 6))
     wide = np.kron(draw, np.ones((size // 6, size // 6)))
     return np.asarray(np.clip(np.rint(wide * 8), -8, 8), np.int8)

@@ -18,7 +18,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command in this process, which has PyTorch loaded, in a folder with an album of three classes."""
+    """Return the command in this process, which has PyTorch loaded, in a folder with an album of three classes."""
     random = np.random.default_rng(0)
     for label, name in enumerate(("dawn", "day", "night")):
         (tmp_path / "album" / name).mkdir(parents=True)

@@ -22,7 +22,7 @@ INNER_WORDS = r"(?i)\b(victim|epoch|seed|surrogate|trip|resnet|sface|dlib|yunet|
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command in this process, in an empty folder."""
+    """Return the command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str) -> Any:
@@ -112,7 +112,7 @@ def test_a_finished_rerun_says_that_all_is_up_to_date(tmp_path: Path, here: Here
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["-v"], ["-q"]])
 def test_no_dry_run_says_that_anything_was_done(more: list[str], tmp_path: Path, here: Here) -> None:
-    """Of every command that has one: what would happen, and nothing happens."""
+    """Each dry run says what would happen, and nothing happens."""
     for name in ("a.png", "b.png", "c.png"):
         make_photo(tmp_path / "in" / name)
     run = ("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")

@@ -19,7 +19,7 @@ Here = Callable[..., Any]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command in this process, in an empty folder: a hundred runs take seconds so."""
+    """Return the command in this process, in an empty folder: a hundred runs take seconds so."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str, **env: str) -> Any:

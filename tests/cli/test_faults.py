@@ -44,7 +44,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_end(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one mebibyte."""
+    """Yield a disk of one mebibyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = (

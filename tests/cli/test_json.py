@@ -34,7 +34,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def answer_of(run: Any) -> dict[str, Any]:
-    """The one object, after checking what all have."""
+    """Return the one object, after checking what all have."""
     found = json.loads(run.stdout)
     assert isinstance(found, dict)
     assert tuple(found)[: len(SHARED)] == SHARED

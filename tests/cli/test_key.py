@@ -19,7 +19,7 @@ Here = Callable[..., Any]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command in this process, in an empty folder, for somebody without a key."""
+    """Return the command in this process, in an empty folder, for somebody without a key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 

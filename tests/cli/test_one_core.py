@@ -37,8 +37,13 @@ def test_the_matrix_library_starts_no_threads_unless_it_is_told_to(
             pytest.skip("the library starts no more threads than there are cores")
         env["OPENBLAS_NUM_THREADS"] = wanted
     done = subprocess.run(
-        [sys.executable, "-c", PROTECT_AND_COUNT, str(threads)], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100,
+        [sys.executable, "-c", PROTECT_AND_COUNT, str(threads)],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == threads

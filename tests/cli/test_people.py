@@ -20,7 +20,7 @@ from unlearn_cli.banks.catalog import choose
 
 @pytest.fixture
 def crowd(shared: Path, tmp_path: Path) -> Path:
-    """Four people with five photos each."""
+    """Return a folder of four people with five photos each."""
     for person in sorted((shared / "datasets" / "faces" / "identities").iterdir())[:4]:
         (tmp_path / "crowd" / person.name).mkdir(parents=True)
         for photo in sorted(person.iterdir())[:5]:

@@ -25,7 +25,7 @@ PROTECT = ("protect", "in", "--class", "person", "--bank", "faces.safetensors", 
 
 @pytest.fixture
 def home(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A photo of a person, a bank that applied to faces, and nobody's key."""
+    """Return a photo of a person, a bank that applied to faces, and nobody's key."""
     draw = np.random.default_rng(0)
     small = draw.normal(size=(20, 3, 6, 6))
     noise = np.clip(np.rint(np.kron(small, np.ones((4, 4))) * 6), -8, 8).astype(np.int8)

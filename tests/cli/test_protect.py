@@ -60,7 +60,7 @@ def test_a_configuration_that_makes_no_sense_is_told(
 
 
 def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The answer to --json, with its counts beside the other fields."""
+    """Return the answer to --json, with its counts beside the other fields."""
     found = json.loads(run.stdout)
     assert isinstance(found, dict)
     return {**found["counts"], **found}

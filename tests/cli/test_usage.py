@@ -27,7 +27,7 @@ Here = Callable[..., Any]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """The command in this process, in a folder with one photo."""
+    """Return the command in this process, in a folder with one photo."""
     monkeypatch.chdir(tmp_path)
     make_photo(tmp_path / "in" / "a.png")
 

@@ -15,7 +15,7 @@ PROTECT = ("protect", "album", "--class", "person", "--key-file", "key")
 
 @pytest.fixture
 def album(tmp_path: Path, shared: Path) -> Path:
-    """A portrait, two people of whom the larger is on the right, and two walls."""
+    """Return a portrait, two people of whom the larger is on the right, and two walls."""
     people = sorted((shared / "datasets" / "faces" / "identities").iterdir())
     one, other = (Image.open(sorted(people[i].iterdir())[0]).convert("RGB") for i in (0, 42))
     folder = tmp_path / "album"

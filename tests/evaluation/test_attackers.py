@@ -19,7 +19,7 @@ PEOPLE, SIZE = 6, 32
 
 
 def features(draw: np.random.Generator, labels: NDArray[np.int64], spread: float, shift: float = 0.0) -> Features:
-    """Directions of people with some spread; ``shift`` moves each person towards the next."""
+    """Return directions of people with some spread; ``shift`` moves each person towards the next."""
     middles = np.random.default_rng(5).normal(size=(PEOPLE, SIZE))
     moved = (1 - shift) * middles[labels] + shift * middles[(labels + 1) % PEOPLE]
     found = moved + spread * draw.normal(size=(len(labels), SIZE))

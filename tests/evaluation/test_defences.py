@@ -22,7 +22,7 @@ from unlearn_cli.training.models import build_model
 
 @pytest.fixture(scope="module")
 def data() -> ImageSet:
-    """Smooth images, half of which carry a faint pattern of their class."""
+    """Return smooth images, half of which carry a faint pattern of their class."""
     generator = torch.Generator().manual_seed(0)
     images = F.interpolate(255 * torch.rand((120, 3, 4, 4), generator=generator), (16, 16), mode="bilinear")
     labels = torch.arange(120) % 3

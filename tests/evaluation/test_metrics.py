@@ -65,7 +65,7 @@ def test_seeds_that_differ_widen_it() -> None:
 
 
 def test_intervals_cover_what_they_promise() -> None:
-    """Of test sets of 200 images with a true share of 0.15, the interval misses about one in twenty."""
+    """The interval misses the true share of 0.15 in about one in twenty test sets of 200 images."""
     random = np.random.default_rng(0)
     hits = random.binomial(200, 0.15, 2000) / 200
     covered = [(found := figure([hit], 200)).low <= 0.15 <= found.high for hit in hits]

@@ -37,7 +37,7 @@ def tensor_type(name: str, shape: tuple[int, ...]) -> bytes:
 
 
 def network(nodes: list[Node], weights_among_inputs: bool = False) -> bytes:
-    """An ONNX file of these nodes, from ``data`` to ``features``, with a constant of 100."""
+    """Return an ONNX file of these nodes, from ``data`` to ``features``, with a constant of 100."""
     graph = b"".join(
         field(1, b"".join(field(1, name.encode()) for name in used) + field(2, made.encode()) + field(4, kind.encode()))
         for kind, used, made in nodes

@@ -23,7 +23,7 @@ from unlearn_cli.training.trip import TRIPS
 
 @pytest.fixture
 def crowd(shared: Path, tmp_path: Path) -> Path:
-    """Six people with ten photos each."""
+    """Return a folder of six people with ten photos each."""
     root = tmp_path / "crowd"
     for person in sorted((shared / "datasets" / "faces" / "identities").iterdir())[:6]:
         (root / person.name).mkdir(parents=True)

@@ -20,7 +20,7 @@ SMALL = "shufflenet_v2_x0_5"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a small network for seven classes, as torchvision saves them."""
+    """Return a file with the weights of a small network for seven classes, as torchvision saves them."""
     path = tmp_path_factory.mktemp("weights") / "small.pth"
     torch.save(get_model(SMALL, weights=None, num_classes=7).state_dict(), path)
     return path

@@ -118,7 +118,7 @@ def test_seeds_multiply() -> None:
 
 
 def reported(name: str, **labels: str) -> list[float]:
-    """What the paper reports for the runs with these labels and no others besides their form, method and search."""
+    """Return what the paper reports for runs with these labels and no others besides their form, method and search."""
     runs = [
         one
         for one in planned(name)

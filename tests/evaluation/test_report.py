@@ -30,7 +30,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def make_report(about: About, planned: Sequence[Planned], results: Mapping[int, RunResult]) -> dict[str, Any]:
-    """The report as its file has it."""
+    """Return the report as its file has it."""
     content: dict[str, Any] = json.loads(json.dumps(asdict(report_of(about, planned, results))))
     return content
 
@@ -52,7 +52,7 @@ def result(
     trigger: tuple[float, ...] | None = None,
     verification: FacePairs | None = None,
 ) -> RunResult:
-    """A run on two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
+    """Return a run on two classes with 30 and 10 test images; ``curve`` has each epoch's accuracies by class."""
     training = TrainingSettings(model="resnet10-w16", epochs=len(curve), seed=seed)
     used = NoiseUsed(
         name="mine", sha256="0", method="", form="class-wise", epsilon=8, through="", surrogate="", seconds=5.0
@@ -209,7 +209,7 @@ def test_the_page_is_one_file_and_a_browser_shows_it(tmp_path: Path) -> None:
 
 
 def test_turns_are_pooled_image_by_image() -> None:
-    """Of two classes, 30 and 10 images: each protected in its turn, with two seeds."""
+    """Two classes, of 30 and of 10 images, are protected each in its turn, with two seeds."""
     cells = [planned("clean")] + [planned("person", protect_classes="2 people, 1 at a time")] * 4
     results = {
         0: CLEAN,

@@ -20,7 +20,7 @@ CLASSES, EACH, SIDE = 4, 40, 8
 
 
 def images(seed: int) -> ImageSet:
-    """Classes that differ in the brightness of their quarters, which a linear layer can tell apart."""
+    """Return images of classes that differ in the brightness of their quarters, which a linear layer can tell apart."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(CLASSES).repeat(EACH)
     levels = torch.randint(60, 100, (len(labels), 3, SIDE, SIDE), generator=generator)

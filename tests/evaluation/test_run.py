@@ -39,7 +39,7 @@ MADE = ErrorMin(surrogate="resnet10-w16", max_iterations=1, noise_share=1.0, bat
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of fifteen photos."""
+    """Return a folder with two classes of fifteen photos."""
     random = np.random.default_rng(0)
     for shift, name in ((0, "day"), (60, "night")):
         (tmp_path / "album" / name).mkdir(parents=True)
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def cells_of(folder: Path) -> list[Cell]:
-    """A clean one, one with made noise, one with half of it."""
+    """Return a clean cell, one with made noise, one with half of it."""
     clean = Cell(images=Images(spec=DatasetSpec(source=f"folder:{folder}", image_size=16)), training=TINY)
     made = replace(clean, noise=NoisePlan(settings=MADE))
     return [clean, made, replace(made, poison_rate=0.5)]
@@ -252,7 +252,7 @@ def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a family each protected class has another pattern; the defence's filter comes after the noise."""
+    """Each protected class of a family has another pattern; the defence's filter comes after the noise."""
     seen: list[torch.Tensor] = []
 
     def record(model: nn.Module, images: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:

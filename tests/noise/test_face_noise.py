@@ -32,7 +32,7 @@ KEY = Key(bytes(range(32)))
 
 @pytest.fixture
 def album(tmp_path: Path, shared: Path) -> Path:
-    """Four portraits of a person, and a wall."""
+    """Return a folder with four portraits of a person, and a wall."""
     folder = tmp_path / "in"
     folder.mkdir()
     for source in sorted((shared / "datasets" / "faces" / "identities" / "id003").iterdir())[:4]:

@@ -38,7 +38,7 @@ def people(shared: Path) -> Path:
 
 @pytest.fixture
 def album(tmp_path: Path, people: Path) -> tuple[Path, Path]:
-    """Six portraits of a person to fit a pattern to, and three others."""
+    """Return folders with six portraits of a person to fit a pattern to, and three others."""
     photos = sorted((people / "id130").iterdir())
     for name, some in (("known", photos[:6]), ("later", photos[6:9])):
         (tmp_path / name).mkdir()

@@ -27,7 +27,7 @@ def small_set() -> ImageSet:
 
 
 def trained_search(**changes: Any) -> AlternatingSearch:
-    """A search whose surrogate has had a few steps, so that its gradients are not those of chance."""
+    """Return a search whose surrogate has had a few steps, so that its gradients are not those of chance."""
     settings = make_settings({"noise_share": 1.0, "learning_rate": 0.01, **changes}, fitting=PLAIN)
     assert isinstance(settings, Alternating)
     search = AlternatingSearch(small_set(), settings, CPU)
@@ -95,7 +95,7 @@ def test_fgsm_is_one_step_of_epsilon() -> None:
 
 
 def quadratic(target: Tensor) -> Any:
-    """A loss whose minimum is known: the mean over patterns of their squared distance from a target."""
+    """Return a loss whose minimum is known: the mean over patterns of their squared distance from a target."""
 
     def gradient(noise: Tensor) -> tuple[Tensor, Tensor]:
         difference = noise - target

@@ -39,7 +39,7 @@ def images(cifar10: Path) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def own(images: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    """A bank of two classes with its surrogate."""
+    """Return a bank of two classes with its surrogate."""
     settings = ErrorMin(surrogate="resnet10-w16", noise_share=1.0, max_iterations=6, batch_size=64)
     *_, finished = make_noise(images, settings, CPU)
     assert isinstance(finished, Finished)
@@ -116,7 +116,7 @@ def test_protect_makes_noise_for_each_photo(own: Bank, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
 
     def unlearn(*arguments: object) -> Any:
-        """In this process, which has PyTorch loaded."""
+        """Run the command in this process, which has PyTorch loaded."""
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     (tmp_path / "in").mkdir()

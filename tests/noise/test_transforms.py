@@ -22,7 +22,7 @@ EVERY = ["flip", "shift", "crop", "scale", "blur", "gray", "color", "jpeg:50-95"
 
 
 def picture(size: int = 64) -> Image.Image:
-    """Smooth colours with an edge, like a photo and unlike noise."""
+    """Return smooth colours with an edge, like a photo and unlike noise."""
     y, x = np.mgrid[:size, :size] / size
     levels = np.stack([255 * x, 255 * y, 128 + 100 * np.sin(9 * x + 5 * y)], axis=-1)
     levels[size // 3 : size // 2, size // 4 : -size // 4] = (200, 30, 60)

@@ -9,22 +9,22 @@ Box = tuple[bytes, bytes]
 
 
 def irot(quarters: int) -> Box:
-    """Turned by so many quarters, anticlockwise."""
+    """Return the box of a picture that is turned by so many quarters, anticlockwise."""
     return b"irot", bytes([quarters])
 
 
 def imir(axis: int) -> Box:
-    """Mirrored: 0 exchanges top and bottom, 1 left and right."""
+    """Return the box of a picture that is mirrored: 0 exchanges top and bottom, 1 left and right."""
     return b"imir", bytes([axis])
 
 
 def clap(width: int, height: int, right: tuple[int, int] = (0, 1), down: tuple[int, int] = (0, 1)) -> Box:
-    """Cropped around the middle, moved by fractions of pixels."""
+    """Return the box of a picture that is cropped around the middle, moved by fractions of pixels."""
     return b"clap", struct.pack(">4I4i", width, 1, height, 1, *right, *down)
 
 
 def nclx(primaries: int, transfer: int, matrix: int = 6) -> Box:
-    """A colour space in numbers."""
+    """Return a colour space in numbers."""
     return b"colr", b"nclx" + struct.pack(">HHHB", primaries, transfer, matrix, 0x80)
 
 
@@ -43,7 +43,7 @@ def boxes(data: bytes) -> list[Box]:
 
 
 def with_properties(data: bytes, added: Sequence[Box], *, without: bytes = b"", brand: bytes = b"") -> bytes:
-    """A file whose main picture has more properties, in this order, behind its own, but for those ``without``."""
+    """Return a file whose main picture has more properties, in this order, behind its own, except those ``without``."""
     outer = boxes(data)
     meta = next(body for kind, body in outer if kind == b"meta")
     first = _meta(meta, added, without, 0)
@@ -88,7 +88,7 @@ def _properties(iprp: bytes, main: int, added: Sequence[Box], without: bytes) ->
 
 
 def _moved(iloc: bytes, grown: int) -> bytes:
-    """An item location box (ISO/IEC 14496-12, 8.11.3) whose places in the file are moved."""
+    """Return an item location box (ISO/IEC 14496-12, 8.11.3) whose places in the file are moved."""
     version = iloc[0]
     offset_size, length_size = iloc[4] >> 4, iloc[4] & 15
     base_size, index_size = iloc[5] >> 4, (iloc[5] & 15) if version else 0

@@ -11,5 +11,5 @@ from tests.photos.judges import Browser, open_browser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser that shows photos."""
+    """Yield a browser that shows photos."""
     yield from open_browser()

@@ -50,14 +50,14 @@ class Browser:
         self._playwright.stop()
 
     def pixels(self, data: bytes, kind: str) -> NDArray[np.float64]:
-        """What it shows of a file: sRGB and alpha, ``[H, W, 4]``, pixel levels."""
+        """Return what it shows of a file: sRGB and alpha, ``[H, W, 4]``, pixel levels."""
         address = f"data:image/{kind};base64," + base64.b64encode(data).decode()
         width, height, text = self._page.evaluate(SHOW, address)
         return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4).astype(np.float64)
 
 
 def open_browser() -> Iterator[Browser]:
-    """Chromium, or the reason to skip."""
+    """Return Chromium, or the reason to skip."""
     if not any(map(shutil.which, BROWSERS)):
         pytest.skip("no Chromium is installed, which judges colours here")
     with Browser() as browser:
@@ -65,7 +65,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 def seen_by_vips(data: bytes, *, strict: bool = True) -> NDArray[Any]:
-    """The pixels that libvips sees, ``[H, W, bands]``, turned and cropped as it obeys a file, or a reason to skip.
+    """Return the pixels ``[H, W, bands]`` that libvips sees, turned and cropped as a file says, or a reason to skip.
 
     A ``strict`` look fails on any damage that it meets.
     """

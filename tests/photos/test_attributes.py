@@ -28,7 +28,7 @@ ACCESS_LIST = "system.posix_acl_access"
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """A photo that keeps its name and one that does not, on a file system that has extended attributes."""
+    """Return a photo that keeps its name and one that does not, on a file system that has extended attributes."""
     for name in ("a.png", "b.gif"):
         make_photo(tmp_path / "in" / name)
         try:
@@ -39,7 +39,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def after_protecting(album: Path) -> Iterator[Path]:
-    """Each photo's copy and backup after a run in place, and then what was put back."""
+    """Return each photo's copy and backup after a run in place, and then what was put back."""
     assert {photo.status for photo in in_place(album).values()} == {"protected"}
     yield from (album / "in" / "a.png", album / "in" / "b.gif.png")
     yield from (album / "kept" / "a.png", album / "kept" / "b.gif")

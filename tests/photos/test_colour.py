@@ -30,7 +30,7 @@ P3_PROFILE = Colour(12, 13).icc_profile() or b""
 
 
 def picture() -> Image.Image:
-    """Patches of strong colours, large enough that no encoder changes their means."""
+    """Return patches of strong colours, large enough that no encoder changes their means."""
     levels = np.random.default_rng(1).integers(20, 236, (4, 5, 3)).astype(np.uint8)
     return Image.fromarray(levels.repeat(16, 0).repeat(16, 1))
 
@@ -157,7 +157,7 @@ def test_a_bmps_profile(browser: Browser, shared: Path) -> None:
 
 
 def calibrated_bmp() -> bytes:
-    """Display P3's primaries and a gamma of 2.2 in the header (BITMAPV4HEADER), as no encoder here writes them."""
+    """Return a BMP whose header (BITMAPV4HEADER) has Display P3's primaries and a gamma of 2.2."""
     plain = saved("BMP")
     white, *primaries = (PRIMARIES[12][at : at + 2] for at in (0, 2, 4, 6))
     xyz = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T

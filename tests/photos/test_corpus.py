@@ -39,7 +39,7 @@ def open_photo(path: Path) -> Photo:
 
 @pytest.fixture(scope="module")
 def done(photos: Path, cat: Protection, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PhotoDone]:
-    """All photos, protected once; that the originals are as before is checked on the way."""
+    """Return all photos, protected once; that the originals are as before is checked on the way."""
     before = digest(photos)
     where = Where(output=tmp_path_factory.mktemp("corpus") / "out")
     events = protect_folder(photos, cat, where, Options(jobs=2))

@@ -42,7 +42,7 @@ def segment(kind: int, body: bytes, length: int | None = None) -> bytes:
 
 
 def with_segment(extra: bytes) -> bytes:
-    """A JPEG whose own JFIF segment is replaced."""
+    """Return a JPEG whose own JFIF segment is replaced."""
     own = 4 + int.from_bytes(JPEG[4:6], "big")
     return JPEG[:2] + extra + JPEG[own:]
 

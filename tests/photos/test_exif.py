@@ -38,7 +38,7 @@ def text(value: bytes) -> Entry:
 
 
 def block_with(name: bytes, order: str) -> Block:
-    """Tags as cameras and editors write them, with a name that is not ASCII."""
+    """Return a block of tags as cameras and editors write them, with a name that is not ASCII."""
     comment = b"UNICODE\0" + "Jürgen".encode("utf-16-le" if order == "<" else "utf-16-be")
     return Block(
         order,
@@ -54,7 +54,7 @@ def saved(block: Block, name: str, **options: object) -> bytes:
 
 
 def as_tiff(block: Block, compression: str) -> bytes:
-    """A compressed TIFF with EXIF, which Pillow cannot write: the directory is put behind Pillow's file."""
+    """Return a compressed TIFF with EXIF, which Pillow cannot write: the directory is put behind Pillow's file."""
     buffer = io.BytesIO()
     PICTURE.save(buffer, "TIFF", compression=compression)
     data = buffer.getvalue()
@@ -85,7 +85,7 @@ FILES: dict[str, Callable[[Block], bytes]] = {
 
 
 def tags_of(data: bytes) -> Block:
-    """The EXIF block of a file, found by its first bytes: not by what wrote it."""
+    """Return the EXIF block of a file, found by its first bytes: not by what wrote it."""
     if data[:4] in (b"II*\0", b"MM\0*"):
         block = exif.read(data)
     else:

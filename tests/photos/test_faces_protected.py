@@ -26,7 +26,7 @@ PNG = Options(writing=Writing(format="png"))
 
 @pytest.fixture
 def bank(tmp_path: Path) -> Path:
-    """Three smooth random patterns."""
+    """Return a bank of three smooth random patterns."""
     draw = np.random.default_rng(0)
     small = [Image.fromarray(draw.integers(0, 256, (6, 6, 3)).astype(np.uint8)) for _ in range(3)]
     noise = np.stack([np.asarray(image.resize((24, 24), Image.Resampling.BICUBIC)) for image in small])
@@ -38,7 +38,7 @@ def bank(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def album(tmp_path: Path, shared: Path) -> Path:
-    """A portrait, two people side by side, and a wall."""
+    """Return a portrait, two people side by side, and a wall."""
     people = sorted((shared / "datasets" / "faces" / "identities").iterdir())
     one, other = (Image.open(sorted(people[i].iterdir())[0]).convert("RGB") for i in (0, 42))
     folder = tmp_path / "album"

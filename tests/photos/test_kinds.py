@@ -23,7 +23,7 @@ PATTERN = Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(n
 
 
 def levels(bits: int, bands: int = 1) -> NDArray[Any]:
-    """A gradient over the whole range of a depth, ``[40, 50]`` or ``[40, 50, bands]``."""
+    """Return a gradient over the whole range of a depth, ``[40, 50]`` or ``[40, 50, bands]``."""
     y, x = np.mgrid[0:40, 0:50]
     values = np.stack([(x * 5 + y * 2 + band * 60) % 256 for band in range(bands)], -1) / 255 * ((1 << bits) - 1)
     whole = np.rint(values).astype(np.uint8 if bits <= 8 else np.uint16)
@@ -153,7 +153,7 @@ def test_a_transparent_grey_of_few_bits_stays_transparent(browser: Browser, bits
 
 
 def grey_png(bits: int, transparent: int) -> bytes:
-    """A grey PNG of less than 8 bits with a transparent grey, which Pillow does not write."""
+    """Return a grey PNG of less than 8 bits with a transparent grey, which Pillow does not write."""
     import struct
     import zlib
 
@@ -212,7 +212,7 @@ ORDERS: dict[str, list[Box]] = {
 
 
 def slope(name: str, **options: Any) -> bytes:
-    """A picture no two parts of which are alike."""
+    """Return a picture no two parts of which are alike."""
     y, x = np.mgrid[0:48, 0:64]
     buffer = io.BytesIO()
     Image.fromarray(np.stack([x * 4, y * 5, 255 - x * 2], -1).astype(np.uint8)).save(buffer, name, **options)

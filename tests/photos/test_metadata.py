@@ -25,7 +25,7 @@ IMAGE_STARTS = re.compile(
 
 
 def embedded_images(data: bytes) -> Iterator[tuple[int, Image.Image]]:
-    """Everything in a file behind its own start that decodes as an image, at whatever byte it begins."""
+    """Return everything in a file behind its own start that decodes as an image, at whatever byte it begins."""
     for match in IMAGE_STARTS.finditer(data, 1):
         start = match.start() - (4 if match[0].startswith(b"ftyp") else 0)
         if start <= 0:
@@ -40,7 +40,7 @@ def embedded_images(data: bytes) -> Iterator[tuple[int, Image.Image]]:
 
 @pytest.fixture(scope="module")
 def with_everything(photos: Path) -> bytes:
-    """A real photo with a thumbnail, a place, a maker note, XMP, a comment and a second picture behind its end."""
+    """Return a real photo with a thumbnail, place, maker note, XMP, comment and a second picture behind its end."""
     with Image.open(photos / "camera" / "28-hex_value.jpg") as image:
         image.thumbnail((640, 640))
         exif = image.getexif()

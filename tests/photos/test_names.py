@@ -37,7 +37,7 @@ def copies(root: Path, **options: Any) -> dict[str, str]:
 
 
 def make_as(path: Path, form: str, size: int = 40) -> Path:
-    """A photo whose name does not tell its format."""
+    """Return a photo whose name does not tell its format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.effect_noise((size, size), 60).convert("RGB").save(path, form)
     return path

@@ -20,7 +20,7 @@ UNNAMED = ("IMG_1", "photo.jpg_large", "a.pjpeg", "b.jfif", "c.jpg~", "d.THM")
 
 
 def named(path: Path, name: str) -> Path:
-    """A JPEG under another name."""
+    """Return a JPEG under another name."""
     return make_photo(path / "made.jpg").rename(path / name)
 
 

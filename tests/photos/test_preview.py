@@ -149,7 +149,7 @@ class Page:
         return Image.open(io.BytesIO(self.page.locator(".pair").nth(index).screenshot())).convert("RGB")
 
     def colour(self, share: float, index: int = 0) -> tuple[int, ...]:
-        """The colour on the screen, at a share of the picture's width."""
+        """Return the colour on the screen, at a share of the picture's width."""
         shot = self.shot(index)
         pixel = shot.getpixel((int(share * (shot.width - 1)), shot.height // 3))
         assert isinstance(pixel, tuple)

@@ -35,7 +35,7 @@ SIZES = ((64, 64), (333, 127), (640, 480))
 
 
 def photo(mode: str, size: tuple[int, int]) -> bytes:
-    """A picture without faces whose every value is known, as a lossless file."""
+    """Return a picture without faces whose every value is known, as a lossless file."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]]
     bands = [(x * (2 + band) + y * (7 - band) + (x * y) % 31) % 256 for band in range(4)]
     if mode == "I;16":
@@ -50,7 +50,7 @@ def photo(mode: str, size: tuple[int, int]) -> bytes:
 
 
 def measured(bank: str) -> dict[str, str]:
-    """The SHA-256 of the pixels that a bank writes, by mode and size."""
+    """Return the SHA-256 of the pixels that a bank writes, by mode and size."""
     class_name, strength, epsilon = BANKS[bank]
     choice = choose(class_name, None, strength)
     protection = Protection.of(choice, class_name, epsilon, KEY if choice.keyed else None)

@@ -29,7 +29,7 @@ def banks() -> list[Bank]:
 
 @pytest.fixture
 def album(photos: Path, tmp_path: Path) -> Path:
-    """Three real photos: a JPEG with an orientation, a PNG and a grey JPEG."""
+    """Return a folder with three real photos: a JPEG with an orientation, a PNG and a grey JPEG."""
     folder = tmp_path / "in"
     folder.mkdir()
     with Image.open(photos / "orientation" / "Portrait_6.jpg") as image:
@@ -45,7 +45,7 @@ def check(originals: Path, protected: Path, banks: list[Bank], *, measure: bool 
 
 
 def forget(album: Path) -> None:
-    """Without the manifest only the pixels tell."""
+    """Remove the manifest, without which only the pixels tell."""
     (album.parent / "in-protected.jsonl").unlink()
 
 

@@ -13,7 +13,7 @@ from unlearn_cli.training.augmentations import flip_and_shift
 
 
 def draws(seed: int, count: int, pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The draws as the generator makes them, so that the reference sees the same ones."""
+    """Return the draws as the generator makes them, so that the reference sees the same ones."""
     draw = torch.rand((3, count), generator=torch.Generator().manual_seed(seed))
     return (draw[0] * (2 * pad + 1)).long(), (draw[1] * (2 * pad + 1)).long(), draw[2] < 0.5
 

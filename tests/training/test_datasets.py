@@ -19,7 +19,7 @@ SPLITS: tuple[Split, ...] = ("all", "train", "test")
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Three classes, 10 photos each of its own brightness, which tells it apart."""
+    """Return a folder with three classes, 10 photos each of its own brightness, which tells it apart."""
     for label, name in enumerate(["a0", "a1", "b0"]):
         (tmp_path / name).mkdir()
         for i in range(10):

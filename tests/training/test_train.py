@@ -20,7 +20,7 @@ SETTINGS = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32, learn
 
 @pytest.fixture(scope="module")
 def data() -> ImageSet:
-    """Two classes that differ in colour, under noise."""
+    """Return images of two classes that differ in colour, under noise."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(160) % 2
     images = torch.randint(0, 160, (160, 3, 16, 16), generator=generator)
@@ -29,7 +29,7 @@ def data() -> ImageSet:
 
 
 def epochs(*arguments: Any) -> list[EpochEnded]:
-    """What a whole training tells of its epochs; its last event has the same."""
+    """Return what a whole training tells of its epochs; its last event has the same."""
     *ended, last = train_victim(*arguments)
     assert isinstance(last, Trained)
     assert list(last.epochs) == ended

@@ -31,7 +31,7 @@ def face(shared: Path) -> Path:
 
 @pytest.fixture
 def stripes(tmp_path: Path) -> Path:
-    """Wide, coloured in fine stripes, which only 4:4:4 keeps; lossless."""
+    """Return a wide photo, coloured in fine stripes, which only 4:4:4 keeps; lossless."""
     picture = np.zeros((300, 500, 3), np.uint8)
     picture[:, ::2] = (255, 0, 0)
     picture[:, 1::2] = (0, 0, 255)
