@@ -50,7 +50,7 @@ def measured(path: Path, shared: Path) -> Point:
     epsilon = options.get("--epsilon")
     written = protected(options["--bank"], int(epsilon) if epsilon else None)
     flips: list[float] = []
-    for name, data in photos(shared, 1):
+    for name, data in photos(shared / "datasets" / "faces" / "identities", 1, 38):
         box = box_of(data)
         flip = quality_of(face(data, box), face(written(data, name), box)).flip
         assert flip is not None, "FLIP needs the extra 'measure'"

@@ -3,10 +3,13 @@
 Measures the first photo of each of the 38 people on whom banks are tested, with the key that `unlearn evaluate` gives
 them: at its size (250 px) and enlarged four times (a face of some 460 px), beside the effect of JPEG alone.
 
-usage: python benchmarks/visible.py ../shared [BANK...] [--sheet FILE.png]      (tables are in docs/results/person.md)
+usage: python benchmarks/visible.py ../shared [BANK...] [--people N] [--made] [--sheet FILE.png]
+(tables are in docs/results/person.md and recognisers.md)
 
-BANK names further banks for faces, such as those of `measure_banks.sh frontier`. The sheet has crops at 100 % of photos
-that are enlarged twice. It shows people whose photos we may not publish, so keep it to yourself.
+BANK names further banks for faces, such as those of `measure_banks.sh frontier`. With --made, noise that is made for
+each face and patterns that are fitted to each person's photos are measured instead, which needs PyTorch and a second a
+face, or half a minute a person. --people takes only the first N. The sheet has crops at 100 % of photos that are
+enlarged twice. It shows people whose photos we may not publish, so keep it to yourself.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.one import protect_bytes
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.quality import Quality, compare
+from unlearn_cli.photos.wanted import made_for_each
+from unlearn_cli.training.devices import pick_device
 
 MARGIN = 1.2
 """The side of the compared crop in sides of the detector's box, the same as in the trip 'face'."""
@@ -43,6 +48,39 @@ def protected(bank: str, epsilon: int | None = None) -> Written:
         return protect_bytes(data, Protection.of(choice, "person", epsilon, person_key(name, 0))).data
 
     return written
+
+
+def made_for_faces(epsilon: int) -> Written:
+    """Return how a photo is written with noise of this bound that is made for its face."""
+    from unlearn_cli.noise.face_noise import FaceNoise
+
+    def written(data: bytes, name: str) -> bytes:
+        protection = Protection.of(choose("person", "person-max"), "person", epsilon, person_key(name, 0))
+        maker = FaceNoise(protection.pattern.noise, epsilon, pick_device())
+        return protect_bytes(data, made_for_each(protection, maker, 0)).data
+
+    return written
+
+
+def fitted_to_photos(people: Path, made: Path, epsilon: int) -> Written:
+    """Return how a photo is written with a pattern that is fitted to all of the person's photos."""
+    from unlearn_cli.evaluation.personal_banks import personal_choice
+
+    def written(data: bytes, name: str) -> bytes:
+        start = Protection.of(choose("person", "person-max"), "person", epsilon, person_key(name, 0)).pattern
+        choice = personal_choice(people / name, start, "person-max", made)
+        return protect_bytes(data, Protection.of(choice, "person")).data
+
+    return written
+
+
+def made(people: Path, folder: Path) -> dict[str, Written]:
+    """Return the ways of noise that moves what recognisers see; patterns are kept in a folder."""
+    return {
+        "person-max": protected("person-max"),
+        **{f"sample-wise, {epsilon} levels": made_for_faces(epsilon) for epsilon in (8, 12, 16)},
+        **{f"own pattern, {epsilon} levels": fitted_to_photos(people, folder, epsilon) for epsilon in (8, 16)},
+    }
 
 
 def compressed(quality: int) -> Written:
@@ -63,9 +101,9 @@ WAYS: dict[str, Written] = {
 }
 
 
-def photos(shared: Path, scale: int) -> Iterator[tuple[str, bytes]]:
-    root = shared / "datasets" / "faces" / "identities"
-    for number in range(120, 158):
+def photos(root: Path, scale: int, people: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the first photo, enlarged, of so many people."""
+    for number in range(120, 120 + people):
         name = f"id{number}"
         with Image.open(sorted((root / name).glob("*.jpg"))[0]) as opened:
             image = opened.convert("RGB")
@@ -92,11 +130,11 @@ def quality_of(before: Image.Image, after: Image.Image) -> Quality:
     return compare(one, other)
 
 
-def sheet(shared: Path, ways: dict[str, Written], out: Path) -> None:
+def sheet(root: Path, ways: dict[str, Written], out: Path) -> None:
     """Write a sheet of crops with a row for each of a few people and a column for each way of writing."""
     names = [name for name in ways if "epsilon 2" not in name and "q90" not in name]
     rows = []
-    for name, data in list(photos(shared, 2))[:SHOWN]:
+    for name, data in photos(root, 2, SHOWN):
         box = box_of(data)
         crops = [face(data, box), *(face(ways[way](data, name), box) for way in names)]
         rows.append([crop.resize((crops[0].width, crops[0].height)) for crop in crops])
@@ -114,11 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path)
     parser.add_argument("banks", nargs="*")
+    parser.add_argument("--people", type=int, default=38)
+    parser.add_argument("--made", action="store_true")
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
-    ways = WAYS | {Path(bank).stem: protected(bank) for bank in args.banks}
+    root = args.shared / "datasets" / "faces" / "identities"
+    ways = made(root, Path("build")) if args.made else WAYS | {Path(bank).stem: protected(bank) for bank in args.banks}
     if args.sheet is not None:
-        sheet(args.shared, ways, args.sheet)
+        sheet(root, ways, args.sheet)
         return
     print("| | face at 250 px: FLIP | CIEDE2000 mean, p95 | SSIM | PSNR | enlarged: FLIP | CIEDE2000 mean |")
     print("|---|---|---|---|---|---|---|")
@@ -126,7 +167,7 @@ def main() -> None:
         cells = []
         for scale in (1, ENLARGED):
             measured = []
-            for name, data in photos(args.shared, scale):
+            for name, data in photos(root, scale, args.people):
                 box = box_of(data)
                 measured.append(quality_of(face(data, box), face(written(data, name), box)))
             mean = {key: float(np.mean([getattr(one, key) for one in measured])) for key in vars(measured[0])}
