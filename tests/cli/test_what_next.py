@@ -55,10 +55,11 @@ def test_restore_says_what_it_means_and_when_nothing_is_left(tmp_path: Path, unl
     make_photo(tmp_path / "in" / "deep" / "a.png")
     run = unlearn("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")
     assert "Undo: 'unlearn restore in.jsonl' puts the originals back." in run.stderr
-    wrong = unlearn("restore", "kept")
-    assert (wrong.returncode, "unlearn restore in.jsonl" in wrong.stderr) == (2, True), wrong.stderr
-    assert "unprotected again" not in unlearn("restore", "in.jsonl", "-n").stderr
-    undone = unlearn("restore", "in.jsonl")
+    # The manifest, the photos and the backup all say which run is meant.
+    for named in ("in.jsonl", "in", "kept"):
+        would = unlearn("restore", named, "-n")
+        assert (would.stdout, "unprotected again" in would.stderr) == ("would restore: 1 of 1 photos\n", False)
+    undone = unlearn("restore", "in")
     assert undone.stdout == "restored: 1 of 1 photos\n"
     assert "The restored photos are unprotected again. The backup folder remains" in undone.stderr
     for more in ([], ["-n"]):
@@ -68,7 +69,8 @@ def test_restore_says_what_it_means_and_when_nothing_is_left(tmp_path: Path, unl
         assert "already restored" in again.stdout
         assert "unprotected again" not in again.stderr
     (tmp_path / "other").mkdir()
-    assert "other is a folder, not a manifest." in unlearn("restore", "other").stderr
+    unknown = unlearn("restore", "other")
+    assert (unknown.returncode, "No manifest of a run in place was found" in unknown.stderr) == (2, True)
 
 
 def test_an_unmeasured_bank_says_how_it_is_measured(tmp_path: Path, unlearn: RunUnlearn) -> None:

@@ -13,8 +13,8 @@ from unlearn_cli.cli.summary import Totals, print_rows
 from unlearn_cli.photos.urls import refuse_url
 
 EXAMPLES = """\
-unlearn restore photos.jsonl --dry-run
-unlearn restore photos.jsonl"""
+unlearn restore photos --dry-run
+unlearn restore photos"""
 
 NOTHING = "nothing is left to restore: all photos of this manifest were already restored"
 AFTER = "The restored photos are unprotected again. The backup folder remains as it is."
@@ -23,7 +23,8 @@ AFTER = "The restored photos are unprotected again. The backup folder remains as
 @exits()
 def restore(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST", help="The manifest that 'unlearn protect --in-place' wrote.")
+        Path,
+        typer.Argument(metavar="PHOTOS", help="Folder of the photos, or the manifest that 'protect --in-place' wrote."),
     ],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace photos that were changed after they were protected.")

@@ -73,13 +73,12 @@ def _names_of_originals(name: str) -> Iterator[str]:
 def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Generator[PhotoDone, None, None]:
     """Restore every original of a manifest's in-place runs and yield the result for each.
 
-    Each original is checked against its recorded SHA-256. A photo that was changed after it was protected is skipped
-    unless ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks: its statuses are
-    ``would restore`` and ``would fail``. Raises ``UsageError`` for a manifest of runs that replaced nothing, or if
-    there is no manifest.
+    ``path`` is the manifest, or the folder of the photos or of their originals, for which it is found. Each original is
+    checked against its recorded SHA-256. A photo that was changed after it was protected is skipped unless
+    ``overwrite`` is set. Backups stay where they are. A ``dry_run`` only checks: its statuses are ``would restore`` and
+    ``would fail``. Raises ``UsageError`` for a manifest of runs that replaced nothing, or if there is no manifest.
     """
-    if not path.is_file():
-        raise UsageError(_no_manifest(path))
+    path = _manifest_of(path)
     with Manifest(path, write=not dry_run) as manifest:
         if not manifest.swapped:
             raise UsageError(f"The runs recorded in {path} replaced no photos, so there is nothing to restore.")
@@ -99,20 +98,28 @@ def restore(path: Path, *, overwrite: bool = False, dry_run: bool = False) -> Ge
             yield PhotoDone(source, source, "would restore" if dry_run else "restored")
 
 
-def _no_manifest(path: Path) -> str:
-    """Return what is wrong with a path that is no file, with the manifest that was probably meant."""
+def _manifest_of(path: Path) -> Path:
+    """Return the manifest that a path is or, for a folder of photos or a backup folder, the one that records it.
+
+    Raises ``UsageError`` if there is none.
+    """
+    if path.is_file():
+        return path
     beside = path.with_name(f"{path.name}{SUFFIX}") if path.name else path
-    wrong = f"{path} is a folder, not a manifest." if path.is_dir() else f"There is no manifest {path}."
-    if beside.is_file():
-        return f"{wrong} Did you mean {beside}?"
     if not path.is_dir():
-        return wrong
+        wrong = f"There is no manifest {path}."
+        raise UsageError(f"{wrong} Did you mean {beside}?" if beside.is_file() else wrong)
+    if beside.is_file():
+        return beside
     whole = place_of(path)
     for folder in dict.fromkeys((path.parent, Path())):
         for manifest in filter(is_manifest, sorted(folder.glob(f"*{SUFFIX}"))):
             if any(place_of(original).is_relative_to(whole) for original in kept_originals([manifest])):
-                return f"{path} is a backup folder. Name the manifest of its photos: unlearn restore {manifest}"
-    return f"{wrong} Name the .jsonl file beside the folder of your photos, which 'protect --in-place' wrote."
+                return manifest
+    raise UsageError(
+        f"No manifest of a run in place was found for the folder {path}. "
+        "Name the .jsonl file beside the folder of your photos, which 'protect --in-place' wrote."
+    )
 
 
 def _original(manifest: Manifest, record: Record, source: Path, target: Path, *, overwrite: bool) -> bytes | None:
