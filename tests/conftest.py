@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.command import run_command
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
 from unlearn_cli.banks.card import Accuracy, Images, Result
 from unlearn_cli.banks.catalog import choose
@@ -64,18 +65,10 @@ def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def unlearn(tmp_path: Path) -> RunUnlearn:
-    """Run the real command in a process of its own, in an empty folder, as a script would."""
+    """Return how to run the real command in a process of its own, in an empty folder, as a script would."""
 
     def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "unlearn_cli", *map(str, args)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **env},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        return run_command([*map(str, args)], tmp_path, {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **env})
 
     return run
 
