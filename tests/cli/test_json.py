@@ -147,11 +147,14 @@ def test_an_interruption_is_an_object_too(tmp_path: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while process.poll() is None and not list(tmp_path.glob("in-protected/*.png")):
+    while process.poll() is None and len(list(tmp_path.glob("in-protected/*.png"))) < 5:
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
     stdout, _ = process.communicate(timeout=60)
-    assert (process.returncode, json.loads(stdout)["error"]["code"]) == (130, "interrupted")
+    said = json.loads(stdout)
+    assert (process.returncode, said["error"]["code"]) == (130, "interrupted")
+    # It has what was done until then.
+    assert 0 < said["counts"]["protected"] == len(said["photos"]) < 1000
 
 
 def test_verify_names_the_code_of_each_verdict(album: Path, unlearn: RunUnlearn) -> None:

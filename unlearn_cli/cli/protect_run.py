@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.closing import here, next_steps
 from unlearn_cli.cli.console import Steps, err, plain
 from unlearn_cli.cli.measured import after_protecting
@@ -109,6 +110,8 @@ def _watch(events: Generator[PhotoDone, None, None], todo: Plan, show: Preview |
                     show.add(photo)
                 _tell_photo(photo, steps, talk)
     except KeyboardInterrupt:
+        if talk.json:
+            answer.give(totals.counted(), totals.entries, dry_run=False)
         done = totals.photos - totals.counts["failed"]
         err().print(f"{done} of {planned} photos are done. To go on with the others, run the same command again.")
         raise
