@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from unlearn_cli.banks.catalog import STUDENT, shipped_folder
 from unlearn_cli.errors import BankError
 from unlearn_cli.faces import TEMPLATE, Alignment, Face
+from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.aligned import aligned, fade
 from unlearn_cli.noise.face_noise import SIDE, FaceNoise
 from unlearn_cli.noise.shift import DECOY, ITSELF, OWN, Features, ShiftSearch, ShiftSettings, shift_loss
@@ -192,3 +195,12 @@ def test_threads_get_the_noise_of_their_own_faces(tmp_path: Path) -> None:
         assert np.abs(one).max() <= 8
         assert (np.abs(one.astype(int) - other) <= 1).mean() > 0.99
     assert not np.array_equal(alone[0], alone[1])
+
+
+def test_the_shipped_student_is_the_one_that_its_card_describes() -> None:
+    path = shipped_folder() / STUDENT
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["sha256"] == sha256_of(path)
+    taught = [teacher.name for teacher in load_student(path).plan.teachers]
+    assert list(card["measured"]["heads"]) == taught
+    assert all(head["auc"] > 0.98 for head in card["measured"]["heads"].values())
