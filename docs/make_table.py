@@ -44,7 +44,7 @@ def recogniser(result: Result) -> str:
 
 
 def worst_by_attack(strength: Strength) -> dict[str, Result]:
-    """Return the worst result of each kind of attack; of plain trainings, among those with most seeds."""
+    """Return the worst result of each kind of attack among those with most seeds."""
     worst: dict[str, Result] = {}
     for result in results_of(strength):
         # Of the shares of clean photos that correct a last layer, the worst stands for all.
@@ -52,11 +52,8 @@ def worst_by_attack(strength: Strength) -> dict[str, Result]:
             "recogniser" if recogniser(result) else re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
         )
         kind = "none" if kind == ATTACKS["none"] else kind
-        seeds = result.seeds if kind == "none" else 0
-        if kind not in worst or (seeds, result.protected.final) > (
-            worst[kind].seeds if kind == "none" else 0,
-            worst[kind].protected.final,
-        ):
+        before = worst.get(kind)
+        if before is None or (result.seeds, result.protected.final) > (before.seeds, before.protected.final):
             worst[kind] = result
     return worst
 

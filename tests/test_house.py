@@ -309,3 +309,8 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+def test_no_card_names_a_folder_of_the_machine_that_measured() -> None:
+    for card in (ROOT / "pretrained").glob("*.json"):
+        assert not re.search(r"""(?<=[\s"'=:,])/(?:home|root|tmp|work|Users)/""", card.read_text()), card.name
