@@ -44,16 +44,22 @@ def recogniser(result: Result) -> str:
 
 
 def worst_by_attack(strength: Strength) -> dict[str, Result]:
-    """Return the worst result of each kind of attack among those with most seeds."""
+    """Return the worst result of each kind of attack among those with most seeds.
+
+    Of plain trainings those count in which the fewest people protected their photos, which is hardest for the noise.
+    """
     worst: dict[str, Result] = {}
+
+    def rank(kind: str, of: Result) -> tuple[float, ...]:
+        return -of.together if kind == "none" else 0, of.seeds, of.protected.final
+
     for result in results_of(strength):
         # Of the shares of clean photos that correct a last layer, the worst stands for all.
         kind = (
             "recogniser" if recogniser(result) else re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
         )
         kind = "none" if kind == ATTACKS["none"] else kind
-        before = worst.get(kind)
-        if before is None or (result.seeds, result.protected.final) > (before.seeds, before.protected.final):
+        if kind not in worst or rank(kind, result) > rank(kind, worst[kind]):
             worst[kind] = result
     return worst
 
