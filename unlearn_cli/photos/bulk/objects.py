@@ -56,7 +56,9 @@ class ObjectStore:
                 try:
                     import fsspec
 
-                    self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+                    # Where s3fs may read an object in parts, it first asks for its size, which is a request more.
+                    more = {"max_concurrency": 1} if self.protocol in S3 else {}
+                    self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False, **more)
                 except ImportError as error:
                     raise UsageError(INSTALL if self.protocol in S3 else f"{INSTALL} ({error})") from error
                 except ValueError as error:
@@ -131,9 +133,19 @@ class ObjectStore:
     def find(self, name: str) -> Stored | None:
         """Return an object as the listing shows it; None if there is none. Raises ``OSError``."""
         try:
-            return _stored(name, again(lambda: self.fs.info(self.path(name))))
+            return _stored(name, again(lambda: self._info(self.path(name))))
         except FileNotFoundError:
             return None
+
+    def _info(self, path: str) -> dict[str, Any]:
+        if self.protocol not in S3:
+            found: dict[str, Any] = self.fs.info(path)
+            return found
+        # For an object that is not there, s3fs would also ask whether it is a folder, by a listing that costs what a
+        # put costs.
+        bucket, _, key = path.partition("/")
+        said = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return {"size": said["ContentLength"], "ETag": said.get("ETag", "")}
 
     def write(self, name: str, data: bytes, like: os.stat_result | None, *, times: bool) -> Stored:  # noqa: ARG002
         """Put an object, which appears as a whole or not at all. Raises ``OSError`` if that fails."""
