@@ -14,7 +14,6 @@ import json
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -41,23 +40,34 @@ from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 
 KEY = "0f" * 32
+SHARE = 0.03
+"""The share of requests that the store answers badly."""
+
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: on a busy machine its workers would get no time.
 
 
+TIMEOUT = 10
+"""How many seconds a client waits for an answer. The server needs more than one for a listing if others use its cores,
+and tries that end too early only give it more to do."""
+
+
 def serve(pipe: Any, share: float) -> None:
-    with object_store() as (faults, environment):
-        faults.share, faults.seconds = share, 2.0
+    with object_store(TIMEOUT) as (faults, environment):
+        faults.share, faults.seconds = share, TIMEOUT + 2.0
         pipe.send(environment)
-        pipe.recv()
-        faults.share = 0.0
-        pipe.send(dict(faults.done))
-        pipe.recv()
+        while True:
+            faults.share = pipe.recv()
+            copies = sum(name.startswith("PUT") and "/out/" in name for name in list(faults.counts))
+            pipe.send((dict(faults.done), copies))
 
 
 @contextmanager
 def store(share: float = 0.0) -> Iterator[Any]:
-    """A server in a process of its own, whose environment this process then has; yields how to calm and ask it."""
+    """A server in a process of its own, whose environment this process then has; yields how to ask it.
+
+    Each question is the share of faults from then on; the answer has the faults until then, and how many copies it got.
+    """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, share))
     process.start()
@@ -177,7 +187,7 @@ def tell(name: str, count: int, folder: Path, work: Any, base: float | None) -> 
 def faults(choice: argparse.Namespace) -> None:
     os.environ["UNLEARN_KEY"] = KEY
     protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
-    with tempfile.TemporaryDirectory() as name, store(share=0.03) as pipe:
+    with tempfile.TemporaryDirectory() as name, store(SHARE) as pipe:
         log = Path(name) / "log"
         folder = make(Path(name) / "in", choice.photos, 160, "png")
         with timed("an undisturbed local run"):
@@ -186,7 +196,7 @@ def faults(choice: argparse.Namespace) -> None:
         with timed("putting the photos into the store"):
             upload(folder, "photos/in")
         with timed(f"runs whose driver is killed, {choice.drivers_killed}"):
-            kill_drivers(choice.drivers_killed, log)
+            kill_drivers(choice.drivers_killed, log, pipe)
         with timed("reading what the killed drivers have left"):
             left = objects_of("photos/out")
         print(f"{len(left)} copies, each complete: {left.items() <= copies.items()}", flush=True)
@@ -197,8 +207,8 @@ def faults(choice: argparse.Namespace) -> None:
         print(f"{len(killed)} workers were killed; {counted(results)}", flush=True)
         said = log.read_bytes() + logs_of_ray()
         ray.close()
-        pipe.send("calm")
-        print("faults of the store until here:", pipe.recv(), flush=True)
+        pipe.send(0.0)
+        print("faults of the store until here:", pipe.recv()[0], flush=True)
         with timed("a run with nothing to do"):
             print(counted(run(places, protection, in_threads, Cut())[0]))
         print("the copies equal those of the local run:", objects_of("photos/out") == copies)
@@ -226,16 +236,23 @@ def logs_of_ray() -> bytes:
     return b"".join(path.read_bytes() for path in Path(node.get_session_dir_path()).rglob("*") if path.is_file())
 
 
-def kill_drivers(count: int, log: Path) -> None:
+def copies_put(pipe: Any) -> int:
+    pipe.send(SHARE)
+    copies: int = pipe.recv()[1]
+    return copies
+
+
+def kill_drivers(count: int, log: Path, pipe: Any) -> None:
     """Start the command and kill it after some seconds, again and again; all that it says goes into a file."""
     command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person", "-v"]
     with log.open("wb") as said:
         for number in range(count):
-            before = len(file_system().find("photos/out"))
+            before = copies_put(pipe)
             with subprocess.Popen([*command, "-o", "s3://photos/out"], stdout=said, stderr=said) as driver:
-                while len(file_system().find("photos/out")) < before + 50 and driver.poll() is None:
+                while copies_put(pipe) < before + 50:
+                    assert driver.poll() is None, log.read_text()
                     time.sleep(random.Random(number).uniform(0.2, 1))
-                driver.send_signal(signal.SIGKILL)
+                driver.kill()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

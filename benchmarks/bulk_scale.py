@@ -43,6 +43,7 @@ from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.state import stat_of
 
 KEY = "0f" * 32
+os.environ.setdefault("RAY_worker_niceness", "0")  # As in bulk.py.
 
 
 class Listed:

@@ -84,7 +84,8 @@ class OnRay:
                     ray.init(address=address, runtime_env={"py_modules": [package]}, **quiet)
         except Exception as error:  # Ray raises bare exceptions, for example if its processes are slow to start.
             raise WorkError(
-                f"There is no Ray cluster at {address}. Check the address, or leave it out to use this machine."
+                f"There is no Ray cluster at {address}, or it wants a token. Check the address, set "
+                "RAY_AUTH_MODE=token if it has one, or leave the address out to use this machine."
                 if address is not None
                 else f"Ray cannot start on this machine ({error})."
             ) from error

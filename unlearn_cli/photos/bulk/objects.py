@@ -59,6 +59,8 @@ class ObjectStore:
                     # Where s3fs may read an object in parts, it first asks for its size, which is a request more.
                     more = {"max_concurrency": 1} if self.protocol in S3 else {}
                     self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False, **more)
+                    if more:
+                        self._fs.retries = 1  # Its tries would multiply ours, and a dead store be asked for hours.
                 except ImportError as error:
                     raise UsageError(INSTALL if self.protocol in S3 else f"{INSTALL} ({error})") from error
                 except ValueError as error:
