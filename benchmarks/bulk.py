@@ -1,7 +1,8 @@
-"""Many photos: throughput by engine and store, and what faults and kills change.
+"""Many photos: throughput by engine and store, and what faults, kills and the end of a node change.
 
 python benchmarks/bulk.py throughput [--photos 400] [--large 16]
 python benchmarks/bulk.py faults [--photos 5000] [--workers-killed 20] [--drivers-killed 5]
+python benchmarks/bulk.py nodes [--photos 200]
 
 The object store is moto's S3 server, in a process of its own on the loopback address. It runs on the same cores, so
 what it costs is in the figures. It needs the extra 'dev'. Runs of 100,000 photos are in ``bulk_scale.py``.
@@ -14,6 +15,8 @@ import json
 import multiprocessing
 import os
 import random
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -213,8 +216,7 @@ def faults(choice: argparse.Namespace) -> None:
             print(counted(run(places, protection, in_threads, Cut())[0]))
         print("the copies equal those of the local run:", objects_of("photos/out") == copies)
         said += b"".join(objects_of("photos/out.jsonl").values())
-        secrets = (KEY.encode(), bytes.fromhex(KEY), NAME.encode(), SECRET.encode())
-        found = sum(secret in said for secret in secrets)
+        found = sum(secret in said for secret in (KEY.encode(), bytes.fromhex(KEY), NAME.encode(), SECRET.encode()))
         print(f"secrets in {len(said) / 1e6:.1f} MB of output, Ray's logs and manifests: {found}")
 
 
@@ -236,8 +238,8 @@ def logs_of_ray() -> bytes:
     return b"".join(path.read_bytes() for path in Path(node.get_session_dir_path()).rglob("*") if path.is_file())
 
 
-def copies_put(pipe: Any) -> int:
-    pipe.send(SHARE)
+def copies_put(pipe: Any, share: float = SHARE) -> int:
+    pipe.send(share)
     copies: int = pipe.recv()[1]
     return copies
 
@@ -255,6 +257,48 @@ def kill_drivers(count: int, log: Path, pipe: Any) -> None:
                 driver.kill()
 
 
+def nodes(choice: argparse.Namespace) -> None:
+    """Protect photos on a running cluster of two nodes, and kill one of them when a quarter of the copies is there."""
+    os.environ |= {"UNLEARN_KEY": KEY, "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
+    with tempfile.TemporaryDirectory() as name, store() as pipe:
+        folder = make(Path(name) / "in", choice.photos, 160, "png")
+        list(protect_folder(folder, protection, options=Options(jobs=2)))
+        upload(folder, "photos/in")
+        with started("--head", "--port=6399", "--include-dashboard=false"), started("--address=127.0.0.1:6399") as node:
+            command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person", "-v"]
+            command += ["-o", "s3://photos/out", "--engine", "ray", "--ray-address", "127.0.0.1:6399"]
+            with timed("the run"), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+                while (there := copies_put(pipe, 0)) < choice.photos // 4:
+                    assert driver.poll() is None
+                    time.sleep(0.1)
+                for process in (*descendants(node.pid), node.pid):
+                    os.kill(process, signal.SIGKILL)
+                print(f"a node was killed when {there} copies were there", flush=True)
+                print((driver.communicate()[0]).splitlines()[0])
+        print(
+            "the copies equal those of a local run:", objects_of("photos/out") == files_of(Path(f"{folder}-protected"))
+        )
+
+
+@contextmanager
+def started(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """A node of a Ray cluster, which ends afterwards. It does not know the key."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", *options, "--num-cpus=1", "--block"]
+    environment = {name: value for name, value in os.environ.items() if name != "UNLEARN_KEY"}
+    address = ["--node-ip-address=127.0.0.1"]
+    with subprocess.Popen(
+        [*command, *address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as node:
+        assert node.stdout is not None
+        assert any("runtime started" in line for line in node.stdout)
+        try:
+            yield node
+        finally:
+            node.terminate()
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -269,14 +313,14 @@ def objects_of(url: str) -> dict[str, bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("throughput", "faults"))
+    parser.add_argument("what", choices=("throughput", "faults", "nodes"))
     parser.add_argument("--photos", type=int)
     parser.add_argument("--large", type=int, default=16)
     parser.add_argument("--workers-killed", type=int, default=20)
     parser.add_argument("--drivers-killed", type=int, default=5)
     choice = parser.parse_args()
-    choice.photos = choice.photos or {"throughput": 400, "faults": 5000}[choice.what]
-    {"throughput": throughput, "faults": faults}[choice.what](choice)
+    choice.photos = choice.photos or {"throughput": 400, "faults": 5000, "nodes": 200}[choice.what]
+    {"throughput": throughput, "faults": faults, "nodes": nodes}[choice.what](choice)
 
 
 if __name__ == "__main__":
