@@ -67,7 +67,7 @@ def serve(pipe: Any, share: float) -> None:
 
 @contextmanager
 def store(share: float = 0.0) -> Iterator[Any]:
-    """A server in a process of its own, whose environment this process then has; yields how to ask it.
+    """Start a server in a process of its own, whose environment this process then has, and yield how to ask it.
 
     Each question is the share of faults from then on; the answer has the faults until then, and how many copies it got.
     """
@@ -95,7 +95,10 @@ def file_system() -> Any:
 
 
 def make(folder: Path, count: int, side: int, kind: str) -> Path:
-    """Different photos of one size; noise with a smooth part, so that a JPEG is about as large as a real photo's."""
+    """Make different photos of one size, and return their folder.
+
+    They are noise with a smooth part, so that a JPEG is about as large as a real photo's.
+    """
     smooth = Image.effect_noise((side // 8, side * 3 // 32), 60).resize((side, side * 3 // 4), Image.Resampling.BICUBIC)
     image = Image.blend(smooth, Image.effect_noise(smooth.size, 40), 0.2).convert("RGB")
     for number in range(count):
@@ -125,7 +128,7 @@ def run(
 
 
 def used() -> float:
-    """The processor time of this process and of Ray's below it, in seconds, without that of the object store."""
+    """Return the processor time of this process and of Ray's below it, in seconds, without that of the object store."""
     ticks = 0
     for process in (os.getpid(), *(one for one, name in descendants(os.getpid()).items() if "ray" in name)):
         try:
@@ -284,7 +287,7 @@ def nodes(choice: argparse.Namespace) -> None:
 
 @contextmanager
 def started(*options: str) -> Iterator[subprocess.Popen[str]]:
-    """A node of a Ray cluster, which ends afterwards. It does not know the key."""
+    """Start a node of a Ray cluster, which does not know the key, and end it afterwards."""
     command = [str(Path(sys.executable).with_name("ray")), "start", *options, "--num-cpus=1", "--block"]
     environment = {name: value for name, value in os.environ.items() if name != "UNLEARN_KEY"}
     address = ["--node-ip-address=127.0.0.1"]

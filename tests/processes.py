@@ -30,7 +30,7 @@ def descendants(of: int) -> dict[int, str]:
 
 
 def memory(process: int) -> float:
-    """The resident memory of a process, in MB; 0 if it is gone."""
+    """Return the resident memory of a process, in MB; 0 if it is gone."""
     try:
         return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) / 1000
     except (OSError, IndexError):
@@ -38,7 +38,7 @@ def memory(process: int) -> float:
 
 
 def memory_of_workers() -> float:
-    """The resident memory of this process's largest Ray worker, in MB; 0 if there is none."""
+    """Return the resident memory of this process's largest Ray worker, in MB; 0 if there is none."""
     return max((memory(one) for one, name in descendants(os.getpid()).items() if "ray::" in name), default=0.0)
 
 

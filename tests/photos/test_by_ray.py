@@ -38,7 +38,7 @@ PHOTOS = 24
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[OnRay]:
-    """A cluster whose workers may reach an object store."""
+    """Yield a cluster whose workers can reach an object store."""
     with object_store() as (_, environment), pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
