@@ -79,6 +79,7 @@ def object_store(timeout: int = 1) -> Iterator[tuple[Faults, dict[str, str]]]:
 
     ``timeout`` is how many seconds a client waits for an answer.
     """
+    import fsspec
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -86,6 +87,7 @@ def object_store(timeout: int = 1) -> Iterator[tuple[Faults, dict[str, str]]]:
         def log(self, *args: Any) -> None:
             pass
 
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # It may lead to a server that another test had.
     faults = Faults(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -165,8 +165,24 @@ def test_a_store_that_misbehaves_changes_nothing(
     results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat, jobs=8)
     assert len(faults.done) >= 4, faults.done
     faults.share = 0.0
-    assert statuses(results) == {"failed": 1, "protected": len(copies)}
+    failed = {photo.source.name: photo.reason for photo in results if photo.status == "failed"}
+    assert list(failed) == ["damaged.jpg"], failed
     assert objects_of(s3, f"{bucket}/out") == copies
+
+
+def test_a_photo_whose_first_bytes_arrive_in_part_is_a_photo(
+    s3: Any, bucket: str, faults: Faults, cat: Protection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    Image.effect_noise((40, 30), 50).convert("RGB").save(data, "JPEG")
+    for number in range(8):
+        s3.pipe_file(f"{bucket}/in/{number}", data.getvalue())
+    monkeypatch.setattr("unlearn_cli.photos.bulk.retry.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(faults, "kinds", ("short",))
+    faults.share = 0.3
+    results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat, jobs=1)
+    assert statuses(results) == {"protected": 8}
+    assert faults.done["short"]
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import mimetypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from unlearn_cli.errors import PhotoError, UsageError, WorkError
@@ -106,8 +105,11 @@ class ObjectStore:
         """Return an object's bytes, complete. Raises ``PhotoError`` if it cannot be read or is too large."""
         if file.size > LARGEST_FILE:
             raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo", "too-large")
+        return self._read(lambda: self._whole(file))
+
+    def _read(self, call: Callable[[], bytes]) -> bytes:
         try:
-            return again(lambda: self._whole(file))
+            return again(call)
         except MemoryError as error:
             raise PhotoError("there is not enough memory to read it", "out-of-memory") from error
         except Exception as error:
@@ -121,12 +123,15 @@ class ObjectStore:
             raise ConnectionError(f"only {len(data)} of {file.size} bytes arrived")
         return data
 
-    def start(self, name: str, count: int) -> bytes:
-        """Return an object's first bytes; fewer if it has fewer or cannot be read."""
-        with contextlib.suppress(OSError):
-            data: bytes = again(lambda: self.fs.cat_file(self.path(name), start=0, end=count))
-            return data
-        return b""
+    def start(self, file: Stored, count: int) -> bytes:
+        """Return an object's first bytes; fewer if it has fewer. Raises ``PhotoError`` if it cannot be read."""
+        return self._read(lambda: self._first(file, min(count, file.size)))
+
+    def _first(self, file: Stored, count: int) -> bytes:
+        data: bytes = self.fs.cat_file(self.path(file.name), start=0, end=count) if count else b""
+        if len(data) < count:  # The rest of a photo whose name says nothing would be taken for no photo.
+            raise ConnectionError(f"only {len(data)} of {count} bytes arrived")
+        return data
 
     def stat(self, name: str) -> os.stat_result | None:  # noqa: ARG002
         """Return None: objects have neither permissions nor times that a copy could keep."""
