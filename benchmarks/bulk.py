@@ -270,7 +270,7 @@ def nodes(choice: argparse.Namespace) -> None:
         list(protect_folder(folder, protection, options=Options(jobs=2)))
         upload(folder, "photos/in")
         with started("--head", "--port=6399", "--include-dashboard=false"), started("--address=127.0.0.1:6399") as node:
-            command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person", "-v"]
+            command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person"]
             command += ["-o", "s3://photos/out", "--engine", "ray", "--ray-address", "127.0.0.1:6399"]
             with timed("the run"), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
                 while (there := copies_put(pipe, 0)) < choice.photos // 4:
