@@ -1,11 +1,11 @@
-"""Many photos: throughput by engine and store, what faults and kills change, and time and memory at 100,000 photos.
+"""Many photos: throughput by engine and store, and what faults, kills and the end of a node change.
 
 python benchmarks/bulk.py throughput [--photos 400] [--large 16]
 python benchmarks/bulk.py faults [--photos 5000] [--workers-killed 20] [--drivers-killed 5]
-python benchmarks/bulk.py scale [--photos 100000]
+python benchmarks/bulk.py nodes [--photos 200]
 
 The object store is moto's S3 server, in a process of its own on the loopback address. It runs on the same cores, so
-what it costs is in the figures. The times of ``scale`` are processor time. It needs the extra 'dev'.
+what it costs is in the figures. It needs the extra 'dev'. Runs of 100,000 photos are in ``bulk_scale.py``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import json
 import multiprocessing
 import os
 import random
-import re
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +32,45 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 
 from tests.object_store import NAME, SECRET, object_store
-from tests.processes import descendants, killing_workers
+from tests.processes import descendants, killing_workers, memory_of_workers
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.keys import Key
 from unlearn_cli.photos.bulk.by_ray import OnRay
-from unlearn_cli.photos.bulk.ledger import ledger_at
 from unlearn_cli.photos.bulk.run_bulk import BulkRun, Places, Spread, in_threads
-from unlearn_cli.photos.bulk.store import Stored
 from unlearn_cli.photos.bulk.stream import Cut
 from unlearn_cli.photos.folder import protect_folder
-from unlearn_cli.photos.manifest import Manifest, Record
 from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
 
 KEY = "0f" * 32
+SHARE = 0.03
+"""The share of requests that the store answers badly."""
+
 
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: on a busy machine its workers would get no time.
 
 
+TIMEOUT = 10
+"""How many seconds a client waits for an answer. The server needs more than one for a listing if others use its cores,
+and tries that end too early only give it more to do."""
+
+
 def serve(pipe: Any, share: float) -> None:
-    with object_store() as (faults, environment):
-        faults.share, faults.seconds = share, 2.0
+    with object_store(TIMEOUT) as (faults, environment):
+        faults.share, faults.seconds = share, TIMEOUT + 2.0
         pipe.send(environment)
-        pipe.recv()
-        pipe.send(dict(faults.done))
+        while True:
+            faults.share = pipe.recv()
+            copies = sum(name.startswith("PUT") and "/out/" in name for name in list(faults.counts))
+            pipe.send((dict(faults.done), copies))
 
 
 @contextmanager
 def store(share: float = 0.0) -> Iterator[Any]:
-    """A server in a process of its own, whose environment this process then has; yields how to end and ask it."""
+    """Start a server in a process of its own, whose environment this process then has, and yield how to ask it.
+
+    Each question is the share of faults from then on; the answer has the faults until then, and how many copies it got.
+    """
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, share))
     process.start()
@@ -85,7 +95,10 @@ def file_system() -> Any:
 
 
 def make(folder: Path, count: int, side: int, kind: str) -> Path:
-    """Different photos of one size; noise with a smooth part, so that a JPEG is about as large as a real photo's."""
+    """Make different photos of one size, and return their folder.
+
+    They are noise with a smooth part, so that a JPEG is about as large as a real photo's.
+    """
     smooth = Image.effect_noise((side // 8, side * 3 // 32), 60).resize((side, side * 3 // 4), Image.Resampling.BICUBIC)
     image = Image.blend(smooth, Image.effect_noise(smooth.size, 40), 0.2).convert("RGB")
     for number in range(count):
@@ -97,8 +110,6 @@ def make(folder: Path, count: int, side: int, kind: str) -> Path:
 
 
 def upload(folder: Path, url: str) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     from unlearn_cli.photos.bulk.objects import ObjectStore
 
     target = ObjectStore(f"s3://{url}")
@@ -116,20 +127,8 @@ def run(
     return found, time.monotonic() - began
 
 
-def memory(process: int) -> float:
-    try:
-        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) / 1000
-    except (OSError, IndexError):
-        return 0.0
-
-
-def workers() -> float:
-    """The resident memory of the largest worker, in MB."""
-    return max((memory(one) for one, name in descendants(os.getpid()).items() if "ray::" in name), default=0.0)
-
-
 def used() -> float:
-    """The processor time of this process and of Ray's below it, in seconds, without that of the object store."""
+    """Return the processor time of this process and of Ray's below it, in seconds, without that of the object store."""
     ticks = 0
     for process in (os.getpid(), *(one for one, name in descendants(os.getpid()).items() if "ray" in name)):
         try:
@@ -156,7 +155,7 @@ def throughput(choice: argparse.Namespace) -> None:
             for (label, count, *_), folder in zip(kinds, folders, strict=True):
                 engines = (("Ray, batches of 32", ray, 32), ("Ray, batches of 1", ray, 1))
                 rows(label, count, folder, protection, engines, base[label])
-            print(f"the largest worker of Ray has {workers():.0f} MB")
+            print(f"the largest worker of Ray has {memory_of_workers():.0f} MB")
         finally:
             ray.close()
 
@@ -194,43 +193,113 @@ def tell(name: str, count: int, folder: Path, work: Any, base: float | None) -> 
 def faults(choice: argparse.Namespace) -> None:
     os.environ["UNLEARN_KEY"] = KEY
     protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
-    with tempfile.TemporaryDirectory() as name, store(share=0.03) as pipe:
+    with tempfile.TemporaryDirectory() as name, store(SHARE) as pipe:
+        log = Path(name) / "log"
+        folder = make(Path(name) / "in", choice.photos, 160, "png")
+        with timed("an undisturbed local run"):
+            list(protect_folder(folder, protection, options=Options(jobs=2)))
+        copies = files_of(Path(name) / "in-protected")
+        with timed("putting the photos into the store"):
+            upload(folder, "photos/in")
+        with timed(f"runs whose driver is killed, {choice.drivers_killed}"):
+            kill_drivers(choice.drivers_killed, log, pipe)
+        with timed("reading what the killed drivers have left"):
+            left = objects_of("photos/out")
+        print(f"{len(left)} copies, each complete: {left.items() <= copies.items()}", flush=True)
+        places = Places(source=Path("s3://photos/in"), output=Path("s3://photos/out"))
+        ray = OnRay(None, 2)
+        with timed("the run whose workers are killed"), killing_workers(choice.workers_killed, 3.0) as killed:
+            results, _ = run(places, protection, ray, Cut(photos=64))
+        print(f"{len(killed)} workers were killed; {counted(results)}", flush=True)
+        said = log.read_bytes() + logs_of_ray()
+        ray.close()
+        pipe.send(0.0)
+        print("faults of the store until here:", pipe.recv()[0], flush=True)
+        with timed("a run with nothing to do"):
+            print(counted(run(places, protection, in_threads, Cut())[0]))
+        print("the copies equal those of the local run:", objects_of("photos/out") == copies)
+        said += b"".join(objects_of("photos/out.jsonl").values())
+        found = sum(secret in said for secret in (KEY.encode(), bytes.fromhex(KEY), NAME.encode(), SECRET.encode()))
+        print(f"secrets in {len(said) / 1e6:.1f} MB of output, Ray's logs and manifests: {found}")
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    print(f"{what}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def counted(results: list[PhotoDone]) -> dict[str, int]:
+    return {status: sum(p.status == status for p in results) for status in sorted({p.status for p in results})}
+
+
+def logs_of_ray() -> bytes:
+    import ray
+
+    node: Any = ray._private.worker._global_node
+    return b"".join(path.read_bytes() for path in Path(node.get_session_dir_path()).rglob("*") if path.is_file())
+
+
+def copies_put(pipe: Any, share: float = SHARE) -> int:
+    pipe.send(share)
+    copies: int = pipe.recv()[1]
+    return copies
+
+
+def kill_drivers(count: int, log: Path, pipe: Any) -> None:
+    """Start the command and kill it after some seconds, again and again; all that it says goes into a file."""
+    command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person", "-v"]
+    with log.open("wb") as said:
+        for number in range(count):
+            before = copies_put(pipe)
+            with subprocess.Popen([*command, "-o", "s3://photos/out"], stdout=said, stderr=said) as driver:
+                while copies_put(pipe) < before + 50:
+                    assert driver.poll() is None, log.read_text()
+                    time.sleep(random.Random(number).uniform(0.2, 1))
+                driver.kill()
+
+
+def nodes(choice: argparse.Namespace) -> None:
+    """Protect photos on a running cluster of two nodes, and kill one of them when a quarter of the copies is there."""
+    os.environ |= {"UNLEARN_KEY": KEY, "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
+    with tempfile.TemporaryDirectory() as name, store() as pipe:
         folder = make(Path(name) / "in", choice.photos, 160, "png")
         list(protect_folder(folder, protection, options=Options(jobs=2)))
-        copies = files_of(Path(name) / "in-protected")
         upload(folder, "photos/in")
-        said = killed_drivers(choice.drivers_killed, Path(name))
-        target, began = Places(source=Path("s3://photos/in"), output=Path("s3://photos/out")), time.monotonic()
-        ray = OnRay(None, 2)
-        with killing_workers(choice.workers_killed, 2.0) as killed:
-            results, seconds = run(target, protection, ray, Cut(photos=64))
-        logs = Path(__import__("ray")._private.worker._global_node.get_session_dir_path())
-        said += b"".join(path.read_bytes() for path in logs.rglob("*") if path.is_file())
-        ray.close()
-        there = objects_of("photos/out")
-        said += b"".join(objects_of("photos/out.jsonl").values())
-        pipe.send("end")
-        counts = {status: sum(p.status == status for p in results) for status in {p.status for p in results}}
-        print(f"{choice.photos} photos, {choice.drivers_killed} drivers and {len(killed)} workers killed: {counts}")
+        with started("--head", "--port=6399", "--include-dashboard=false"), started("--address=127.0.0.1:6399") as node:
+            command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person"]
+            command += ["-o", "s3://photos/out", "--engine", "ray", "--ray-address", "127.0.0.1:6399"]
+            with timed("the run"), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+                while (there := copies_put(pipe, 0)) < choice.photos // 4:
+                    assert driver.poll() is None
+                    time.sleep(0.1)
+                for process in (*descendants(node.pid), node.pid):
+                    os.kill(process, signal.SIGKILL)
+                print(f"a node was killed when {there} copies were there", flush=True)
+                print((driver.communicate()[0]).splitlines()[0])
         print(
-            f"faults of the store: {pipe.recv()}; the last run took {time.monotonic() - began:.0f} s ({seconds:.0f} s)"
+            "the copies equal those of a local run:", objects_of("photos/out") == files_of(Path(f"{folder}-protected"))
         )
-        print("copies equal those of a local run:", there == copies)
-        print("secrets in output, logs or manifest:", [s for s in (KEY, NAME, SECRET) if s.encode() in said])
 
 
-def killed_drivers(count: int, folder: Path) -> bytes:
-    """Start the command and kill it after some seconds, again and again; return all that it said."""
-    command = [sys.executable, "-m", "unlearn_cli", "protect", "s3://photos/in", "--class", "person", "-v"]
-    with (folder / "log").open("w+b") as log:
-        for number in range(count):
-            before = len(file_system().find("photos/out"))
-            with subprocess.Popen([*command, "-o", "s3://photos/out"], stdout=log, stderr=log) as driver:
-                while len(file_system().find("photos/out")) < before + 50 and driver.poll() is None:
-                    time.sleep(random.Random(number).uniform(0.2, 1))
-                driver.send_signal(signal.SIGKILL)
-        log.seek(0)
-        return log.read()
+@contextmanager
+def started(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a node of a Ray cluster, which does not know the key, and end it afterwards."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", *options, "--num-cpus=1", "--block"]
+    environment = {name: value for name, value in os.environ.items() if name != "UNLEARN_KEY"}
+    address = ["--node-ip-address=127.0.0.1"]
+    with subprocess.Popen(
+        [*command, *address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as node:
+        assert node.stdout is not None
+        assert any("runtime started" in line for line in node.stdout)
+        try:
+            yield node
+        finally:
+            node.terminate()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -241,77 +310,20 @@ def objects_of(url: str) -> dict[str, bytes]:
     from unlearn_cli.photos.bulk.objects import ObjectStore
 
     found = ObjectStore(f"s3://{url}")
-    return {file.name: found.read(file) for file in found.listing()}
-
-
-class Listed:
-    """A folder that only has a listing, of small files; what is written to it is counted and forgotten."""
-
-    def __init__(self, place: str, count: int) -> None:
-        self.place, self.count = place, count
-
-    def listing(self) -> Iterator[Stored]:
-        for number in range(self.count):
-            yield Stored(f"{number // 1000:05}/IMG_{number:07}.png", 1000, "1")
-
-
-def scale(choice: argparse.Namespace) -> None:
-    count = choice.photos
-    protection = Protection.of(choose("person"), "person", key=Key(bytes.fromhex(KEY)))
-    with tempfile.TemporaryDirectory() as name:
-        places = Places(source=Path(name), output=Path(name) / "out", manifest=Path(name) / "m.jsonl")
-        print(f"{'photos':>8} {'append, us':>11} {'MB':>6}   records appended by a run of any length")
-        ledger = ledger_at(places.recorded_in)
-        append(count, ledger.add, protection)
-        ledger.close()
-        print(f"{'photos':>8} {'append, us':>11} {'MB':>6}   the same by a run over a folder, which remembers them")
-        with Manifest(Path(name) / "other.jsonl") as manifest:
-            append(count, manifest.add, protection)
-        del manifest
-        began, before = time.process_time(), memory(os.getpid())
-        with BulkRun(places) as bulk:
-            bulk.index.learn_files(Listed("", count).listing())
-            known = time.process_time()
-            bulk.source = Listed(str(bulk.source.place), count)  # type: ignore[assignment]
-            done = 0
-            for done, photo in enumerate(bulk.protect(protection, in_threads, Cut()), 1):
-                assert photo.status == "unchanged", photo.reason
-                if done % (count // 5) == 0:
-                    print(f"{done:>8} unchanged, {memory(os.getpid()) - before:+.0f} MB")
-            assert done == count
-        seconds = time.process_time() - began
-        each, rest = (1000 * part / count for part in (known - began, seconds - (known - began)))
-        print(f"a rerun with nothing to do: {each:.3f} ms a photo for the manifest, {rest:.3f} ms for the rest")
-
-
-def append(count: int, add: Any, protection: Protection) -> None:
-    from unlearn_cli.photos.copying import digest_of
-
-    record = Record(
-        input="", status="protected", input_sha256="0" * 64, output_sha256="1" * 64, bank=protection.bank,
-        bank_sha256=protection.bank_sha256, class_name="person", epsilon=8, form="class-wise", format="PNG", linf=8.0,
-        key_fingerprint=protection.key_fingerprint, faces=1, faces_found=1, input_stat=(1000, 1),
-        output_stat=(1000, 1), settings=digest_of(protection, Options().writing), seconds=0.1,
-    )  # fmt: skip
-    before, began = memory(os.getpid()), time.process_time()
-    for number, file in enumerate(Listed("", count).listing(), 1):
-        add(replace(record, input=f"./{file.name}", output=f"out/{file.name}"))
-        if number % (count // 5) == 0:
-            each = (time.process_time() - began) / (count // 5)
-            print(f"{number:>8} {each * 1e6:>11.0f} {memory(os.getpid()) - before:>+6.0f}", flush=True)
-            began = time.process_time()
+    with ThreadPoolExecutor(8) as pool:
+        return dict(pool.map(lambda file: (file.name, found.read(file)), found.listing()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("throughput", "faults", "scale"))
+    parser.add_argument("what", choices=("throughput", "faults", "nodes"))
     parser.add_argument("--photos", type=int)
     parser.add_argument("--large", type=int, default=16)
     parser.add_argument("--workers-killed", type=int, default=20)
     parser.add_argument("--drivers-killed", type=int, default=5)
     choice = parser.parse_args()
-    choice.photos = choice.photos or {"throughput": 400, "faults": 5000, "scale": 100_000}[choice.what]
-    {"throughput": throughput, "faults": faults, "scale": scale}[choice.what](choice)
+    choice.photos = choice.photos or {"throughput": 400, "faults": 5000, "nodes": 200}[choice.what]
+    {"throughput": throughput, "faults": faults, "nodes": nodes}[choice.what](choice)
 
 
 if __name__ == "__main__":

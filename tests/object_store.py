@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -73,8 +74,12 @@ def cut(app: Answer, environ: dict[str, Any], start: Any, *, length: bool) -> li
 
 
 @contextmanager
-def object_store() -> Iterator[tuple[Faults, dict[str, str]]]:
-    """Run a server with the empty bucket ``photos``; yields its front, and the environment that leads to it."""
+def object_store(timeout: int = 1) -> Iterator[tuple[Faults, dict[str, str]]]:
+    """Run a server with the empty bucket ``photos``; yields its front, and the environment that leads to it.
+
+    ``timeout`` is how many seconds a client waits for an answer.
+    """
+    import fsspec
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -82,6 +87,7 @@ def object_store() -> Iterator[tuple[Faults, dict[str, str]]]:
         def log(self, *args: Any) -> None:
             pass
 
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # It may lead to a server that another test had.
     faults = Faults(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -94,7 +100,7 @@ def object_store() -> Iterator[tuple[Faults, dict[str, str]]]:
                 "AWS_SECRET_ACCESS_KEY": SECRET,
                 "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
                 "AWS_DEFAULT_REGION": "us-east-1",
-                "FSSPEC_S3": '{"config_kwargs": {"read_timeout": 1, "retries": {"max_attempts": 1}}}',
+                "FSSPEC_S3": json.dumps({"config_kwargs": {"read_timeout": timeout, "retries": {"max_attempts": 1}}}),
             },
         )
     finally:

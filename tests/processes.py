@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -26,6 +27,19 @@ def descendants(of: int) -> dict[int, str]:
     while new := {process for process, parent in parents.items() if parent in new}:
         found |= {process: names[process] for process in new}
     return found
+
+
+def memory(process: int) -> float:
+    """Return the resident memory of a process, in MB; 0 if it is gone."""
+    try:
+        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) / 1000
+    except (OSError, IndexError):
+        return 0.0
+
+
+def memory_of_workers() -> float:
+    """Return the resident memory of this process's largest Ray worker, in MB; 0 if there is none."""
+    return max((memory(one) for one, name in descendants(os.getpid()).items() if "ray::" in name), default=0.0)
 
 
 @contextmanager

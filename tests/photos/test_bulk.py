@@ -125,6 +125,8 @@ def test_copies_in_object_storage_are_those_of_a_local_run_and_each_photo_travel
     faults.counts.clear()
     places = Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out"))
     results = run(places, cat)
+    looks = {name: count for name, count in faults.counts.items() if name.startswith(f"HEAD /{bucket}/out/")}
+    assert faults.counts["GET /photos"] == 3, "listings of the manifest, the output and the input"
     assert statuses(results) == {"failed": 1, "protected": len(copies)}
     assert objects_of(s3, f"{bucket}/out") == copies
     reads = {name: count for name, count in faults.counts.items() if name.startswith("GET") and "/in/" in name}
@@ -132,6 +134,7 @@ def test_copies_in_object_storage_are_those_of_a_local_run_and_each_photo_travel
     assert reads.pop(f"GET /{bucket}/in/notes.txt") == 1
     assert set(reads.values()) == {1}
     assert {count for name, count in faults.counts.items() if name.startswith("PUT")} == {1}
+    assert looks == dict.fromkeys((f"HEAD /{bucket}/out/{name}" for name in copies), 1), "whether a copy is there"
     faults.counts.clear()
     assert statuses(run(places, cat)) == {"failed": 1, "unchanged": len(copies)}
     again = [name for name in faults.counts if name.split(" ")[0] == "PUT" or "0001.jpg" in name]
@@ -162,8 +165,24 @@ def test_a_store_that_misbehaves_changes_nothing(
     results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat, jobs=8)
     assert len(faults.done) >= 4, faults.done
     faults.share = 0.0
-    assert statuses(results) == {"failed": 1, "protected": len(copies)}
+    failed = {photo.source.name: photo.reason for photo in results if photo.status == "failed"}
+    assert list(failed) == ["damaged.jpg"], failed
     assert objects_of(s3, f"{bucket}/out") == copies
+
+
+def test_a_photo_whose_first_bytes_arrive_in_part_is_a_photo(
+    s3: Any, bucket: str, faults: Faults, cat: Protection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = io.BytesIO()
+    Image.effect_noise((40, 30), 50).convert("RGB").save(data, "JPEG")
+    for number in range(8):
+        s3.pipe_file(f"{bucket}/in/{number}", data.getvalue())
+    monkeypatch.setattr("unlearn_cli.photos.bulk.retry.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(faults, "kinds", ("short",))
+    faults.share = 0.3
+    results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat, jobs=1)
+    assert statuses(results) == {"protected": 8}
+    assert faults.done["short"]
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(
@@ -323,18 +342,33 @@ NONSENSE: list[tuple[list[str], str]] = [
     (["--in-place", "--backup", "b"], "an object store keeps no original"),
     (["--preview", "a.html"], "--preview does not go with photos at a URL"),
     (["--form", "sample-wise"], "--form sample-wise does not go"),
-    (["more"], "name one folder"),
+    (["--files-from", "-"], "Name the folder that holds the files"),
+    (["more"], "run the command once for each"),
     (["-o", "ftp://host/out"], "half-written"),
     (["-o", "s3://name:password@bucket/out"], "must not contain a name and a password"),
     (["--manifest", "s3://bucket/m.json"], "must end in .jsonl"),
 ]
 
 
-def test_what_makes_no_sense_at_a_url_is_refused_in_one_sentence() -> None:
-    lines = [["protect", "s3://bucket/in", "--class", "cat", *arguments] for arguments, _ in NONSENSE]
-    urls = [["restore", "s3://b/out.jsonl"], ["preview", "s3://b/in", "s3://b/out"]]
-    sentences = [*(sentence for _, sentence in NONSENSE), *("cannot be a URL: s3://b/" for _ in urls)]
-    for (code, said), sentence in zip(commands(*lines, *urls), sentences, strict=True):
+OTHER_NONSENSE: list[tuple[list[str], str]] = [
+    (["protect", "s3://bucket/in", "--class-from-folders"], "Run the command once for each subfolder"),
+    (["restore", "s3://b/out.jsonl"], "cannot be a URL: s3://b/"),
+    (["preview", "s3://b/in", "s3://b/out"], "cannot be a URL: s3://b/"),
+    (
+        ["protect", "in", "--class", "cat", "--in-place", "--backup", "b", "--engine", "ray"],
+        "--in-place does not go with --engine ray",
+    ),
+    (
+        ["protect", "in", "--class", "cat", "--ray-address", "127.0.0.1:1"],
+        "--ray-address works only together with --engine ray",
+    ),
+]
+
+
+def test_what_makes_no_sense_is_refused_in_one_sentence() -> None:
+    wrong = [(["protect", "s3://bucket/in", "--class", "cat", *arguments], said) for arguments, said in NONSENSE]
+    wrong += OTHER_NONSENSE
+    for (code, said), (_, sentence) in zip(commands(*(line for line, _ in wrong)), wrong, strict=True):
         assert code == 2, said
         assert sentence in said
         assert "password@" not in said

@@ -38,6 +38,14 @@ NAMED = 1000
 RAY_PHOTOS, RAY_BYTES = 64, 256_000_000
 """The size of a batch for Ray."""
 
+INSTEAD = {
+    "--class-from-folders": "Run the command once for each subfolder, with its --class.",
+    "--files-from": "Name the folder that holds the files; what is up to date there is passed over.",
+    "--preview": "Leave it out; 'unlearn preview' shows photos and copies that are on this machine.",
+    "--form sample-wise": "Leave it out, or use a folder and --engine local.",
+}
+"""What to do instead of the options that a stream of photos does not have."""
+
 
 @dataclass(frozen=True)
 class Bulk:
@@ -84,10 +92,9 @@ class Bulk:
             raise UsageError(f"--in-place does not go with {where}, because {why}. Name an --output.")
         for option, given in flags.items():
             if given:
-                instead = "Leave it out, or use a folder and --engine local."
-                raise UsageError(f"{option} does not go with {where}. {instead}")
+                raise UsageError(f"{option} does not go with {where}. {INSTEAD[option]}")
         if len(paths) != 1:
-            raise UsageError(f"With {where}, name one folder to protect.")
+            raise UsageError(f"With {where}, name one folder to protect, and run the command once for each.")
         return cls(paths[0], url, engine, ray_address)
 
     def protect(self, wanted: Wanted, options: Options, where: Where, talk: Talk) -> None:

@@ -56,6 +56,8 @@ class Run:
         clean: bool = True,
     ) -> None:
         self.protections, self.options, self.manifests = protections, options, manifests
+        self.settings = {name: digest_of(of, options.writing) for name, of in protections.items()}
+        """A digest of everything that decides a copy besides its original, for each entry of ``protections``."""
         self.workspace = Workspace()
         self.lock = threading.Lock()
         self.names = SharedNames(todo.names, options.writing.format)
@@ -79,8 +81,24 @@ class Run:
 
     def state(self, task: Task) -> State:
         """Return what earlier runs have done with a photo."""
-        settings = digest_of(self.protection(task), self.options.writing)
+        settings = self.settings.get("") or self.settings[task.folder]
         return State(task, self.manifests[task.manifest], self.names, self.options, settings)
+
+    def unchanged(self, task: Task) -> PhotoDone | None:
+        """Return the result of a photo that is plainly up to date; None for all others, which ``protect`` looks at.
+
+        Nothing that another photo of this run does can change the answer.
+        """
+        state = self.state(task)
+        last, output = state.last, state.output
+        if last is None or output is None or output != state.expected or task.backup is not None:
+            return None
+        if not state.is_done() or (self.options.require_face and last.faces == 0):
+            return None
+        return PhotoDone(
+            task.source, output, "unchanged", grey=last.grey, faces=last.faces, faces_found=last.faces_found,
+            doubts=doubts_in(last.reason), class_name=self.protection(task).class_name,
+        )  # fmt: skip
 
     def protect(self, task: Task) -> PhotoDone:
         """Protect one photo and record the result; errors become results too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import WHERE, Plan, Where, plan
 from unlearn_cli.photos.single import format_by_name
+
+DONE_AT_ONCE = 200
+"""How many photos that are up to date are told of at once, so that the progress moves."""
 
 
 def protect_folder(
@@ -45,7 +48,28 @@ def protect_photos(
     with contextlib.ExitStack() as stack:
         manifests = {path: stack.enter_context(Manifest(path)) for path in {task.manifest for task in todo.tasks}}
         run = Run(todo, protections, options, manifests)
-        yield from in_order(run.protect, todo.tasks, options.jobs, _failed if options.fail_fast else None)
+
+        def work(unit: Task | list[PhotoDone]) -> list[PhotoDone]:
+            return unit if isinstance(unit, list) else [run.protect(unit)]
+
+        for results in in_order(work, _units(run, todo.tasks), options.jobs, _failed if options.fail_fast else None):
+            yield from results
+
+
+def _units(run: Run, tasks: Iterable[Task]) -> Iterator[Task | list[PhotoDone]]:
+    """Yield each photo, and between them the results of those that are up to date, which need no thread."""
+    done: list[PhotoDone] = []
+    for task in tasks:
+        photo = run.unchanged(task)
+        if photo is not None:
+            done.append(photo)
+        if done and (photo is None or len(done) >= DONE_AT_ONCE):
+            yield done
+            done = []
+        if photo is None:
+            yield task
+    if done:
+        yield done
 
 
 @dataclass(frozen=True)
@@ -69,5 +93,5 @@ def foresee(todo: Plan, protections: Mapping[str, Protection], options: Options 
     return Foreseen(pending, len(todo.tasks) - len(states), len(states) - len(pending))
 
 
-def _failed(photo: PhotoDone) -> bool:
-    return photo.status == "failed"
+def _failed(photos: list[PhotoDone]) -> bool:
+    return any(photo.status == "failed" for photo in photos)

@@ -216,7 +216,7 @@ def _absolute(base: str, path: str) -> str:
     return os.path.normpath(os.path.join(base, path))
 
 
-def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -> tuple[dict[Task, Task], Names]:
+def name_copies(tasks: list[Task], wanted: FormatChoice, earlier: Earlier) -> tuple[list[Task], Names]:
     """Return each task with the places of its copy and backup, and all the places that are taken.
 
     A photo whose name stays the same gets it, and one that an earlier run named gets that name again. Of the others the
@@ -224,40 +224,44 @@ def name_copies(tasks: Iterable[Task], wanted: FormatChoice, earlier: Earlier) -
     by the new suffix, if necessary with a number before that. Raises ``UsageError`` for a copy that would have its
     original's name and so take the place of another photo.
     """
-    order = sorted(tasks, key=lambda task: (str(task.target), str(task.source)))
-    names = Names(task.source for task in order)
-    places: dict[Task, Path] = {}
+    order = sorted(range(len(tasks)), key=lambda number: (str(tasks[number].target), str(tasks[number].source)))
+    names = Names(task.source for task in tasks)
+    places: list[Path | None] = [None] * len(tasks)
 
-    def claim(task: Task, place: Path) -> None:
-        if names.is_free(place, task.source):
-            names.take(place, task.source)
-            places.setdefault(task, place)
+    def claim(number: int, place: Path) -> None:
+        source = tasks[number].source
+        if names.is_free(place, source):
+            names.take(place, source)
+            places[number] = places[number] or place
 
-    last = {task: earlier.copy_of(task, wanted) for task in order}
-    choice = {task: expected(task, wanted) for task in order}
-    same = [task for task in order if choice[task].alone == task.target.name]
-    for task in same:
+    last = [earlier.copy_of(task, wanted) for task in tasks]
+    choice = [expected(task, wanted) for task in tasks]
+    same = [number for number in order if choice[number].alone == tasks[number].target.name]
+    for task in (tasks[number] for number in same):
         if task.target != task.source and names.is_source(task.target):
             raise UsageError(
                 f"{task.target} is one of the photos to protect, but a copy would be written to the same path. "
                 "Choose another --output."
             )
     # Photos of one name may come from several folders: one that had the name before comes first, then new ones.
-    for task in sorted(same, key=lambda task: last[task] is None):
-        if last[task] in (None, task.target):
-            claim(task, task.target)
-    for task, place in last.items():
-        if place is not None:
-            claim(task, place)
-    for task in order:
-        if task not in places:
-            places[task] = names.take_free(task.target.parent, choice[task], task.source)
-    backups = _name_backups(order, earlier)
-    return {task: replace(task, copy=places[task], backup=backups.get(task)) for task in order}, names
+    for number in sorted(same, key=lambda number: last[number] is None):
+        if last[number] in (None, tasks[number].target):
+            claim(number, tasks[number].target)
+    for number in order:
+        if (place := last[number]) is not None and place != places[number]:
+            claim(number, place)
+    for number in order:
+        task = tasks[number]
+        places[number] = places[number] or names.take_free(task.target.parent, choice[number], task.source)
+    backups = _name_backups([tasks[number] for number in order], earlier)
+    found = zip(tasks, places, strict=True)
+    return [replace(task, copy=place, backup=backups.get(task) if backups else None) for task, place in found], names
 
 
 def _name_backups(order: list[Task], earlier: Earlier) -> dict[Task, Path]:
     """Return the backup's place for each photo that is replaced."""
+    if all(task.backup is None for task in order):
+        return {}
     names = Names(task.source for task in order)
     places: dict[Task, Path] = {}
     for task in order:

@@ -106,7 +106,7 @@ def plan(paths: Iterable[Path], where: Where = WHERE, *, listed: Iterable[Path] 
         raise WorkError(_nothing_found(given, walk.not_protected))
     named, names = name_copies(tasks, where.format, earlier)  # names cover all shards, since they share the output
     return Plan(
-        tuple(named[task] for task in tasks if task in walk.ours),
+        tuple(task for task, given in zip(named, tasks, strict=True) if where.shard is None or given in walk.ours),
         walk.others,
         tuple(dict.fromkeys(walk.outputs)),
         tuple(walk.copies),
@@ -153,6 +153,8 @@ def is_copy(path: Path) -> bool:
     """
     if path.name.endswith(COPY):  # a folder's copy, whose name may contain dots
         return path.name != COPY and os.path.lexists(path.with_name(path.name.removesuffix(COPY)))
+    if COPY not in path.name:
+        return False
     # A file's copy may have got .png after its name.
     for file in (path, path.with_suffix("")):
         if file.stem.endswith(COPY):
@@ -189,7 +191,7 @@ class _Walk:
         self.backup = Path(os.path.abspath(where.backup)) if where.backup is not None else None
         self.output = Path(os.path.abspath(where.output)) if where.output is not None else None
         self.tasks: list[Task] = []
-        """The tasks of all shards; ``ours`` has those of this one."""
+        """The tasks of all shards; if there are shards, ``ours`` has those of this one."""
         self.ours: set[Task] = set()
         self.others = 0
         self.outputs: list[Path] = []
@@ -251,7 +253,7 @@ class _Walk:
 
     def _take(self, task: Task, below: str) -> None:
         self.tasks.append(task)
-        if self.where.shard is None or is_of_shard(below, self.where.shard):
+        if self.where.shard is not None and is_of_shard(below, self.where.shard):
             self.ours.add(task)
 
     def _shared_folder(self) -> Path:
@@ -292,14 +294,14 @@ class _Walk:
 
     def _photos_among(self, files: list[Path]) -> Iterator[Path]:
         """Yield the photos among the files of one folder."""
-        videos, of_photos = [], set[str]()
+        videos, photos = [], []
         for path in files:
             if (why := why_not_taken(path)) is not None:
                 self.not_protected.append((path, why))
             elif path.suffix == SUFFIX:  # It is a manifest, or some other JSON lines.
                 continue
             elif is_photo(path):
-                of_photos |= stems(path)
+                photos.append(path)
                 if is_copy(path) and not self.where.again:
                     self.copies.append(path)
                 else:
@@ -308,6 +310,7 @@ class _Walk:
                 videos.append(path)
             else:
                 self.others += 1
+        of_photos = {stem for path in photos for stem in stems(path)} if videos else set()
         live = [path for path in videos if path.stem.casefold() in of_photos]
         self.not_protected += [(path, LIVE_PHOTO) for path in live]
         self.others += len(videos) - len(live)

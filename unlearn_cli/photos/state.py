@@ -66,6 +66,8 @@ class State:
         backup = self.manifest.relative(self.task.backup) if self.task.backup is not None else None
         if last.backup != backup or (self.options.measure and last.measured is None):
             return None
+        if last.output == self.manifest.relative(self.expected):
+            return self.expected
         output = self.manifest.absolute(last.output)
         return output if output == self.expected or self.names.may_have(self.task, output) else None
 
@@ -144,7 +146,7 @@ class State:
 def stat_of(path: Path) -> tuple[int, int] | None:
     """Return a file's size in bytes and its modification time in nanoseconds; None if there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns

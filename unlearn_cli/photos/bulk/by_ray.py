@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,8 @@ class OnRay:
                     ray.init(address=address, runtime_env={"py_modules": [package]}, **quiet)
         except Exception as error:  # Ray raises bare exceptions, for example if its processes are slow to start.
             raise WorkError(
-                f"There is no Ray cluster at {address}. Check the address, or leave it out to use this machine."
+                f"There is no Ray cluster at {address}, or it wants a token. Check the address, set "
+                "RAY_AUTH_MODE=token if it has one, or leave the address out to use this machine."
                 if address is not None
                 else f"Ray cannot start on this machine ({error})."
             ) from error
@@ -98,20 +100,22 @@ class OnRay:
         of_all, run = ray.put(job), secrets.token_hex(4)
         task = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming", name="unlearn-protect")(_protect)
         running: dict[Any, _Batch] = {}
-        again: list[_Batch] = []
+        again: deque[_Batch] = deque()
+        # These come again after all others, in turns. The first photo of a new worker takes longest, so that one that
+        # came again at once would be hit each time, and would count as the cause.
         stop, room, asked = False, 0, float("-inf")
         try:
             while True:
                 if time.monotonic() >= asked + SECONDS_A_LOOK:
                     room, asked = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1))), time.monotonic()
                 while len(running) < room and not stop:
-                    if again:
-                        batch = again.pop()
-                    elif (unit := next(units, None)) is not None:
+                    if (unit := next(units, None)) is not None:
                         yield from unit.done
                         if not unit.items:
                             continue
                         batch = _Batch({item.file.name: item for item in unit.items})
+                    elif again:
+                        batch = again.popleft()
                     else:
                         break
                     batch.began = False
@@ -131,7 +135,7 @@ class OnRay:
             for results in running:
                 ray.cancel(results, force=False)
 
-    def _arrived(self, batch: _Batch, running: dict[Any, _Batch], again: list[_Batch], job: Job) -> Iterator[Ended]:
+    def _arrived(self, batch: _Batch, running: dict[Any, _Batch], again: deque[_Batch], job: Job) -> Iterator[Ended]:
         """Yield the next result of a batch; a batch that is complete or dead is taken out of ``running``."""
         ray = self._ray
         try:
@@ -156,7 +160,7 @@ class OnRay:
         batch.items.pop(result.name, None)
         yield result
 
-    def _dead(self, batch: _Batch, again: list[_Batch], job: Job) -> Iterator[Ended]:
+    def _dead(self, batch: _Batch, again: deque[_Batch], job: Job) -> Iterator[Ended]:
         self._fruitless += 1
         if self._fruitless > FRUITLESS:
             raise WorkError(f"Ray's workers die before they protect anything. See Ray's own logs. {GO_ON}")

@@ -71,7 +71,7 @@ def protect_item(job: Job, item: Item, workspace: Workspace) -> Ended:
     begun = time.perf_counter()
     making = _Making(job, item, workspace)
     try:
-        if item.perhaps and job.source.start(item.file.name, len(JPEG_START)) != JPEG_START:
+        if item.perhaps and job.source.start(item.file, len(JPEG_START)) != JPEG_START:
             return Ended(item.file.name, None)
         photo, record = making.protect()
     except PhotoSkippedError as reason:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import mimetypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from unlearn_cli.errors import PhotoError, UsageError, WorkError
@@ -56,7 +55,11 @@ class ObjectStore:
                 try:
                     import fsspec
 
-                    self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+                    # Where s3fs may read an object in parts, it first asks for its size, which is a request more.
+                    more = {"max_concurrency": 1} if self.protocol in S3 else {}
+                    self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False, **more)
+                    if more:
+                        self._fs.retries = 1  # Its tries would multiply ours, and a dead store be asked for hours.
                 except ImportError as error:
                     raise UsageError(INSTALL if self.protocol in S3 else f"{INSTALL} ({error})") from error
                 except ValueError as error:
@@ -102,8 +105,11 @@ class ObjectStore:
         """Return an object's bytes, complete. Raises ``PhotoError`` if it cannot be read or is too large."""
         if file.size > LARGEST_FILE:
             raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo", "too-large")
+        return self._read(lambda: self._whole(file))
+
+    def _read(self, call: Callable[[], bytes]) -> bytes:
         try:
-            return again(lambda: self._whole(file))
+            return again(call)
         except MemoryError as error:
             raise PhotoError("there is not enough memory to read it", "out-of-memory") from error
         except Exception as error:
@@ -117,12 +123,15 @@ class ObjectStore:
             raise ConnectionError(f"only {len(data)} of {file.size} bytes arrived")
         return data
 
-    def start(self, name: str, count: int) -> bytes:
-        """Return an object's first bytes; fewer if it has fewer or cannot be read."""
-        with contextlib.suppress(OSError):
-            data: bytes = again(lambda: self.fs.cat_file(self.path(name), start=0, end=count))
-            return data
-        return b""
+    def start(self, file: Stored, count: int) -> bytes:
+        """Return an object's first bytes; fewer if it has fewer. Raises ``PhotoError`` if it cannot be read."""
+        return self._read(lambda: self._first(file, min(count, file.size)))
+
+    def _first(self, file: Stored, count: int) -> bytes:
+        data: bytes = self.fs.cat_file(self.path(file.name), start=0, end=count) if count else b""
+        if len(data) < count:  # The rest of a photo whose name says nothing would be taken for no photo.
+            raise ConnectionError(f"only {len(data)} of {count} bytes arrived")
+        return data
 
     def stat(self, name: str) -> os.stat_result | None:  # noqa: ARG002
         """Return None: objects have neither permissions nor times that a copy could keep."""
@@ -131,9 +140,19 @@ class ObjectStore:
     def find(self, name: str) -> Stored | None:
         """Return an object as the listing shows it; None if there is none. Raises ``OSError``."""
         try:
-            return _stored(name, again(lambda: self.fs.info(self.path(name))))
+            return _stored(name, again(lambda: self._info(self.path(name))))
         except FileNotFoundError:
             return None
+
+    def _info(self, path: str) -> dict[str, Any]:
+        if self.protocol not in S3:
+            found: dict[str, Any] = self.fs.info(path)
+            return found
+        # For an object that is not there, s3fs would also ask whether it is a folder, by a listing that costs what a
+        # put costs.
+        bucket, _, key = path.partition("/")
+        said = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return {"size": said["ContentLength"], "ETag": said.get("ETag", "")}
 
     def write(self, name: str, data: bytes, like: os.stat_result | None, *, times: bool) -> Stored:  # noqa: ARG002
         """Put an object, which appears as a whole or not at all. Raises ``OSError`` if that fails."""

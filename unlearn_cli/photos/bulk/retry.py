@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-TRIES = 6
+TRIES = 8
 FIRST_PAUSE = 0.25
 """The longest pause before the second try, in seconds; it doubles each time."""
 

@@ -39,8 +39,8 @@ class Store(Protocol):
     def read(self, file: Stored) -> bytes:
         """Return a file's bytes. Raises ``PhotoError`` if it cannot be read."""
 
-    def start(self, name: str, count: int) -> bytes:
-        """Return a file's first bytes; fewer if it has fewer or cannot be read."""
+    def start(self, file: Stored, count: int) -> bytes:
+        """Return a file's first bytes; fewer if it has fewer. Raises ``PhotoError`` if an object cannot be read."""
 
     def stat(self, name: str) -> os.stat_result | None:
         """Return a local file's permissions and times; None for an object, which has none."""
@@ -85,12 +85,13 @@ class LocalStore:
         """Return a file's bytes. Raises ``PhotoError`` if it cannot be read."""
         return read_file(self.folder / file.name)
 
-    def start(self, name: str, count: int) -> bytes:
+    def start(self, file: Stored, count: int) -> bytes:
         """Return a file's first bytes; fewer if it has fewer or cannot be read."""
+        path = self.folder / file.name
         with contextlib.suppress(OSError):
-            if (self.folder / name).is_file():
-                with (self.folder / name).open("rb") as file:
-                    return file.read(count)
+            if path.is_file():
+                with path.open("rb") as opened:
+                    return opened.read(count)
         return b""
 
     def stat(self, name: str) -> os.stat_result | None:
