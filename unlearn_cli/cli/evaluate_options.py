@@ -22,10 +22,11 @@ Only = Annotated[
     typer.Option(metavar="KEY=VALUE,...", help="Do only the runs with these values: 'model=resnet18,form=class-wise'."),
 ]
 ScaleName = Annotated[
-    Literal["paper", "cpu", "tiny"] | None,
+    Literal["paper", "laptop", "cpu", "tiny"] | None,
     typer.Option(
-        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 "
-        "epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, else paper]"
+        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; laptop: fast, all images, 10 epochs; "
+        "cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, "
+        "else paper]"
     ),
 ]
 Seeds = Annotated[

@@ -67,8 +67,9 @@ class Victims:
         tuned = fine_tune(cell, random, noise, attackers.pretrained, epochs, self.seeds)
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
         augments, defences = split("--augment", self.augment), attackers.defences
+        own = {model: {**fields, **self.training} for model, fields in self.scale.training_of.items()}
         trained = ad_hoc(
-            cell, random, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds
+            cell, random, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds, own=own
         )
         return [*trained, *tuned, *asked]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.published import Published, published
@@ -16,6 +18,8 @@ from unlearn_cli.evaluation.recipe_file import Recipe
 from unlearn_cli.noise.presets import PRESETS
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings, make_settings
 from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.devices import has_fast_bf16
+from unlearn_cli.training.fast import FAST, FAST_TRAINING
 from unlearn_cli.training.train import TrainingSettings
 
 AXES = (
@@ -64,12 +68,16 @@ class Scale:
     """The epochs of a victim that classifies people, each of which has three crops of every photo."""
     face_size: int = 112
     """The size of face images, in pixels."""
+    face_model: str | None = None
+    """The network for the photos of a few people, if it is another one than for all other images."""
     models: Mapping[str, str | None] = field(default_factory=dict)
     """Smaller networks in place of the paper's; None leaves out the runs of a network."""
     as_published: bool = False
     """Whether the paper's search keeps all of the paper's values, however long it takes."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Fields of ``TrainingSettings`` in place of the paper's."""
+    training_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By network, fields of ``TrainingSettings`` in place of all others."""
     noise: Mapping[str, Any] = field(default_factory=dict)
     sample_wise: Mapping[str, Any] = field(default_factory=dict)
     most_surrogate_steps: int | None = None
@@ -79,8 +87,23 @@ class Scale:
         """Return the network that replaces one of the paper's; None if its runs are left out."""
         return self.models.get(name, name)
 
+    def on(self, device: torch.device) -> Scale:
+        """Return this scale with fp32 in place of bf16, if the device is slower with bf16."""
+        if has_fast_bf16(device):
+            return self
+        return replace(
+            self,
+            training_of={name: _in_fp32(fields) for name, fields in self.training_of.items()},
+            noise=_in_fp32(self.noise),
+            sample_wise=_in_fp32(self.sample_wise),
+        )
 
-SMALL = {
+
+def _in_fp32(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**fields, "precision": "fp32"} if "precision" in fields else fields
+
+
+SMALL: dict[str, str | None] = {
     "resnet18": "resnet10-w16",
     "inception-resnet-v1": "resnet10-w16",
     "vgg11": "vgg11-w16",
@@ -94,6 +117,19 @@ SCALES = {
         as_published=True,
         noise={"surrogate": "resnet18", "precision": "bf16"},
         sample_wise={"batch_size": 512, "max_iterations": 20},
+    ),
+    # All images, with a network that learns them on two CPU cores.
+    "laptop": Scale(
+        name="laptop",
+        epochs=10,
+        image_size=64,
+        face_size=40,
+        face_model=SMALL["resnet18"],
+        models={**SMALL, "resnet18": FAST},
+        training=SHORT_TRAINING,
+        training_of={FAST: FAST_TRAINING},
+        noise={"surrogate": FAST, "precision": "bf16", "surrogate_epochs": 10},
+        sample_wise={"batch_size": 512, "surrogate_steps": 80, "max_iterations": 4},
     ),
     "cpu": Scale(
         name="cpu",
@@ -254,7 +290,8 @@ def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any
 
 def _training(recipe: Recipe, scale: Scale, chosen: Mapping[str, Any], model: str, seed: int) -> TrainingSettings:
     """Return a victim's settings: the paper's, changed by the recipe and by the scale."""
-    own = {"epochs": _epochs(recipe, scale), "model": recipe.networks.get(model, model), "seed": seed}
+    network = recipe.networks.get(model, model)
+    own = {"epochs": _epochs(recipe, scale), **scale.training_of.get(network, {}), "model": network, "seed": seed}
     augment = {"augment": chosen["augment"]} if "augment" in chosen else {}
     return TrainingSettings(**{**PAPER_TRAINING, **recipe.training, **scale.training, **own, **augment})
 
