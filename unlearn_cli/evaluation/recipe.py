@@ -121,7 +121,7 @@ SCALES = {
     # All images, with a network that learns them on two CPU cores.
     "laptop": Scale(
         name="laptop",
-        epochs=10,
+        epochs=12,
         image_size=64,
         face_size=40,
         face_model=SMALL["resnet18"],

@@ -41,7 +41,6 @@ FAST_TRAINING: dict[str, Any] = {
     "schedule": "triangle",
     "weight_decay": 1.3e-3,
     "label_smoothing": 0.2,
-    "bias_rate": 64.0,
     "precision": "bf16",
 }
 """The fields of ``TrainingSettings`` that the network is trained with as a victim."""

@@ -43,8 +43,6 @@ class TrainingSettings:
     nesterov: bool = False
     """Whether the momentum is Nesterov's."""
     weight_decay: float = 5e-4
-    bias_rate: float = 1.0
-    """The learning rate of biases and of batch norm's parameters, as a multiple of that of all other weights."""
     label_smoothing: float = 0.0
     """The share of each target that is spread over all classes."""
     augment: str = "standard"
@@ -144,15 +142,8 @@ def train_network(
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
     """Return SGD with momentum, which the paper uses for every network."""
-    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
-    if settings.bias_rate != 1:
-        # Their weight decay is divided by the same number, so that a step shortens them as much as the others.
-        rate, decay = settings.learning_rate * settings.bias_rate, settings.weight_decay / settings.bias_rate
-        biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
-        others = [parameter for parameter in model.parameters() if parameter.ndim != 1]
-        groups = [{"params": others}, {"params": biases, "lr": rate, "weight_decay": decay}]
     return torch.optim.SGD(
-        groups,
+        model.parameters(),
         settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
