@@ -105,7 +105,9 @@ class Training:
     train_size: int | None = setting("number of training images", "depends on --scale", least=1)
     seed: int | None = setting("random seed of the first training", "0")
     device: str | None = setting("cuda, mps or cpu", "the fastest available")
-    precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "bf16 on CUDA, else fp32")
+    precision: Literal["fp32", "bf16"] | None = setting(
+        "arithmetic of the victims", "depends on the device and --scale"
+    )
     compile: bool | None = setting("compile the victims before training", "no")
     engine: Literal["local", "ray"] | None = setting("run the trainings on this machine, or by Ray", "local")
     pairs: Path | None = setting("CSV file of photo pairs for a face verification test", "none")
@@ -115,9 +117,9 @@ class Training:
 class Optimised(Training):
     """The settings of all commands except ``recipe``, because a recipe decides these values itself."""
 
-    batch_size: int | None = setting("images in each training step", "128; people: 32", least=2)
-    learning_rate: float | None = setting("learning rate at the start; a cosine takes it to zero", "0.1", least=0)
-    weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005", least=0)
+    batch_size: int | None = setting("images in each training step", "128; people: 32; laptop: 512", least=2)
+    learning_rate: float | None = setting("largest learning rate", "0.1; laptop: 0.75", least=0)
+    weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005; laptop: 0.0013", least=0)
     image_size: int | None = setting("resize images to this side in pixels", "unchanged; people: depends on --scale", 8)
     classes: str | None = setting("use only the classes that match these patterns", "all")
 

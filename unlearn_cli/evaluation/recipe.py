@@ -128,7 +128,7 @@ SCALES = {
         models={**SMALL, "resnet18": FAST},
         training=SHORT_TRAINING,
         training_of={FAST: FAST_TRAINING},
-        noise={"surrogate": FAST, "precision": "bf16", "surrogate_epochs": 10},
+        noise={"surrogate": FAST, "precision": "bf16", "surrogate_epochs": 12},
         sample_wise={"batch_size": 512, "surrogate_steps": 80, "max_iterations": 4},
     ),
     "cpu": Scale(
