@@ -105,9 +105,7 @@ class Training:
     train_size: int | None = setting("number of training images", "depends on --scale", least=1)
     seed: int | None = setting("random seed of the first training", "0")
     device: str | None = setting("cuda, mps or cpu", "the fastest available")
-    precision: Literal["fp32", "bf16"] | None = setting(
-        "arithmetic of the victims", "depends on the device and --scale"
-    )
+    precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "by the device and --scale")
     compile: bool | None = setting("compile the victims before training", "no")
     engine: Literal["local", "ray"] | None = setting("run the trainings on this machine, or by Ray", "local")
     pairs: Path | None = setting("CSV file of photo pairs for a face verification test", "none")
