@@ -17,8 +17,9 @@ from unlearn_cli.evaluation.face_pairs import embed, read_pairs
 from unlearn_cli.evaluation.plans import Victims, plan_bank
 from unlearn_cli.evaluation.published import FILE as PUBLISHED
 from unlearn_cli.evaluation.published import Published, published
-from unlearn_cli.evaluation.recipe import SCALES, SEARCHES, Planned, Scale, Source, chosen_cells, plan
+from unlearn_cli.evaluation.recipe import SEARCHES, Planned, Source, chosen_cells, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
+from unlearn_cli.evaluation.scale import SCALES, Scale
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.fast import FAST_TRAINING
@@ -213,7 +214,7 @@ def test_recipes_say_what_they_need() -> None:
 def test_a_value_may_have_commas_and_a_training_is_there_once() -> None:
     assert len(chosen_cells(planned("figure5"), "noise=class-wise,protect_classes=bird,cat")) == 1 + 2
     protected = Cell(images=Images(spec=DatasetSpec(source="cifar10")), noise=NoisePlan(bank="cifar10"))
-    twice = ad_hoc(protected, noise="x", models=["a"], augments=["none"], defences=["jpeg", "jpeg:10"], seeds=1)
+    twice = ad_hoc(protected, noise="x", models={"a": {}}, augments=["none"], defences=["jpeg", "jpeg:10"], seeds=1)
     assert (len(twice), len(chosen_cells(twice, None))) == (4, 2)
 
 
@@ -250,7 +251,7 @@ def test_ad_hoc_cells_have_a_baseline_for_each_network_and_defence() -> None:
     cells = ad_hoc(
         protected,
         noise="cifar10",
-        models=["resnet18", "vgg11"],
+        models={"resnet18": {}, "vgg11": {}},
         augments=["standard"],
         defences=["none", "jpeg"],
         seeds=2,

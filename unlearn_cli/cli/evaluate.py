@@ -371,7 +371,8 @@ def _evaluate(
     from unlearn_cli.cli.evaluate_show import show, watch
     from unlearn_cli.errors import UsageError
     from unlearn_cli.evaluation.experiment import Where, evaluate
-    from unlearn_cli.evaluation.recipe import SCALES, chosen_cells
+    from unlearn_cli.evaluation.recipe import chosen_cells
+    from unlearn_cli.evaluation.scale import SCALES
     from unlearn_cli.training.workers import join_workers, leave_workers
 
     engine = rare.engine or "local"

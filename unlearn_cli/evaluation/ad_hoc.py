@@ -28,16 +28,15 @@ def ad_hoc(
     random: Cell | None = None,
     *,
     noise: str,
-    models: Sequence[str],
+    models: Mapping[str, Mapping[str, Any]],
     augments: Sequence[str],
     defences: Sequence[str],
     seeds: int,
-    own: Mapping[str, Mapping[str, Any]] = {},
 ) -> list[Planned]:
     """Return the runs for every network, augmentation, defence and seed: the clean baseline, then the protected run.
 
-    ``random`` is the protected run with random noise instead; where it is given, it follows the protected run. ``own``
-    has, by network, fields of ``TrainingSettings`` in place of those of the protected run. The
+    ``random`` is the protected run with random noise instead; where it is given, it follows the protected run. Each
+    of the ``models`` has fields of ``TrainingSettings`` in place of those of the protected run. The
     defence ``reweight`` adds, to the runs without a defence, their figures after ``attackers.reweight`` for each share
     of clean photos. Raises ``UsageError`` for an unknown defence.
     """
@@ -50,9 +49,8 @@ def ad_hoc(
     for seed, model, augment, defence, share in runs:
         if share is not None and defence != "none":
             continue
-        training = replace(
-            protected.training, **{**own.get(model, {}), "model": model, "augment": augment, "seed": seed}
-        )
+        own = {**models[model], "model": model, "augment": augment, "seed": seed}
+        training = replace(protected.training, **own)
         cell = replace(protected, training=training, defence=parse_defence(defence).name, refit=share)
         chosen = {"model": model, "augment": augment, "defence": cell.defence}
         labels = {key: chosen[key] for key, values in many.items() if key == "model" or len(values) > 1}
