@@ -303,7 +303,7 @@ def test_at_laptop_scale_a_small_network_learns_all_images_in_its_own_way() -> N
         assert getattr(of["fast"].training, name) == value
     assert of["vgg11-w16"].training.schedule == "cosine"
     assert of["vgg11-w16"].training.label_smoothing == 0
-    assert {settings.surrogate for settings in searches(cells)} == {"fast"}
+    assert {settings.surrogate for settings in searches(cells)} == {"fast-w32"}
 
 
 def searches(cells: list[Planned]) -> list[ErrorMin]:
@@ -338,5 +338,5 @@ def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() ->
 
     usual = settings()
     assert {name: getattr(usual["fast"], name) for name in FAST_TRAINING} == FAST_TRAINING
-    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=12)
+    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=10)
     assert (settings(learning_rate=0.3)["fast"].learning_rate, settings(epochs=3)["fast"].epochs) == (0.3, 3)

@@ -1,11 +1,11 @@
-"""A small network for 32-pixel images that learns in few epochs, for computers without a GPU.
+"""Small networks for 32-pixel images that learn in few epochs, for computers without a GPU.
 
 The code is our own. Its ideas are those of Keller Jordan's *94% on CIFAR-10 in 3.29 Seconds* (2024, arXiv:2404.00498)
 and of the works that it builds on: a first convolution that whitens patches and is not trained (Page, *How to Train
 Your ResNet*, 2018; Coates and Ng, 2012), three groups of two convolutions with max pooling before the normalisation,
 GELU, batch norm without a learned scale, an identity as the initial weights of each convolution (Zagoruyko and
 Komodakis, *DiracNets*, 2017), a small constant factor on the logits, label smoothing, and Nesterov's momentum with a
-learning rate that rises and then falls linearly. The widths are ours: half of the published ones.
+learning rate that rises and then falls linearly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from unlearn_cli.training.workers import ALONE, Workers
 
-FAST = "fast"
+FAST, FAST_SMALL = "fast", "fast-w32"
 
-WIDTHS = (32, 128, 128)
-"""How many channels each group of two convolutions has."""
+WIDTHS = {FAST: (64, 256, 256), FAST_SMALL: (32, 128, 128)}
+"""How many channels each group of two convolutions has, by the network's name; the first are the published ones."""
 PATCH = 2
 """The side, in pixels, of the patches that the first convolution whitens."""
 LEAST_VARIANCE = 5e-4
@@ -43,7 +43,7 @@ FAST_TRAINING: dict[str, Any] = {
     "label_smoothing": 0.2,
     "precision": "bf16",
 }
-"""The fields of ``TrainingSettings`` that the network is trained with as a victim."""
+"""The fields of ``TrainingSettings`` that both networks are trained with as victims."""
 
 
 class Whitening(nn.Module):
@@ -92,7 +92,7 @@ def _group(channels: int, width: int) -> nn.Sequential:
 class FastNetwork(nn.Module):
     """The network; ``whitening`` must be fitted to the training images before it is trained."""
 
-    def __init__(self, classes: int, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, classes: int, widths: Sequence[int] = WIDTHS[FAST]) -> None:
         super().__init__()
         self.whitening = Whitening()
         channels = (self.whitening.channels, *widths)
