@@ -87,8 +87,8 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
     """Return a freshly initialised network, in channels-last format; the same seed gives the same network.
 
     ``name`` is one of ``MODELS``, ``fast``, ``fast-w32``, ``inception-resnet-v1``, any classifier of torchvision's, or
-    ``timm:NAME``. Raises ``UsageError`` for any other name, for ``timm:`` without timm installed, and for a network that
-    does not take images of this size.
+    ``timm:NAME``. Raises ``UsageError`` for any other name, for ``timm:`` without timm installed, and for a network
+    that does not take images of this size.
     """
     with torch.random.fork_rng(devices=[]):  # Networks are built on the CPU, so no GPU's state changes.
         torch.default_generator.manual_seed(seed)
