@@ -321,16 +321,13 @@ class _Run:
         """Return which victims are trained, and how."""
         from unlearn_cli.evaluation.plans import Victims
 
-        # Only what the user said, so that it may replace what a scale has for a network.
-        training: dict[str, Any] = {"seed": rare.seed or 0, "compile": bool(rare.compile)}
-        if rare.precision is not None or self.device.type == "cuda":
-            training["precision"] = rare.precision or "bf16"
-        if rare.epochs is not None:
-            training["epochs"] = rare.epochs
+        # Only what the user said, so that a scale's own values for a network stay where nothing was said.
+        said = {"epochs": rare.epochs, "precision": rare.precision or ("bf16" if self.device.type == "cuda" else None)}
         if isinstance(rare, Optimised):
-            said = {name: getattr(rare, name) for name in ("learning_rate", "weight_decay")}
+            said |= {name: getattr(rare, name) for name in ("learning_rate", "weight_decay")}
             said["batch_size"] = rare.batch_size or batch_size
-            training |= {name: value for name, value in said.items() if value is not None}
+        training: dict[str, Any] = {"seed": rare.seed or 0, "compile": bool(rare.compile)}
+        training |= {name: value for name, value in said.items() if value is not None}
         return Victims(
             scale=self.scale,
             model=model,
