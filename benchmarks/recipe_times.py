@@ -15,8 +15,9 @@ import torch
 
 from unlearn_cli.evaluation.cell import Cell
 from unlearn_cli.evaluation.estimate import passes
-from unlearn_cli.evaluation.recipe import SCALES, Source, plan
+from unlearn_cli.evaluation.recipe import Source, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
+from unlearn_cli.evaluation.scale import SCALES
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import train_victim
 

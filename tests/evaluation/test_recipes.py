@@ -14,13 +14,17 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
 from unlearn_cli.evaluation.face_pairs import embed, read_pairs
+from unlearn_cli.evaluation.plans import Victims, plan_bank
 from unlearn_cli.evaluation.published import FILE as PUBLISHED
 from unlearn_cli.evaluation.published import Published, published
-from unlearn_cli.evaluation.recipe import SCALES, SEARCHES, Planned, Source, chosen_cells, plan
+from unlearn_cli.evaluation.recipe import SEARCHES, Planned, Source, chosen_cells, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
+from unlearn_cli.evaluation.scale import SCALES, Scale
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
+from unlearn_cli.training.fast import FAST_TRAINING
 from unlearn_cli.training.models import build_model
+from unlearn_cli.training.train import TrainingSettings
 
 SOURCE = Source(folder=Path("people"), pairs=Path("pairs.csv"))
 EXPERIMENTS = {
@@ -210,7 +214,7 @@ def test_recipes_say_what_they_need() -> None:
 def test_a_value_may_have_commas_and_a_training_is_there_once() -> None:
     assert len(chosen_cells(planned("figure5"), "noise=class-wise,protect_classes=bird,cat")) == 1 + 2
     protected = Cell(images=Images(spec=DatasetSpec(source="cifar10")), noise=NoisePlan(bank="cifar10"))
-    twice = ad_hoc(protected, noise="x", models=["a"], augments=["none"], defences=["jpeg", "jpeg:10"], seeds=1)
+    twice = ad_hoc(protected, noise="x", models={"a": {}}, augments=["none"], defences=["jpeg", "jpeg:10"], seeds=1)
     assert (len(twice), len(chosen_cells(twice, None))) == (4, 2)
 
 
@@ -247,7 +251,7 @@ def test_ad_hoc_cells_have_a_baseline_for_each_network_and_defence() -> None:
     cells = ad_hoc(
         protected,
         noise="cifar10",
-        models=["resnet18", "vgg11"],
+        models={"resnet18": {}, "vgg11": {}},
         augments=["standard"],
         defences=["none", "jpeg"],
         seeds=2,
@@ -288,3 +292,51 @@ def test_a_smaller_scale_keeps_what_a_recipe_is_about() -> None:
         same = {"images": paper.cell.images, "training": paper.cell.training, "noise": paper.cell.noise}
         assert replace(tiny.cell, **same) == paper.cell  # type: ignore[arg-type]
         assert paper.cell.trigger == (paper.cell.noise is not None)
+
+
+def test_at_laptop_scale_a_small_network_learns_all_images_in_its_own_way() -> None:
+    cells = planned("table1-cifar10", "laptop")
+    of = {one.cell.training.model: one.cell for one in cells}
+    assert set(of) == {"fast", "vgg11-w16"}
+    assert {cell.images.train_size for cell in of.values()} == {None}
+    for name, value in FAST_TRAINING.items():
+        assert getattr(of["fast"].training, name) == value
+    assert of["vgg11-w16"].training.schedule == "cosine"
+    assert of["vgg11-w16"].training.label_smoothing == 0
+    assert {settings.surrogate for settings in searches(cells)} == {"fast-w32"}
+
+
+def searches(cells: list[Planned]) -> list[ErrorMin]:
+    plans = [one.cell.noise for one in cells if one.cell.noise is not None]
+    return [noise.settings for noise in plans if isinstance(noise.settings, ErrorMin)]
+
+
+def test_without_fast_bf16_a_scale_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def precisions(scale: Scale) -> set[str]:
+        cells = plan(load_recipe("table1-cifar10"), scale, SOURCE)
+        victims = {one.cell.training.precision for one in cells if one.cell.training.model == "fast"}
+        return victims | {settings.precision for settings in searches(cells)}
+
+    for has, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        assert precisions(SCALES["laptop"].on(torch.device("cpu"))) == {precision}
+
+
+def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() -> None:
+    def settings(**said: object) -> dict[str, TrainingSettings]:
+        victims = Victims(
+            scale=SCALES["laptop"],
+            model="fast,resnet10-w16",
+            augment="standard",
+            defence="none",
+            seeds=1,
+            training=said,
+        )
+        cells, _ = plan_bank("cifar10", None, victims, DatasetSpec(source="cifar10"), None, lambda cell: cell)
+        assert {one.cell.images.train_size for one in cells} == {None}
+        return {one.cell.training.model: one.cell.training for one in cells}
+
+    usual = settings()
+    assert {name: getattr(usual["fast"], name) for name in FAST_TRAINING} == FAST_TRAINING
+    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=10)
+    assert (settings(learning_rate=0.3)["fast"].learning_rate, settings(epochs=3)["fast"].epochs) == (0.3, 3)

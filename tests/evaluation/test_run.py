@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from tests.conftest import make_bank
+from unlearn_cli.banks.bank import Bank, load_bank
 from unlearn_cli.banks.catalog import open_bank
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.attackers.reweight import SHARES
@@ -22,12 +23,14 @@ from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_o
 from unlearn_cli.evaluation.estimate import SECONDS_OF_A_RUN
 from unlearn_cli.evaluation.experiment import EvaluationEstimated, Where, evaluate
 from unlearn_cli.evaluation.forecast import Expected, Forecast
+from unlearn_cli.evaluation.noise_store import NoiseMaking
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About
 from unlearn_cli.evaluation.run import CellEnded, Event, Runner
 from unlearn_cli.evaluation.scenario import check
 from unlearn_cli.evaluation.spread import spread
 from unlearn_cli.files import lock
+from unlearn_cli.noise.events import Iterated, Resumed
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import EpochEnded, TrainingSettings, predict
@@ -115,6 +118,40 @@ def test_a_cells_name_is_what_it_is_and_not_where(folder: Path, tmp_path: Path) 
     assert len(names | {name}) == 9
     Image.new("RGB", (16, 16)).save(moved / "day" / "00.png")
     assert hash_of(identity(same, Library())) not in names | {name}
+
+
+def test_settings_that_are_newer_do_not_change_the_names_of_earlier_results(folder: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    first = {"model", "epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augment", "precision"}
+    assert set(identity(cell, Library())["training"]) == first | {"compile", "seed"}
+    changed = replace(cell, training=replace(TINY, label_smoothing=0.2, schedule="triangle"))
+    assert set(identity(changed, Library())["training"]) == first | {"compile", "seed", "label_smoothing", "schedule"}
+
+
+def bank_of(output: Path) -> Bank:
+    (path,) = [path for path in (output / "noise").glob("*.safetensors") if not path.stem.endswith(".surrogate")]
+    return load_bank(path)
+
+
+def test_an_interrupted_search_for_noise_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearn_cli.noise.resume.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.resume.SHARE", 0.0)
+    settings = replace(MADE, form="sample-wise", max_iterations=3, stop_error=0.0, noise_steps=1, surrogate_steps=1)
+    _, made, _ = cells_of(folder)
+    cell = replace(made, noise=NoisePlan(settings=settings))
+    finish(Runner(tmp_path / "whole", CPU), [cell])
+    events, iterated = Runner(tmp_path / "parts", CPU).run([cell]), 0
+    while iterated < 2:
+        event = next(events)
+        iterated += isinstance(event, NoiseMaking) and isinstance(event.event, Iterated)
+    events.close()  # type: ignore[attr-defined]
+    again = list(Runner(tmp_path / "parts", CPU).run([cell]))
+    made_again = [event.event for event in again if isinstance(event, NoiseMaking)]
+    assert [event.iteration for event in made_again if isinstance(event, Resumed)] == [2]
+    assert [event.iteration for event in made_again if isinstance(event, Iterated)] == [3]
+    one, other = (bank_of(tmp_path / name).noise for name in ("whole", "parts"))
+    assert np.array_equal(one, other)
+    assert not list((tmp_path / "parts" / "noise").glob("*.search"))
 
 
 def test_clean_images_alone_are_one_cell_whatever_the_noise(folder: Path) -> None:

@@ -203,7 +203,7 @@ def people(
         size = rare.image_size or run.scale.face_size
         spec = run.spec(f"folder:{folder}", replace(rare, image_size=size), trip=trip or "face", views=rare.views or 3)
         named = plans.split("--attacker", attacker) if attacker is not None else []
-        victims = run.victims(rare, model, augment, defence, seeds or 3, random_control, batch_size=32)
+        victims = run.victims(rare, model or run.scale.face_model, augment, defence, seeds or 3, random_control, 32)
         victims = replace(victims, attackers=parse_attackers(named, plans.split("--defence", defence)))
         of = plans.People(
             root=folder,
@@ -316,19 +316,18 @@ class _Run:
         defence: str,
         seeds: int,
         random: bool,
-        batch_size: int = 128,
+        batch_size: int | None = None,
     ) -> Victims:
         """Return which victims are trained, and how."""
         from unlearn_cli.evaluation.plans import Victims
 
-        precision = rare.precision or ("bf16" if self.device.type == "cuda" else "fp32")
-        training: dict[str, Any] = {"seed": rare.seed or 0, "precision": precision, "compile": bool(rare.compile)}
-        if rare.epochs is not None:
-            training["epochs"] = rare.epochs
+        # Only what the user said, so that a scale's own values for a network stay where nothing was said.
+        said = {"epochs": rare.epochs, "precision": rare.precision or ("bf16" if self.device.type == "cuda" else None)}
         if isinstance(rare, Optimised):
-            training["batch_size"] = rare.batch_size or batch_size
-            training["learning_rate"] = 0.1 if rare.learning_rate is None else rare.learning_rate
-            training |= {"weight_decay": rare.weight_decay} if rare.weight_decay is not None else {}
+            said |= {name: getattr(rare, name) for name in ("learning_rate", "weight_decay")}
+            said["batch_size"] = rare.batch_size or batch_size
+        training: dict[str, Any] = {"seed": rare.seed or 0, "compile": bool(rare.compile)}
+        training |= {name: value for name, value in said.items() if value is not None}
         return Victims(
             scale=self.scale,
             model=model,
@@ -369,7 +368,8 @@ def _evaluate(
     from unlearn_cli.cli.evaluate_show import show, watch
     from unlearn_cli.errors import UsageError
     from unlearn_cli.evaluation.experiment import Where, evaluate
-    from unlearn_cli.evaluation.recipe import SCALES, chosen_cells
+    from unlearn_cli.evaluation.recipe import chosen_cells
+    from unlearn_cli.evaluation.scale import SCALES
     from unlearn_cli.training.workers import join_workers, leave_workers
 
     engine = rare.engine or "local"
@@ -380,7 +380,8 @@ def _evaluate(
             "Use only one of the two."
         )
     leads = workers.rank == 0
-    cells, about = planned(_Run(SCALES[scale or ("cpu" if device.type == "cpu" else "paper")], workers, device))
+    size = SCALES[scale or ("cpu" if device.type == "cpu" else "paper")].on(device)
+    cells, about = planned(_Run(size, workers, device))
     chosen = chosen_cells(cells, only)
     where = Where(output=output, device=device, workers=workers, jobs=jobs, engine=engine)
     report = watch(evaluate(chosen, about, where), chosen, hidden=not leads)

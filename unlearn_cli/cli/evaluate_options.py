@@ -22,10 +22,11 @@ Only = Annotated[
     typer.Option(metavar="KEY=VALUE,...", help="Do only the runs with these values: 'model=resnet18,form=class-wise'."),
 ]
 ScaleName = Annotated[
-    Literal["paper", "cpu", "tiny"] | None,
+    Literal["paper", "laptop", "cpu", "tiny"] | None,
     typer.Option(
-        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; cpu: resnet10-w16, 10000 images, 12 "
-        "epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, else paper]"
+        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; laptop: fast, all images, 10 epochs; "
+        "cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, "
+        "else paper]"
     ),
 ]
 Seeds = Annotated[
@@ -104,7 +105,7 @@ class Training:
     train_size: int | None = setting("number of training images", "depends on --scale", least=1)
     seed: int | None = setting("random seed of the first training", "0")
     device: str | None = setting("cuda, mps or cpu", "the fastest available")
-    precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "bf16 on CUDA, else fp32")
+    precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "by the device and --scale")
     compile: bool | None = setting("compile the victims before training", "no")
     engine: Literal["local", "ray"] | None = setting("run the trainings on this machine, or by Ray", "local")
     pairs: Path | None = setting("CSV file of photo pairs for a face verification test", "none")
@@ -114,9 +115,9 @@ class Training:
 class Optimised(Training):
     """The settings of all commands except ``recipe``, because a recipe decides these values itself."""
 
-    batch_size: int | None = setting("images in each training step", "128; people: 32", least=2)
-    learning_rate: float | None = setting("learning rate at the start; a cosine takes it to zero", "0.1", least=0)
-    weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005", least=0)
+    batch_size: int | None = setting("images in each training step", "128; people: 32; laptop: 512", least=2)
+    learning_rate: float | None = setting("largest learning rate", "0.1; laptop: 0.75", least=0)
+    weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005; laptop: 0.0013", least=0)
     image_size: int | None = setting("resize images to this side in pixels", "unchanged; people: depends on --scale", 8)
     classes: str | None = setting("use only the classes that match these patterns", "all")
 

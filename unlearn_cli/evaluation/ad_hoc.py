@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unlearn_cli.evaluation.attackers.frozen import GALLERIES, HEADS, Frozen
 from unlearn_cli.evaluation.attackers.pretrained import SIDE, Part, settings_to_fine_tune
@@ -27,14 +28,15 @@ def ad_hoc(
     random: Cell | None = None,
     *,
     noise: str,
-    models: Sequence[str],
+    models: Mapping[str, Mapping[str, Any]],
     augments: Sequence[str],
     defences: Sequence[str],
     seeds: int,
 ) -> list[Planned]:
     """Return the runs for every network, augmentation, defence and seed: the clean baseline, then the protected run.
 
-    ``random`` is the protected run with random noise instead; where it is given, it follows the protected run. The
+    ``random`` is the protected run with random noise instead; where it is given, it follows the protected run. Each
+    of the ``models`` has fields of ``TrainingSettings`` in place of those of the protected run. The
     defence ``reweight`` adds, to the runs without a defence, their figures after ``attackers.reweight`` for each share
     of clean photos. Raises ``UsageError`` for an unknown defence.
     """
@@ -47,7 +49,8 @@ def ad_hoc(
     for seed, model, augment, defence, share in runs:
         if share is not None and defence != "none":
             continue
-        training = replace(protected.training, model=model, augment=augment, seed=seed)
+        own = {**models[model], "model": model, "augment": augment, "seed": seed}
+        training = replace(protected.training, **own)
         cell = replace(protected, training=training, defence=parse_defence(defence).name, refit=share)
         chosen = {"model": model, "augment": augment, "defence": cell.defence}
         labels = {key: chosen[key] for key, values in many.items() if key == "model" or len(values) > 1}
@@ -57,13 +60,13 @@ def ad_hoc(
             labels.pop("defence", None)
             labels[REWEIGHT] = f"{100 * share:g} % clean photos"
         planned.append(Planned(cell=unprotected(cell), labels={"noise": "clean", **labels}))
-        own = {"poison_rate": f"{cell.poison_rate:g}"} if cell.poison_rate < 1 else {}
-        own |= {"protect_classes": ",".join(cell.protect_classes)} if cell.protect_classes else {}
-        own |= {"keep": cell.keep} if cell.keep != "all" else {}
-        planned.append(Planned(cell=cell, labels={"noise": noise, **labels, **own}))
+        part = {"poison_rate": f"{cell.poison_rate:g}"} if cell.poison_rate < 1 else {}
+        part |= {"protect_classes": ",".join(cell.protect_classes)} if cell.protect_classes else {}
+        part |= {"keep": cell.keep} if cell.keep != "all" else {}
+        planned.append(Planned(cell=cell, labels={"noise": noise, **labels, **part}))
         if random is not None:
             same = replace(random, training=training, defence=cell.defence, refit=share)
-            planned.append(Planned(cell=same, labels={"noise": RANDOM, **labels, **own}))
+            planned.append(Planned(cell=same, labels={"noise": RANDOM, **labels, **part}))
     return planned
 
 

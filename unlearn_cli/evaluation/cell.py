@@ -22,6 +22,10 @@ from unlearn_cli.training.folders import Split
 from unlearn_cli.training.train import TrainingSettings
 
 CELL_SCHEMA = 1
+NEWER_WITHOUT_EFFECT = (
+    ("gradient_clip", None), ("schedule", "cosine"), ("nesterov", False), ("label_smoothing", 0.0),
+)  # fmt: skip
+"""Settings that the first version did not have, with the values that change nothing."""
 HASH_LETTERS = 16
 
 Keep = Literal["all", "clean", "protected"]
@@ -219,14 +223,8 @@ def noise_identity(plan: NoisePlan, on: Images, library: Library) -> dict[str, A
 
 
 def _hashed(settings: TrainingSettings | NoiseSettings) -> dict[str, Any]:
-    """Return settings without a gradient clip that they do not have, so that they keep the hashes of earlier versions.
-
-    Other settings of None were part of the hash from the first version on.
-    """
-    values = asdict(settings)
-    if values.get("gradient_clip", ...) is None:
-        del values["gradient_clip"]
-    return values
+    """Return settings without newer ones that have no effect, so that they keep the hashes of earlier versions."""
+    return {name: value for name, value in asdict(settings).items() if (name, value) not in NEWER_WITHOUT_EFFECT}
 
 
 def _of_images(images: Images, library: Library) -> dict[str, Any]:

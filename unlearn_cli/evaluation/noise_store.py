@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from unlearn_cli.files import lock
 from unlearn_cli.noise.bank_file import BankWritten, Origin, make_bank
 from unlearn_cli.noise.events import Event
 from unlearn_cli.noise.mixture import mix
+from unlearn_cli.noise.settings import Searched
 from unlearn_cli.training.workers import Workers
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -81,6 +83,8 @@ class NoiseStore:
     def _search(self, plan: NoisePlan, where: Images, path: Path) -> Iterator[NoiseMaking]:
         assert plan.settings is not None
         data = self.library.train(where)
+        # A search may take an hour, so an interrupted one goes on from here.
+        kept = path.with_suffix(".search") if isinstance(plan.settings, Searched) else None
         for event in make_bank(
             path,
             data,
@@ -88,10 +92,13 @@ class NoiseStore:
             self.device,
             Origin(self.command, where.spec.crop, plan.family),
             workers=self.workers,
+            checkpoint=kept,
         ):
             if not isinstance(event, BankWritten):
                 yield NoiseMaking(event)
         self.workers.wait()
+        if kept is not None and self.workers.rank == 0:
+            shutil.rmtree(kept, ignore_errors=True)
 
     def _path(self, plan: NoisePlan, on: Images) -> Path:
         return self.folder / f"{hash_of(noise_identity(plan, on, self.library))}.safetensors"

@@ -15,9 +15,10 @@ from unlearn_cli.evaluation.attackers.parse import Attackers
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.personal_banks import personal_choice
-from unlearn_cli.evaluation.recipe import Planned, Scale, Source, plan
+from unlearn_cli.evaluation.recipe import Planned, Source, plan
 from unlearn_cli.evaluation.recipe_file import load_recipe
 from unlearn_cli.evaluation.report import About
+from unlearn_cli.evaluation.scale import Scale
 from unlearn_cli.noise.face_noise import FaceNoise
 from unlearn_cli.noise.settings import Baseline
 from unlearn_cli.photos.protection import Protection
@@ -67,9 +68,9 @@ class Victims:
         tuned = fine_tune(cell, random, noise, attackers.pretrained, epochs, self.seeds)
         models = [self.scale.model("resnet18") or "resnet18"] if self.model is None else split("--model", self.model)
         augments, defences = split("--augment", self.augment), attackers.defences
-        trained = ad_hoc(
-            cell, random, noise=noise, models=models, augments=augments, defences=defences, seeds=self.seeds
-        )
+        # What the user said comes before what the scale has for a network.
+        own = {model: {**self.scale.training_of.get(model, {}), **self.training} for model in models}
+        trained = ad_hoc(cell, random, noise=noise, models=own, augments=augments, defences=defences, seeds=self.seeds)
         return [*trained, *tuned, *asked]
 
     def about(self, what: str, source: str = "", text: str = ABOUT) -> About:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.published import Published, published
 from unlearn_cli.evaluation.recipe_file import Recipe
+from unlearn_cli.evaluation.scale import Scale
 from unlearn_cli.noise.presets import PRESETS
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings, make_settings
 from unlearn_cli.training.datasets import DatasetSpec
@@ -36,9 +37,6 @@ SEARCHES = ("paper", "ours")
 PAPER_TRAINING: dict[str, Any] = {"learning_rate": 0.025, "gradient_clip": 5.0}
 """The settings of victims (appendix B, and the official code for the clip), where they are not the defaults."""
 
-SHORT_TRAINING: dict[str, Any] = {"learning_rate": 0.1, "gradient_clip": None}
-"""The settings of victims that are trained for a few epochs only, which need larger steps."""
-
 PAPER_PRESETS = {
     "cifar10": "paper-cifar10",
     "cifar100": "paper-cifar100",
@@ -47,82 +45,6 @@ PAPER_PRESETS = {
     "folder": "paper-face",
 }
 """The preset that has the paper's values for each dataset."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The size of an evaluation: the paper's, one for two CPU cores, or one that only tests that everything runs."""
-
-    name: str
-    train_size: int | None = None
-    test_size: int | None = None
-    epochs: int | None = None
-    """The epochs of a training, in place of the recipe's."""
-    image_size: int | None = None
-    """The largest size, in pixels, that images are resized to."""
-    faces: int = 20
-    """The epochs of a victim that classifies people, each of which has three crops of every photo."""
-    face_size: int = 112
-    """The size of face images, in pixels."""
-    models: Mapping[str, str | None] = field(default_factory=dict)
-    """Smaller networks in place of the paper's; None leaves out the runs of a network."""
-    as_published: bool = False
-    """Whether the paper's search keeps all of the paper's values, however long it takes."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of ``TrainingSettings`` in place of the paper's."""
-    noise: Mapping[str, Any] = field(default_factory=dict)
-    sample_wise: Mapping[str, Any] = field(default_factory=dict)
-    most_surrogate_steps: int | None = None
-    """The largest M, where a recipe has a larger one."""
-
-    def model(self, name: str) -> str | None:
-        """Return the network that replaces one of the paper's; None if its runs are left out."""
-        return self.models.get(name, name)
-
-
-SMALL = {
-    "resnet18": "resnet10-w16",
-    "inception-resnet-v1": "resnet10-w16",
-    "vgg11": "vgg11-w16",
-    "resnet50": None,
-    "densenet121": None,
-}
-SCALES = {
-    # On a GPU, bf16 and large batches make sample-wise noise several times faster.
-    "paper": Scale(
-        name="paper",
-        as_published=True,
-        noise={"surrogate": "resnet18", "precision": "bf16"},
-        sample_wise={"batch_size": 512, "max_iterations": 20},
-    ),
-    "cpu": Scale(
-        name="cpu",
-        train_size=10_000,
-        epochs=12,
-        image_size=64,
-        face_size=40,
-        models=SMALL,
-        training=SHORT_TRAINING,
-        noise={"surrogate": "resnet10-w16", "surrogate_epochs": 20},
-        # Few iterations with many surrogate steps, because nearly all time goes into the pass over all images, which
-        # takes 20 noise steps.
-        sample_wise={"surrogate_steps": 80, "max_iterations": 4, "precision": "bf16"},
-    ),
-    "tiny": Scale(
-        name="tiny",
-        train_size=200,
-        test_size=200,
-        epochs=1,
-        image_size=32,
-        faces=1,
-        face_size=16,
-        models={**SMALL, "resnet50": "resnet10-w16", "densenet121": "resnet10-w16"},
-        training=SHORT_TRAINING,
-        noise={"surrogate": "resnet10-w16", "max_iterations": 1, "surrogate_epochs": 1},
-        sample_wise={"noise_steps": 2},
-        most_surrogate_steps=10,
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +176,8 @@ def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any
 
 def _training(recipe: Recipe, scale: Scale, chosen: Mapping[str, Any], model: str, seed: int) -> TrainingSettings:
     """Return a victim's settings: the paper's, changed by the recipe and by the scale."""
-    own = {"epochs": _epochs(recipe, scale), "model": recipe.networks.get(model, model), "seed": seed}
+    network = recipe.networks.get(model, model)
+    own = {"epochs": _epochs(recipe, scale), **scale.training_of.get(network, {}), "model": network, "seed": seed}
     augment = {"augment": chosen["augment"]} if "augment" in chosen else {}
     return TrainingSettings(**{**PAPER_TRAINING, **recipe.training, **scale.training, **own, **augment})
 

@@ -13,6 +13,7 @@ from unlearn_cli.noise.forms import Batch
 from unlearn_cli.noise.settings import Searched
 from unlearn_cli.noise.transforms import Through
 from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.fast import fit_to_images
 from unlearn_cli.training.models import build_model, split_names
 from unlearn_cli.training.train import TrainingSettings, as_input, clip_gradient, make_optimizer
 from unlearn_cli.training.workers import Workers
@@ -37,7 +38,7 @@ class Ensemble:
         self.through = Through(settings.through)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.data = data.at(slice(workers.rank, None, workers.count)).to(device)
-        self.networks = self._build(settings.seed).to(device)
+        self.networks = self._build(settings.seed)
         self.optimizer = self._make_optimizer()
         self.run: list[Callable[[Tensor], Tensor]] = list(self.networks.values())
         if settings.compile:
@@ -127,9 +128,11 @@ class Ensemble:
 
     def _build(self, seed: int) -> nn.ModuleDict:
         names = split_names(self.settings.surrogate)
-        return nn.ModuleDict(
+        networks = nn.ModuleDict(
             {name: build_model(name, self.classes, self.data.size, seed + i) for i, name in enumerate(names)}
-        )
+        ).to(self.device)
+        fit_to_images(networks, self.data.images, self.workers)
+        return networks
 
     def _make_optimizer(self) -> torch.optim.SGD:
         of = self.settings

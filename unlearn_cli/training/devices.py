@@ -31,6 +31,16 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether the device computes bf16 faster than fp32: a GPU, or a CPU with instructions for it.
+
+    On other CPUs, PyTorch imitates bf16, which is much slower.
+    """
+    if device.type != "cpu":
+        return True
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def wait_for(device: torch.device) -> None:
     """Wait until a GPU has finished all queued work, so that time is measured correctly."""
     if device.type == "cuda":

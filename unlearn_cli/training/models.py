@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.training.fast import WIDTHS, FastNetwork
 from unlearn_cli.training.inception_resnet import INCEPTION_RESNET, InceptionResNet
 
 PHOTO_STEM_FROM = 64
@@ -85,9 +86,9 @@ class Normalised(nn.Module):
 def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Module:
     """Return a freshly initialised network, in channels-last format; the same seed gives the same network.
 
-    ``name`` is one of ``MODELS``, ``inception-resnet-v1``, any classifier of torchvision's, or ``timm:NAME``. Raises
-    ``UsageError`` for any other name, for ``timm:`` without timm installed, and for a network that does not take images
-    of this size.
+    ``name`` is one of ``MODELS``, ``fast``, ``fast-w32``, ``inception-resnet-v1``, any classifier of torchvision's, or
+    ``timm:NAME``. Raises ``UsageError`` for any other name, for ``timm:`` without timm installed, and for a network
+    that does not take images of this size.
     """
     with torch.random.fork_rng(devices=[]):  # Networks are built on the CPU, so no GPU's state changes.
         torch.default_generator.manual_seed(seed)
@@ -96,6 +97,8 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
             model: nn.Module = _resnet(plan, classes, image_size)
         elif isinstance(plan, VggPlan):
             model = _vgg(plan, classes, image_size)
+        elif name in WIDTHS:
+            model = _checked(FastNetwork(classes, WIDTHS[name]), name, image_size)
         elif name == INCEPTION_RESNET:
             model = _checked(InceptionResNet(classes), name, image_size)
         elif name.startswith(TIMM):
@@ -171,8 +174,8 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
 
     if name not in registry.list_models(module=models):
         raise UsageError(
-            f"There is no model '{name}'. Choose one of {', '.join(MODELS)}, {INCEPTION_RESNET}, a classifier of "
-            "torchvision's, such as resnet50, densenet121 or mobilenet_v3_small, or timm:NAME."
+            f"There is no model '{name}'. Choose one of {', '.join((*MODELS, *WIDTHS))}, {INCEPTION_RESNET}, a "
+            "classifier of torchvision's, such as resnet50, densenet121 or mobilenet_v3_small, or timm:NAME."
         )
     # Inception and GoogLeNet would otherwise return auxiliary outputs, and warn about how they initialise weights.
     extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}

@@ -16,6 +16,7 @@ from unlearn_cli.errors import WorkError
 from unlearn_cli.training.augmentations import augmentation
 from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.fast import fit_to_images
 from unlearn_cli.training.models import build_model
 from unlearn_cli.training.workers import ALONE, Workers
 
@@ -35,9 +36,15 @@ class TrainingSettings:
     epochs: int = 60
     batch_size: int = 128
     learning_rate: float = 0.1
-    """The initial learning rate, which follows a cosine to zero over all steps."""
+    """The largest learning rate."""
+    schedule: Literal["cosine", "triangle"] = "cosine"
+    """How the learning rate goes on: along a cosine to zero, or up from a fifth and then down (``_triangle``)."""
     momentum: float = 0.9
+    nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
     weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    """The share of each target that is spread over all classes."""
     augment: str = "standard"
     """A key of ``augmentations.AUGMENTATIONS``."""
     gradient_clip: float | None = None
@@ -106,9 +113,10 @@ def train_network(
     """
     device = next(model.parameters()).device
     train, test = train.to(device), test.to(device)
+    fit_to_images(model, train.images)
     optimizer = make_optimizer(model, settings)
     steps = settings.epochs * len(_batches(torch.arange(len(train)), settings, workers))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = _schedule(optimizer, settings, steps)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule}
     history = _restore(checkpoint, settings, state, device)
     training = _Training(model, train, settings, optimizer, schedule, harden, workers)
@@ -139,7 +147,28 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov,
     )
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if settings.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _triangle(step / steps))
+
+
+TRIANGLE = ((0.0, 0.2), (0.23, 1.0), (1.0, 0.07))
+"""The corners of the triangular schedule: shares of the training, and of the largest learning rate."""
+
+
+def _triangle(done: float) -> float:
+    """Return the share of the largest learning rate when so much of the training is done."""
+    (begin, first), (peak, most), (end, last) = TRIANGLE
+    if done < peak:
+        return first + (most - first) * (done - begin) / (peak - begin)
+    return most + (last - most) * (done - peak) / (end - peak)
 
 
 def clip_gradient(model: nn.Module, most: float | None) -> None:
@@ -195,7 +224,7 @@ class _Training:
             images = self.harden(self.model, images, targets, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             logits = self.run(images)
-        loss = F.cross_entropy(logits.float(), targets)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         clip_gradient(self.model, self.settings.gradient_clip)
@@ -256,7 +285,8 @@ def _restore(
     if path is None or not path.exists():
         return []
     with open_checkpoint(path, device, "this training") as content:
-        if content["settings"] != asdict(settings):
+        # A checkpoint of an earlier version lacks the settings that did not exist then.
+        if {**asdict(TrainingSettings()), **content["settings"]} != asdict(settings):
             raise WorkError(
                 f"The checkpoint {path} is from a training with other settings. "
                 "Name another --output, or delete the file."
