@@ -6,11 +6,12 @@ All of them write into one folder. Each takes a run that no other is working on,
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -91,7 +92,10 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
             "The engine ray needs the extra 'ray'. In unlearn's source folder, run: pip install '.[ray]'"
         ) from error
     if not ray.is_initialized():
-        ray.init(num_cpus=jobs if device.type == "cpu" else None, log_to_driver=False, include_dashboard=False)
+        # A cluster that happens to run here is used only if RAY_ADDRESS names it.
+        cores = jobs if device.type == "cpu" else None
+        here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": cores}
+        ray.init(**here, log_to_driver=False, include_dashboard=False)
     task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)
     folder, cells = output.absolute(), [_absolute(cell) for cell in cells]
     threads = max(1, usable_cores() // jobs)
