@@ -63,7 +63,7 @@ def s3(faults: Faults) -> Any:
 
 @pytest.fixture
 def bucket(faults: Faults) -> str:
-    """A folder of the bucket that no other test uses."""
+    """Return a folder of the bucket that no other test uses."""
     return f"photos/{next(numbers)}"
 
 

@@ -35,7 +35,7 @@ def photo(width: int = 60, height: int = 40, kind: str = "PNG") -> bytes:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """The port of a server that runs the documented program, in a process of its own."""
+    """Yield the port of a server that runs the documented program, in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = int(free.getsockname()[1])
