@@ -59,7 +59,7 @@ class ObjectStore:
                     more = {"max_concurrency": 1} if self.protocol in S3 else {}
                     self._fs, self._root = fsspec.url_to_fs(self.url, use_listings_cache=False, **more)
                     if more:
-                        self._fs.retries = 1  # Its tries would multiply ours, and a dead store be asked for hours.
+                        self._fs.retries = 1  # Its tries would multiply ours: a dead store would be asked 150 times.
                 except ImportError as error:
                     raise UsageError(INSTALL if self.protocol in S3 else f"{INSTALL} ({error})") from error
                 except ValueError as error:
