@@ -277,10 +277,11 @@ def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
 
 
 def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'unlearn[ray]'")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'unlearn[ray]'")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise, which waits for all other tests
     cells = cells_of(folder)[:2]
     spread(cells, tmp_path / "ray", CPU, "by ray", jobs=2, engine="ray")
+    ray.shutdown()
     local = finish(Runner(tmp_path / "here", CPU, command="by ray"), cells)
     by_ray = finish(Runner(tmp_path / "ray", CPU), cells)
     assert [what_was_measured(result)["confusion"] for result in by_ray] == [result["confusion"] for result in local]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import sys
@@ -46,6 +47,7 @@ def ray() -> Iterator[OnRay]:
         fsspec.filesystem("s3").call_s3("create_bucket", Bucket="photos")
         # Ray gives its workers a niceness of 15, with which they get no time beside other tests.
         patch.setenv("RAY_worker_niceness", "0")
+        importlib.import_module("ray").shutdown()  # Workers that another file's test has started know no store.
         cluster = OnRay(None, 2)
         yield cluster
         cluster.close()

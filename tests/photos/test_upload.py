@@ -51,6 +51,7 @@ def port(tmp_path: Path) -> Iterator[int]:
         yield number
         assert server.poll() is None, "the server has died"
         server.terminate()
+        sys.stderr.write(server.communicate()[1])  # for whoever reads why a test failed
 
 
 def post(port: int, data: bytes) -> tuple[int, bytes]:

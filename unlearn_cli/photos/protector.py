@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Self, overload
 
@@ -58,6 +59,7 @@ class Protector:
                 raise UsageError(NO_KEY.format(path=key_path()))
             keys.make()
             self.protection = protection_for(class_name, wanted)
+        _load_detector(self.protection)
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class Protector:
         choice = choose(class_name, bank, strength)
         made = cls.__new__(cls)
         made.protection = replace(Protection.of(choice, class_name, epsilon, key), faces=faces)
+        _load_detector(made.protection)
         return made
 
     @overload
@@ -108,3 +111,12 @@ class Protector:
         todo, protections = plan([Path(path)]), {"": self.protection}
         refuse_other_key(todo, protections)
         yield from protect_photos(todo, protections)
+
+
+def _load_detector(protection: Protection) -> None:
+    """Load OpenCV if the noise is applied to faces.
+
+    Several threads must not do that at once, because it replaces itself in the table of modules while it is loaded.
+    """
+    if protection.span is not None:
+        import_module("unlearn_cli.faces")

@@ -72,8 +72,9 @@ class PartsLedger:
     def __init__(self, url: str) -> None:
         self.url = url
         self._store = ObjectStore(url)
-        self._run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-        """Names the parts of this run, so that two runs never write the same object."""
+        second, rest = divmod(time.time_ns(), 10**9)
+        self._run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}{rest:09}-{secrets.token_hex(3)}"
+        """Names the parts of this run: two runs never write the same object, and a later one's parts come later."""
         self._parts = 0
         self._lines: list[str] = []
         self._since = time.monotonic()
