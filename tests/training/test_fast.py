@@ -21,7 +21,7 @@ SETTINGS = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    """Smooth images, whose pixels resemble their neighbours as those of photos do."""
+    """Return smooth images, whose pixels resemble their neighbours as those of photos do."""
     coarse = torch.rand((160, 3, 4, 4), generator=torch.Generator().manual_seed(0))
     return (F.interpolate(coarse, size=16, mode="bilinear") * 255).round().to(torch.uint8)
 

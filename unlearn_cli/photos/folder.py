@@ -74,7 +74,7 @@ def _units(run: Run, tasks: Iterable[Task]) -> Iterator[Task | list[PhotoDone]]:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What a run would do, judging by sizes and times only, because no photo is read."""
+    """Says what a run would do. No photo is read for it, so only sizes and times of files count."""
 
     pending: list[Task]
     """The photos that it would protect, if all can be read."""

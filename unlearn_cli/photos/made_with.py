@@ -1,4 +1,4 @@
-"""Which keys made the copies that are already there, so that a lost or a second key is noticed before it does harm."""
+"""Finding which keys made the copies that are already there, so that a lost or second key is noticed in time."""
 
 from __future__ import annotations
 

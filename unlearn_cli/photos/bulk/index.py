@@ -37,7 +37,7 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known of one photo before it is read."""
+    """Holds what earlier runs have recorded about one photo."""
 
     last: Last | None
     ended: str

@@ -26,7 +26,7 @@ NOTHING = Known(None, "")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Some photos to protect, and some that are done already."""
+    """Holds a batch: photos to protect, and the results of photos that need no work."""
 
     items: tuple[Item, ...] = ()
     done: tuple[PhotoDone, ...] = ()
