@@ -89,6 +89,37 @@ def test_plain_noise_is_finer_than_noise_made_through_the_augmentation(
     assert roughness(found[1].noise) < 0.8 * roughness(plain.noise)
 
 
+SAMPLE_WISE = replace(QUICK, form="sample-wise", through="none", max_iterations=2, noise_steps=4)
+
+
+def test_images_with_a_low_loss_take_no_more_steps(images: ImageSet) -> None:
+    few = images.first(100)
+    settings = (
+        SAMPLE_WISE,
+        replace(SAMPLE_WISE, skip_below=0.0),
+        replace(SAMPLE_WISE, max_iterations=1, noise_steps=1),
+        replace(SAMPLE_WISE, max_iterations=1, skip_below=1e9),
+    )
+    all_steps, without_limit, one_step, skipped_after_one = (search(few, each)[1].noise for each in settings)
+    np.testing.assert_array_equal(all_steps, without_limit)
+    assert (all_steps != one_step).any()
+    np.testing.assert_array_equal(one_step, skipped_after_one)
+
+
+def test_skipping_images_still_reaches_the_goal(images: ImageSet) -> None:
+    errors, some = search(images.first(60), replace(SAMPLE_WISE, skip_below=0.5, max_iterations=8, noise_steps=20))
+    assert errors[-1] < 0.1
+    assert np.abs(some.noise.astype(int)).max() == 8
+
+
+def test_class_wise_noise_and_penalty_solvers_skip_no_image(images: ImageSet) -> None:
+    assert "skip_below" in replace(QUICK, skip_below=0.1).unused
+    assert "skip_below" in replace(SAMPLE_WISE, solver="adam", skip_below=0.1).unused
+    once = replace(QUICK, max_iterations=1)
+    plain, limited = (search(images.first(100), each)[1].noise for each in (once, replace(once, skip_below=9.0)))
+    np.testing.assert_array_equal(plain, limited)
+
+
 def test_every_class_gets_noise_however_small_the_share(images: ImageSet) -> None:
     few = images.first(20)
     for on in ("all", "noise-images"):

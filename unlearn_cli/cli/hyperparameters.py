@@ -23,6 +23,11 @@ class Hyperparameters:
         "noise steps on each batch (T in the paper)", "1; sample-wise 20; adam and lbfgs 200", least=1
     )
     penalty: float | None = setting("adam and lbfgs: weight of the noise's length (c in the paper)", "1", least=0)
+    skip_below: float | None = setting(
+        "sample-wise: an image whose loss is below this takes no more noise steps in the pass, which saves time",
+        "no limit",
+        least=0,
+    )
     surrogate_steps: int | None = setting(
         "batches that train the surrogate before each pass over the noise (M in the paper)", "10", least=1
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
 from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place, whole_mean
-from unlearn_cli.noise.settings import Alternating, ErrorMax
+from unlearn_cli.noise.settings import Alternating, ErrorMax, ErrorMin
 from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import as_input, in_batches
@@ -49,6 +49,9 @@ class AlternatingSearch:
             else SampleWise(len(self.ensemble.data), size, device)
         )
         self.solve = SOLVERS[settings.solver]
+        self.skip_below: float | None = None
+        if isinstance(settings, ErrorMin) and "skip_below" not in settings.unused:
+            self.skip_below = settings.skip_below
         self.batches: list[Tensor] = []
         self.noise_images = self._choose_noise_images(data.labels.cpu())
         self.surrogate_images = (
@@ -70,7 +73,7 @@ class AlternatingSearch:
             noise = None if clean else self.form.spread(self.form.part(batch), batch)
             outputs = self.logits(batch, noise, self.draw(batch))
             ensemble.step(torch.stack([whole_mean(F.cross_entropy, logits, batch) for logits in outputs]).sum())
-            wrong += _wrong(outputs, batch)
+            wrong += _wrong(outputs, batch.labels).sum()
         return wrong
 
     def train_clean_epoch(self, epoch: int, epochs: int) -> float:
@@ -162,7 +165,11 @@ class AlternatingSearch:
 
 
 class _Inner:
-    """The inner problem of one batch: a function that a solver calls for the loss and gradient at some noise."""
+    """The inner problem of one batch: a function that a solver calls for the loss and gradient at some noise.
+
+    With ``skip_below``, an image's gradient is zero from the step on in which its loss is low enough, so that a solver
+    of signed steps leaves its noise as it is.
+    """
 
     def __init__(self, search: AlternatingSearch, batch: Batch) -> None:
         self.search, self.batch = search, batch
@@ -170,7 +177,14 @@ class _Inner:
         self.uses_margin = search.settings.solver == "cw"
         frozen = search.settings.solver in FROZEN_DRAWS
         self.draws = search.draw(batch) if frozen else None
-        self.wrong = torch.zeros((), device=batch.labels.device)
+        self.wrong_by_image = torch.zeros(len(batch.labels), device=batch.labels.device)
+        self.skip_below = search.skip_below
+        self.active = torch.arange(len(batch.labels), device=batch.labels.device)
+
+    @property
+    def wrong(self) -> Tensor:
+        """Return how many images were classified wrongly when last looked at, as a mean over an ensemble's networks."""
+        return self.wrong_by_image.sum()
 
     def __call__(self, part: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and its gradient at this noise; the loss is a mean over the images and over an ensemble.
@@ -178,13 +192,29 @@ class _Inner:
         A solver always minimises, so the loss has its sign changed where it is to be maximised.
         """
         search, batch = self.search, self.batch
-        part = part.detach().requires_grad_()
         draws = search.draw(batch) if self.draws is None else self.draws
+        if self.skip_below is None:
+            loss, gradient, outputs = self._solve(part, batch, draws)
+            self.wrong_by_image = _wrong(outputs, batch.labels)
+            return search.form.together(loss), search.form.together(gradient)
+        everywhere = torch.zeros_like(part)
+        if len(self.active) == 0:
+            return everywhere.new_zeros(()), everywhere
+        at, some = self.active, batch.at(self.active)
+        loss, everywhere[at], outputs = self._solve(part[at], some, draws[:, at])
+        self.wrong_by_image[at] = _wrong(outputs, some.labels)
+        losses = torch.stack([F.cross_entropy(logits, some.labels, reduction="none") for logits in outputs]).mean(0)
+        self.active = at[losses >= self.skip_below]
+        return loss, everywhere
+
+    def _solve(self, part: Tensor, batch: Batch, draws: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the loss of a batch, its gradient, and each network's logits."""
+        search = self.search
+        part = part.detach().requires_grad_()
         outputs = search.logits(batch, search.form.spread(part, batch), draws)
         loss = torch.stack([search.form.mean(self._loss, logits, batch) for logits in outputs]).mean()
         (gradient,) = torch.autograd.grad(loss, part)
-        self.wrong = _wrong(outputs, batch)
-        return search.form.together(loss.detach()), search.form.together(gradient)
+        return loss.detach(), gradient, [logits.detach() for logits in outputs]
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.uses_margin:
@@ -192,7 +222,6 @@ class _Inner:
         return self.sign * F.cross_entropy(logits, labels)
 
 
-def _wrong(outputs: list[Tensor], batch: Batch) -> Tensor:
-    """Return how many images are classified wrongly, as a mean over an ensemble's networks."""
-    counts = [(logits.detach().argmax(1) != batch.labels).sum() for logits in outputs]
-    return torch.stack(counts).float().mean()
+def _wrong(outputs: list[Tensor], labels: Tensor) -> Tensor:
+    """Return for each image whether it is classified wrongly, 0 or 1, as a mean over an ensemble's networks."""
+    return torch.stack([logits.detach().argmax(1) != labels for logits in outputs]).float().mean(0)

@@ -7,7 +7,7 @@ to the batch's images, and stores the solver's result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -32,6 +32,10 @@ class Batch:
     """The number of images in the batch over all workers."""
     mine: Tensor | None = None
     """A mask on the CPU over the whole batch that selects this worker's images; None if all are this worker's."""
+
+    def at(self, which: Tensor) -> Batch:
+        """Return the batch with only some of this worker's images, which are given by their places in it."""
+        return replace(self, indices=self.indices[which], labels=self.labels[which])
 
 
 class NoiseForm(Protocol):

@@ -165,14 +165,20 @@ class ErrorMin(Alternating):
     """The weight c of the noise's length in the penalty form (appendix I, equation 5)."""
     surrogate_steps: int = 10
     """M: the number of batches that the surrogate is trained on before each pass over the noise."""
+    skip_below: float | None = None
+    """Sample-wise, with solvers of signed steps: an image whose loss is below this takes no more steps in the pass. So
+    passes become shorter as the surrogate learns the noise. None, which is the paper's way, means that every image
+    takes all T steps."""
 
     @property
     def unused(self) -> frozenset[str]:
-        """Return what sample-wise noise does not use, and ``penalty`` where the solver has no penalty form."""
-        return super().unused | (frozenset() if self.solver in PENALTY_SOLVERS else {"penalty"})
+        """Return what the form of noise or the solver does not use."""
+        by_solver = {"skip_below"} if self.solver in PENALTY_SOLVERS else {"penalty"}
+        return super().unused | by_solver | ({"skip_below"} if self.form == "class-wise" else set())
 
     def _values(self) -> dict[str, object]:
-        return super()._values() | {"surrogate_steps": self.surrogate_steps, "penalty": self.penalty}
+        own = {"surrogate_steps": self.surrogate_steps, "penalty": self.penalty}
+        return super()._values() | own | ({} if self.skip_below is None else {"skip_below": self.skip_below})
 
 
 @dataclass(frozen=True, kw_only=True)
