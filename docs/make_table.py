@@ -43,7 +43,12 @@ def recogniser(result: Result) -> str:
     return RECOGNISERS.get(name, name) if kind == "frozen" else ""
 
 
-def worst_by_attack(strength: Strength) -> dict[str, Result]:
+def attack(result: Result) -> str:
+    """Return the name of a trained attacker; of the shares of clean photos that correct a last layer, one name for all."""
+    return re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
+
+
+def worst_by_attack(strength: Strength, form: str = "class-wise") -> dict[str, Result]:
     """Return the worst result of each kind of attack among those with most seeds.
 
     Of plain trainings those count in which the fewest people protected their photos, which is hardest for the noise.
@@ -53,11 +58,8 @@ def worst_by_attack(strength: Strength) -> dict[str, Result]:
     def rank(kind: str, of: Result) -> tuple[float, ...]:
         return -of.together if kind == "none" else 0, of.seeds, of.protected.final
 
-    for result in results_of(strength):
-        # Of the shares of clean photos that correct a last layer, the worst stands for all.
-        kind = (
-            "recogniser" if recogniser(result) else re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
-        )
+    for result in results_of(strength, form):
+        kind = "recogniser" if recogniser(result) else attack(result)
         kind = "none" if kind == ATTACKS["none"] else kind
         if kind not in worst or rank(kind, result) > rank(kind, worst[kind]):
             worst[kind] = result
@@ -87,15 +89,15 @@ def against_recognisers() -> Iterator[tuple[Result, str]]:
     trained on the photos. One row stands for all of the same light, with the figures of the worst.
     """
     for form, how in FORMS.items():
-        found = [of for of in results_of("max", form) if "reweight" not in of.labels]
-        trained = [of for of in found if not recogniser(of)] if form == "personal" else []
+        found = results_of("max", form)
+        trained = worst_by_attack("max", form).values() if form == "personal" else ()
         asked = [of for of in found if recogniser(of)]
         worst = {recogniser(of): of for of in sorted(asked, key=lambda of: of.protected.final)}
         for light in range(len(LIGHTS)):
             if same := sorted(name for name, of in worst.items() if light_of(of) == light):
                 yield most(worst[name] for name in same), f"face search with {', '.join(same)}, {how}"
-            if models := [of for of in trained if light_of(of) == light]:
-                ways = sorted(how_trained(of).removeprefix("trained ") for of in models)
+            if models := [of for of in trained if not recogniser(of) and light_of(of) == light]:
+                ways = sorted(attack(of).removeprefix("trained ") for of in models)
                 yield most(models), f"a model trained {', or '.join(ways)}; {how}"
 
 

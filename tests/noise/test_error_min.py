@@ -136,6 +136,11 @@ def test_a_search_takes_as_long_as_its_steps() -> None:
         replace(SETTINGS, batch_size=100, surrogate_steps=5, noise_share=0.2),
     )
     assert speed.seconds(1000, settings, 3) == pytest.approx(3 * (5 * 100 * 0.001 + 200 * 0.01))
+    # Where images are skipped, only the first pass takes all steps.
+    sample_wise = replace(settings, form="sample-wise")
+    every, some = (speed.seconds(1000, each, 3) for each in (sample_wise, replace(sample_wise, skip_below=0.1)))
+    assert 1000 * 0.01 < some < every
+    assert speed.seconds(1000, replace(settings, skip_below=0.1), 3) == speed.seconds(1000, settings, 3)
     # A batch is never larger than the set.
     assert speed.seconds(50, settings, 1) == pytest.approx(5 * 50 * 0.001 + 10 * 0.01)
     error_max = ErrorMax(form="sample-wise", surrogate_epochs=7)

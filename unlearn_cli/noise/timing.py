@@ -24,6 +24,12 @@ LIKELY_PLAIN, LIKELY = 3, 15
 Measured with resnet10-w16 on CIFAR-10: class-wise on 10,000 images 3 and 14, sample-wise on 1,000 images 2 and more.
 """
 
+SHORTER_PASS = 0.25
+"""How long a pass with ``skip_below`` is, relative to one with all steps, once the surrogate has seen the noise.
+
+Measured with fast-w32 and a limit of 0.1 on 5,000 images of CIFAR-10, in the second of two passes.
+"""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -39,7 +45,9 @@ class Speed:
         one_pass = self.noise * math.ceil(images * settings.share)
         if isinstance(settings, ErrorMin):
             steps = settings.surrogate_steps * min(settings.batch_size, images)
-            return iterations * (steps * self.surrogate + one_pass)
+            skips = settings.skip_below is not None and "skip_below" not in settings.unused
+            passes = 1 + (iterations - 1) * SHORTER_PASS if skips else iterations
+            return iterations * steps * self.surrogate + passes * one_pass
         share = settings.share if settings.surrogate_on == "noise-images" else 1.0
         return settings.surrogate_epochs * images * share * self.surrogate + one_pass * iterations
 
