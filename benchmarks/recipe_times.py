@@ -27,9 +27,9 @@ FACES = (1800, 600)
 """Training and test photos, where a recipe needs a folder of people."""
 
 
-def seconds_an_image(cell: Cell, size: int, known: dict[tuple[str, int], float]) -> float:
+def seconds_an_image(cell: Cell, size: int, known: dict[tuple[object, ...], float]) -> float:
     """Return the processor time that one image takes in one epoch."""
-    key = (cell.training.model, size)
+    key = (cell.training.model, size, cell.training.augment, cell.training.precision)
     if key not in known:
         count = BATCHES * cell.training.batch_size
         pixels = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
@@ -44,7 +44,7 @@ def seconds_an_image(cell: Cell, size: int, known: dict[tuple[str, int], float])
 
 
 def main() -> None:
-    known: dict[tuple[str, int], float] = {}
+    known: dict[tuple[object, ...], float] = {}
     scale = SCALES["cpu"]
     for name in recipe_names():
         recipe = load_recipe(name)

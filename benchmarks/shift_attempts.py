@@ -27,13 +27,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from unlearn_cli.banks.catalog import STUDENT, shipped_folder
+from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.evaluation.attackers.frozen import HEADS, answers
 from unlearn_cli.evaluation.attackers.recognisers import DLIB_SIDE, DLIB_TEMPLATE, open_recogniser
 from unlearn_cli.faces import TEMPLATE_SIDE, Alignment
-from unlearn_cli.noise.aligned import DRAWS, aligned, fade
+from unlearn_cli.noise.aligned import DRAWS, aligned
 from unlearn_cli.noise.face_noise import SIDE
 from unlearn_cli.noise.shift import Features, ShiftSearch, ShiftSettings
 from unlearn_cli.photos.face_pixels import read_faces
+from unlearn_cli.pixels import fade
 from unlearn_cli.training.devices import pick_device
 from unlearn_cli.training.student import load_student
 
@@ -181,7 +183,8 @@ def main() -> None:
         squares = faces.permute(0, 3, 1, 2).to(device).float()
         patterns = search(squares, torch.arange(len(squares)), torch.arange(len(squares)) % len(mine), networks, chosen)
         noise = patterns.repeat_interleave(MADE_ON, 0)
-    protected = (shown + noise.float() * torch.from_numpy(fade(SIDE))).round().clamp(0, 255).byte()
+    ramp = torch.from_numpy(fade(SIDE, EDGE))
+    protected = (shown + noise.float() * torch.outer(ramp, ramp)).round().clamp(0, 255).byte()
     print(f"noise after {time.perf_counter() - start:.0f} s on {device}")
     files = [str(chosen.judges / f"{name}.onnx") for name in ("facenet", "faceres", "mobileface")]
     judge(files, protected, numbers, found, mine)

@@ -1,6 +1,6 @@
 """The documented upload handler under 10,000 uploads: what it answers, how fast, and how much memory it takes.
 
-python benchmarks/uploads.py ../shared/photos/corrupt [--uploads 10000] [--photos ../shared/photos/real]
+python benchmarks/uploads.py ../shared/photos/corrupt [--uploads 10000] [--threads 8]
 """
 
 from __future__ import annotations
@@ -67,18 +67,25 @@ def main() -> None:
                 server.terminate()
 
 
+def listens(port: int) -> bool:
+    """Return whether a server takes connections at this port."""
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
 def drive(server: subprocess.Popen[bytes], port: int, sent: list[bytes], uploads: int, threads: int) -> None:
     deadline = time.monotonic() + 60
-    while socket.socket().connect_ex(("127.0.0.1", port)):
+    while not listens(port):
         if time.monotonic() > deadline or server.poll() is not None:
             sys.exit("The server did not start.")
         time.sleep(0.1)
     counts: Counter[int] = Counter()
     print(f"{'uploads':>8} {'MB':>7} {'a second':>9}  answers")
     with ThreadPoolExecutor(threads) as crowd:
-        for first in range(0, uploads, uploads // 10):
+        step = max(1, uploads // 10)
+        for first in range(0, uploads, step):
             began = time.monotonic()
-            some = range(first, first + uploads // 10)
+            some = range(first, min(first + step, uploads))
             counts.update(crowd.map(lambda number: post(port, sent[number % len(sent)]), some))
             rate = len(some) / (time.monotonic() - began)
             print(f"{sum(counts.values()):>8} {memory(server.pid):>7.0f} {rate:>9.1f}  {dict(counts)}", flush=True)

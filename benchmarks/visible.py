@@ -68,7 +68,7 @@ def fitted_to_photos(people: Path, made: Path, epsilon: int) -> Written:
 
     def written(data: bytes, name: str) -> bytes:
         start = Protection.of(choose("person", "person-max"), "person", epsilon, person_key(name, 0)).pattern
-        choice = personal_choice(people / name, start, "person-max", made)
+        choice = personal_choice(people / name, start, "person-max", made, pick_device())
         return protect_bytes(data, Protection.of(choice, "person")).data
 
     return written

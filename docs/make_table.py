@@ -44,7 +44,7 @@ def recogniser(result: Result) -> str:
 
 
 def attack(result: Result) -> str:
-    """Return the name of a trained attacker; of the shares of clean photos that correct a last layer, one name for all."""
+    """Return the name of a trained attacker, which is the same whatever share of clean photos corrects a last layer."""
     return re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
 
 

@@ -264,3 +264,19 @@ def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: i
     assert sentence in done.stderr, done.stderr
     assert done.exit_code == code
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("people", "album", "--protect", "a", "--set", "train-size=9"), "no setting 'train-size'"),
+        ((*BANK, *ALBUM, "--set", "learning-rate=inf"), "must be a number, not 'inf'"),
+        ((*BANK, *ALBUM, "--set", "seed=-1"), "at least 0"),
+        ((*BANK, *ALBUM, "--set", "device=meta"), "There is no device 'meta' here"),
+    ],
+)
+@pytest.mark.usefixtures("lsp")
+def test_a_setting_without_effect_or_meaning_is_refused(run: Run, arguments: tuple[str, ...], says: str) -> None:
+    done = run("evaluate", *arguments)
+    assert done.exit_code == 2, done.stderr
+    assert says in " ".join(done.stderr.split())

@@ -81,3 +81,10 @@ def test_what_cannot_be_fine_tuned_is_one_sentence(weights: Path, tmp_path: Path
     other.write_bytes(weights.read_bytes())
     with pytest.raises(UsageError, match="fine-tuned twice"):
         parse_attackers([f"fine-tune:{SMALL}={weights}", f"fine-tune:{SMALL}={other}"])
+
+
+def test_networks_with_auxiliary_outputs_have_one_while_training(tmp_path: Path) -> None:
+    path = tmp_path / "googlenet.pth"
+    torch.save(get_model("googlenet", weights=None, init_weights=False).state_dict(), path)
+    network = load_pretrained(f"googlenet={path}", 4).train()
+    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 4)

@@ -236,3 +236,15 @@ def test_turns_are_pooled_image_by_image() -> None:
     assert card.others.final == row["others"]["final"]["mean"]
     assert card.clean_others is not None
     assert card.clean_others.final == row["unprotected_others"]["final"]["mean"]
+
+
+def test_pictures_of_others_stay_and_those_of_an_earlier_report_go(tmp_path: Path) -> None:
+    for name in ("rocket.png", "confusion-of-mine.png", "roc.png"):
+        (tmp_path / name).write_bytes(b"mine")
+    cells = [planned("clean")]
+    write_report(report_of(ABOUT, cells, {0: CLEAN}), tmp_path)
+    # No report was here, so that all of them are the user's.
+    assert {(tmp_path / name).read_bytes() for name in ("rocket.png", "confusion-of-mine.png", "roc.png")} == {b"mine"}
+    write_report(report_of(ABOUT, cells, {0: CLEAN}), tmp_path)
+    left = {file.name for file in tmp_path.glob("*.png")}
+    assert left == {"rocket.png", "confusion-of-mine.png", "learning-curves.png", "confusion.png"}

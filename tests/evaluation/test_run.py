@@ -128,6 +128,15 @@ def test_settings_that_are_newer_do_not_change_the_names_of_earlier_results(fold
     assert set(identity(changed, Library())["training"]) == first | {"compile", "seed", "label_smoothing", "schedule"}
 
 
+def test_a_search_without_newer_settings_keeps_its_hash(folder: Path) -> None:
+    _, made, _ = cells_of(folder)
+    plain, skipping = (
+        identity(replace(made, noise=NoisePlan(settings=settings)), Library())["noise"]["settings"]
+        for settings in (MADE, replace(MADE, skip_below=0.1))
+    )
+    assert skipping.keys() - plain.keys() == {"skip_below"}
+
+
 def bank_of(output: Path) -> Bank:
     (path,) = [path for path in (output / "noise").glob("*.safetensors") if not path.stem.endswith(".surrogate")]
     return load_bank(path)

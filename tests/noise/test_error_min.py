@@ -234,6 +234,18 @@ def test_an_interrupted_search_ends_with_the_same_bits(
     np.testing.assert_array_equal(gone_on.noise, search(few, further)[1].noise)
 
 
+def test_a_checkpoint_of_a_version_without_a_setting_goes_on(images: ImageSet, tmp_path: Path) -> None:
+    few = images.first(60)
+    search(few, replace(QUICK, max_iterations=1), tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = torch.load(path, weights_only=False)
+    del content["identity"]["settings"]["skip_below"]
+    torch.save(content, path)
+    assert len(search(few, replace(QUICK, max_iterations=2), tmp_path)[0]) == 1
+    with pytest.raises(WorkError, match="other settings"):
+        search(few, replace(QUICK, max_iterations=2, skip_below=0.5), tmp_path)
+
+
 def test_a_checkpoint_of_another_search_or_damaged_is_refused(images: ImageSet, tmp_path: Path) -> None:
     few, settings = images.first(100), replace(QUICK, max_iterations=1)
     search(few, settings, tmp_path)

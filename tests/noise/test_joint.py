@@ -11,6 +11,7 @@ import torch
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.events import Finished, Iterated
+from unlearn_cli.noise.joint import JointSearch
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import Joint, make_settings
 from unlearn_cli.noise.visibility import LARGEST, POWER, _hunt_lab, visibility
@@ -40,6 +41,18 @@ def test_half_of_the_classes_get_noise_within_the_bound_that_is_quick_to_learn(i
     # Its second surrogate learns from it within a few epochs what the images alone would take many for.
     assert epochs[-1].error < 0.6
     assert epochs[-1].error < epochs[0].error - 0.15
+
+
+@pytest.mark.parametrize(("epochs", "rounds", "lengths"), [(4, 2, [2, 2]), (5, 4, [1, 1, 1, 2]), (2, 3, [1, 1])])
+def test_every_round_has_its_surrogate(images: ImageSet, epochs: int, rounds: int, lengths: list[int]) -> None:
+    running = JointSearch(images, replace(SETTINGS, max_iterations=epochs, rounds=rounds), CPU)
+    begun = []
+    running.ensemble.begin_again = lambda seed: begun.append((seed, running.epochs_done))  # type: ignore[method-assign]
+    for _ in range(epochs):
+        running.epoch()
+    ends = [at for _, at in begun[1:]] + [epochs]
+    assert [end - at for (_, at), end in zip(begun, ends, strict=True)] == lengths
+    assert len({seed for seed, _ in begun}) == len(lengths)
 
 
 def test_an_interrupted_search_ends_with_the_same_bits(

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from tests.conftest import make_bank
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
-from unlearn_cli.banks.provenance import Form
+from unlearn_cli.banks.catalog import surrogate_path
+from unlearn_cli.banks.provenance import SPAN, Form
 from unlearn_cli.errors import BankError, UsageError
 from unlearn_cli.evaluation.protect_set import protect_set
 from unlearn_cli.noise.baselines import AR_MARGIN, _run, ar_coefficients
 from unlearn_cli.noise.events import Finished, Iterated, SurrogateEpoch
 from unlearn_cli.noise.make import make_noise
-from unlearn_cli.noise.mixture import mix
+from unlearn_cli.noise.mixture import mix, write_mixture
 from unlearn_cli.noise.settings import Baseline, ErrorMax
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, load_dataset
 
@@ -170,6 +171,21 @@ def test_what_cannot_be_mixed_says_so(tmp_path: Path) -> None:
     for banks, because in (([first], "at least two banks"), ([first, other], "differ"), ([mixed, first], "mixture")):
         with pytest.raises(UsageError, match=because):
             mix(banks)
+    # A mixture that is refused leaves the files of the bank that it would have replaced.
+    surrogate_path(first.path).write_bytes(b"a network")
+    with pytest.raises(UsageError):
+        write_mixture(first.path, [first, other], 0, "")
+    assert surrogate_path(first.path).read_bytes() == b"a network"
+
+
+def test_noise_for_faces_is_not_measured_on_whole_images_also_in_a_mixture(tmp_path: Path) -> None:
+    whole = make_bank(tmp_path / "whole.safetensors", classes=("a", "b", "c"))
+    save_bank(tmp_path / "face.safetensors", whole.noise, replace(whole.provenance, frame="face", span=SPAN))
+    face = load_bank(tmp_path / "face.safetensors")
+    write_mixture(tmp_path / "both.safetensors", [face, face], 0, "")
+    for bank in (face, load_bank(tmp_path / "both.safetensors")):
+        with pytest.raises(UsageError, match="evaluate people"):
+            protect_set(grey_set(count=6), bank)
 
 
 def test_a_patch_lies_somewhere_on_each_image(tmp_path: Path) -> None:

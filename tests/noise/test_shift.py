@@ -19,7 +19,7 @@ from unlearn_cli.banks.catalog import STUDENT, shipped_folder
 from unlearn_cli.errors import BankError
 from unlearn_cli.faces import TEMPLATE, Alignment, Face
 from unlearn_cli.files import sha256_of
-from unlearn_cli.noise.aligned import aligned, fade
+from unlearn_cli.noise.aligned import aligned
 from unlearn_cli.noise.face_noise import SIDE, FaceNoise
 from unlearn_cli.noise.shift import DECOY, ITSELF, OWN, Features, ShiftSearch, ShiftSettings, shift_loss
 from unlearn_cli.photos.anchored import under
@@ -110,7 +110,7 @@ def test_the_decoy_decides_where_they_go() -> None:
 
 def after(running: ShiftSearch) -> Features:
     """Return the features of the faces with the noise that was found, exactly aligned."""
-    noise = torch.from_numpy(running.levels()) * torch.from_numpy(fade(running.squares.shape[-1]))
+    noise = torch.from_numpy(running.levels()) * running.share
     return running.features((running.squares + noise).clamp(0, 255))
 
 

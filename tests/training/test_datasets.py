@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests import standins
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.training.datasets import DatasetSpec, load_dataset
-from unlearn_cli.training.folders import Split
+from unlearn_cli.training.folders import Split, read_squares
 
 SPLITS: tuple[Split, ...] = ("all", "train", "test")
 
@@ -140,3 +142,13 @@ def test_svhn_is_read_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert data.classes == tuple("0123456789")
     assert torch.equal(data.images[3], torch.from_numpy(pixels[:, :, :, 3]).permute(2, 0, 1))
     assert data.labels[:10].tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_a_missing_detector_is_not_blamed_on_the_photos(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+
+    def read(_path: Path, _keys: Sequence[str]) -> Sequence[NDArray[np.uint8]]:
+        raise WorkError("The detector's file is missing.")
+
+    with pytest.raises(WorkError, match="detector's file"):
+        read_squares([(tmp_path / "good.png", "0")], read, 8)

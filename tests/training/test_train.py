@@ -130,3 +130,8 @@ def test_timms_networks_are_victims_too() -> None:
         build_model("timm:walls", 5, 80, 0)
     with pytest.raises(UsageError, match="does not take images of 32 pixels"):
         build_model("timm:inception_resnet_v2", 5, 32, 0)
+
+
+def test_a_training_that_diverges_says_so(data: ImageSet) -> None:
+    with pytest.raises(WorkError, match=r"diverged.*smaller learning-rate"):
+        epochs(data, data, replace(SETTINGS, learning_rate=1e30), CPU)

@@ -19,6 +19,7 @@ from unlearn_cli.cli.evaluate_options import (
     Defence,
     Jobs,
     Model,
+    OfRecipe,
     OnImages,
     Only,
     OnPeople,
@@ -217,7 +218,7 @@ def people(
             form=rare.form or "class-wise",
             fit=rare.fit,
         )
-        return plans.plan_people(of, victims, spec, output, run.workers, _change(rare))
+        return plans.plan_people(of, victims, spec, output, run.device, run.workers, _change(rare))
 
     _evaluate(planned, rare, output, only, scale, jobs, record=bank if record else None)
 
@@ -250,7 +251,7 @@ def recipe(
     if dataset is not None and not dataset.startswith("folder:"):
         leave = "Leave out --dataset, or give a folder of photos: --dataset folder:PATH."
         raise UsageError(f"The recipe already decides which dataset is used. {leave}")
-    rare = read_settings(Training, settings or ())
+    rare = read_settings(OfRecipe, settings or ())
     from unlearn_cli.evaluation import plans
 
     def planned(run: _Run) -> Plan:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.set_option import setting
+from unlearn_cli.cli.set_option import MOST_SEED, setting
 
 Output = Annotated[
     Path,
@@ -102,13 +102,19 @@ class Training:
     """The settings that every command of the group has."""
 
     epochs: int | None = setting("number of epochs of each training", "depends on --scale", least=1)
-    train_size: int | None = setting("number of training images", "depends on --scale", least=1)
-    seed: int | None = setting("random seed of the first training", "0")
+    seed: int | None = setting("random seed of the first training", "0", least=0, most=MOST_SEED)
     device: str | None = setting("cuda, mps or cpu", "the fastest available")
     precision: Literal["fp32", "bf16"] | None = setting("arithmetic of the victims", "by the device and --scale")
     compile: bool | None = setting("compile the victims before training", "no")
     engine: Literal["local", "ray"] | None = setting("run the trainings on this machine, or by Ray", "local")
     pairs: Path | None = setting("CSV file of photo pairs for a face verification test", "none")
+
+
+@dataclass(frozen=True)
+class OfRecipe(Training):
+    """The settings of the command ``recipe``."""
+
+    train_size: int | None = setting("number of training images", "depends on --scale", least=1)
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,7 @@ class Optimised(Training):
 class OnImages(Optimised):
     """The settings of the commands ``bank`` and ``copies``, whose images are sorted into classes."""
 
+    train_size: int | None = setting("number of training images", "depends on --scale", least=1)
     crop: int | None = setting("first cut out the central square of this side in pixels", "the largest", least=8)
     first_classes: int | None = setting("use only this many classes, from the first on", "all", least=2)
     map: Path | None = setting('a TOML file with lines "class" = "new name"', "none")

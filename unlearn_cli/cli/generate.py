@@ -15,7 +15,7 @@ from unlearn_cli.cli import dataset_options as options
 from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
 from unlearn_cli.cli.generate_personal import Chosen, personal
 from unlearn_cli.cli.hyperparameters import Hyperparameters
-from unlearn_cli.cli.set_option import listing, read_settings
+from unlearn_cli.cli.set_option import MOST_SEED, listing, read_settings
 
 if TYPE_CHECKING:
     from unlearn_cli.noise.bank_file import BankWritten
@@ -105,7 +105,9 @@ def generate(
         Path | None,
         typer.Option(help="For --preset personal: file with the secret key whose pattern the search begins with."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed; on a CPU the same seed makes identical noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Random seed; on a CPU the same seed makes identical noise.")
+    ] = 0,
     device: options.Device = None,
     settings: Annotated[
         list[str] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,9 @@ from unlearn_cli.cli.config import nearest
 from unlearn_cli.errors import UsageError
 
 Settings = TypeVar("Settings")
+
+MOST_SEED = 2**32 - 1
+"""The largest random seed; every generator takes it."""
 
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
@@ -50,6 +54,8 @@ def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
         if wanted is bool and text.lower() not in YES + NO:
             raise ValueError
         value = text.lower() in YES if wanted is bool else text if choices else wanted(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
     except ValueError:
         raise UsageError(f"The setting {name} must be {_kinds(wanted)}, not '{text}'.") from None
     least, most = info.get("least"), info.get("most")

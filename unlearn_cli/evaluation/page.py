@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from unlearn_cli.evaluation.published import told
 from unlearn_cli.evaluation.report import Report
 from unlearn_cli.files import write_atomically
 
+PICTURE = re.compile(r"chart|learning-curves|roc|roc-groups|confusion|examples-\d+")
+"""The names of a report's pictures, without the suffix."""
 MOST_CURVES = 14
 MOST_MATRICES = 12
 
@@ -22,15 +25,16 @@ MOST_MATRICES = 12
 def write_report(report: Report, output: Path) -> Path:
     """Write ``report.json``, ``report.html`` and their PNG files into a folder, and return the path of the page.
 
-    Raises ``OSError`` if they cannot be written.
+    Pictures of an earlier report that this one does not have are deleted. Raises ``OSError`` if a file cannot be
+    written.
     """
+    had_report = (output / "report.json").is_file()
     text = json.dumps(asdict(report), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(output / "report.json", text.encode() + b"\n")
     pictures = draw(report, output)
-    for pattern in ("confusion*.png", "examples-*.png", "roc*.png", "learning-curves.png", "chart.png"):
-        for old in output.glob(pattern):
-            if old.stem not in pictures:
-                old.unlink()
+    for old in output.glob("*.png") if had_report else ():
+        if PICTURE.fullmatch(old.stem) and old.stem not in pictures:
+            old.unlink()
     for name, (_, data) in pictures.items():
         write_atomically(output / f"{name}.png", data)
     shown = [(title, base64.b64encode(data).decode()) for title, data in pictures.values()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -21,6 +20,7 @@ from unlearn_cli.photos.outcome import Options
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.scan import Where, plan
 from unlearn_cli.training.folders import list_classes
+from unlearn_cli.training.workers import usable_cores
 
 HASH_LETTERS = 16
 
@@ -66,7 +66,7 @@ def protect_folders(root: Path, protections: Mapping[str, Protection], output: P
     tree = output / "protected" / hashlib.sha256(what.encode()).hexdigest()[:HASH_LETTERS]
     for name, protection in protections.items():
         todo = plan([root / name], Where(output=tree / name))
-        for photo in protect_photos(todo, {"": protection}, Options(jobs=os.cpu_count() or 1)):
+        for photo in protect_photos(todo, {"": protection}, Options(jobs=usable_cores())):
             if photo.status in ("failed", "skipped"):
                 raise WorkError(f"{photo.source} was not protected: {photo.reason}. Remove it from the folder.")
     return tree

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from unlearn_cli.banks.catalog import Choice, choose, open_bank
 from unlearn_cli.banks.provenance import Form
@@ -24,7 +26,6 @@ from unlearn_cli.noise.settings import Baseline
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.wanted import made_for_each
 from unlearn_cli.training.datasets import DatasetSpec
-from unlearn_cli.training.devices import pick_device
 from unlearn_cli.training.folders import list_classes
 from unlearn_cli.training.train import TrainingSettings
 from unlearn_cli.training.workers import Workers
@@ -154,7 +155,9 @@ def plan_copies(
     if victims.random:
         choices = {name: random_choice(choose(name, of.bank)) for name in list_classes(of.clean)}
         protections = {name: Protection.of(choice, name) for name, choice in choices.items()}
-        random = replace(cell, protected_tree=_made_once(of.clean, protections, output, workers))
+        random = replace(
+            cell, protected_tree=_first_alone(lambda: protect_folders(of.clean, protections, output), workers)
+        )
     what = f"What a victim learns from the protected photos in {of.protected}"
     return victims.cells(change(cell), of.protected.name, change(random)), victims.about(what)
 
@@ -181,12 +184,18 @@ class People:
 
 
 def plan_people(
-    of: People, victims: Victims, spec: DatasetSpec, output: Path, workers: Workers, change: Callable[[Cell], Cell]
+    of: People,
+    victims: Victims,
+    spec: DatasetSpec,
+    output: Path,
+    device: torch.device,
+    workers: Workers,
+    change: Callable[[Cell], Cell],
 ) -> Plan:
     """Return the runs that measure some people among many, whose photos are protected now if they are not yet.
 
-    Raises ``UsageError`` for ``one_key`` with a bank that takes no keys, and for the form sample-wise with a
-    bank that is not for faces.
+    Noise that is optimised for them is made on ``device``. Raises ``UsageError`` for ``one_key`` with a bank that takes
+    no keys, and for the form sample-wise with a bank that is not for faces.
     """
     names = find_people(of.root, split("--protect", of.patterns))
     choice = choose(of.class_name, of.bank)
@@ -205,23 +214,25 @@ def plan_people(
             key = person_key("" if of.one_key else name, of.key_seed)
             protection = Protection.of(own_choice(choice, turn), of.class_name, of.epsilon, key)
             if form == "sample-wise":
-                maker = FaceNoise(protection.pattern.noise, protection.pattern.epsilon, pick_device())
+                maker = FaceNoise(protection.pattern.noise, protection.pattern.epsilon, device)
                 teachers.update(maker.teachers)
                 protection = made_for_each(protection, maker, choice.index)
             elif of.fit is not None and choice is shipped:
-                own = personal_choice(of.fit / name, protection.pattern, choice.bank.name, output)
+                own = personal_choice(of.fit / name, protection.pattern, choice.bank.name, output, device)
                 teachers.update(own.bank.provenance.teachers)
                 protection = Protection.of(own, of.class_name)
             protections[name] = protection
-        return _made_once(of.root, protections, output, workers)
+        return protect_folders(of.root, protections, output)
 
     cell = Cell(
         images=Images(spec=spec),
-        protected_tree=tree(choice, of.form),
+        protected_tree=_first_alone(lambda: tree(choice, of.form), workers),
         protect_classes=tuple(names),
         training=victims.settings(victims.scale.faces),
     )
-    random = replace(cell, protected_tree=tree(random_choice(choice))) if victims.random else cell
+    random = cell
+    if victims.random:
+        random = replace(cell, protected_tree=_first_alone(lambda: tree(random_choice(choice)), workers))
     noise = of.class_name if of.bank is None else Path(of.bank).stem
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
@@ -231,18 +242,23 @@ def plan_people(
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")
 
 
-def _made_once(root: Path, protections: Mapping[str, Protection], output: Path, workers: Workers) -> Path:
-    """Return the folder of the protected photos, which the first of several workers makes."""
+def _first_alone(make: Callable[[], Path], workers: Workers) -> Path:
+    """Return the folder that ``make`` returns; the others of several workers call it once the first one is done.
+
+    So only the first makes the files, and all others find them.
+    """
     if workers.rank > 0:
         workers.wait()
-    made = protect_folders(root, protections, output)
+    made = make()
     if workers.rank == 0:
         workers.wait()
     return made
 
 
 def _images(spec: DatasetSpec, scale: Scale, train_size: int | None) -> Images:
-    return Images(spec=spec, train_size=train_size or scale.train_size, test_size=scale.test_size)
+    # Several views of a photo need all photos, so that only a size that the user chose is an error.
+    size = train_size if spec.views > 1 else train_size or scale.train_size
+    return Images(spec=spec, train_size=size, test_size=scale.test_size)
 
 
 def split(option: str, text: str) -> list[str]:

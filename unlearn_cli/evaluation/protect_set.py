@@ -58,8 +58,7 @@ def protect_set(
     elif form == "sample-wise":
         noise = _made_noise(part, bank, device or torch.device("cpu"))
     else:
-        if of.frame != "patch" and of.variants == 1 and of.uniform == 0:
-            _check_whole(bank)
+        _check_class_wise(bank)
         noise = _class_noise(part, bank, assign(part, bank) if patterns is None else patterns, draw)
     pixels = part.images.numpy().copy()
     add_noise(pixels, np.ascontiguousarray(noise))
@@ -74,8 +73,7 @@ def check_bank(data: ImageSet, bank: Bank, only: Tensor, *, fitted: bool = False
     if of.form == "sample-wise":
         _check_own(data, bank)
         return
-    if fitted or (of.frame != "patch" and of.variants == 1 and of.uniform == 0):
-        _check_whole(bank)
+    _check_class_wise(bank, fitted=fitted)
     if fitted:
         load_surrogate(bank, torch.device("cpu"))
     assign(data.at(only.nonzero()[:, 0]), bank)
@@ -113,12 +111,17 @@ def for_images(bank: Bank, made_on: ImageSet, data: ImageSet, only: Tensor) -> B
     return replace(bank, noise=noise, provenance=replace(bank.provenance, dataset=dataset))
 
 
-def _check_whole(bank: Bank) -> None:
-    bank.check_applicable()
-    if bank.provenance.frame != "image":
+def _check_class_wise(bank: Bank, *, fitted: bool = False) -> None:
+    """Raise an error for a bank whose class-wise noise cannot be applied to whole images.
+
+    Patches and mixtures can, which ``protect`` does not apply to photos; but no noise can be ``fitted`` with them.
+    """
+    if bank.provenance.frame == "face":
         raise UsageError(
             f"The noise of the bank '{bank.name}' is applied to faces. Measure it with 'unlearn evaluate people'."
         )
+    if fitted or bank.provenance.is_plain:
+        bank.check_applicable()
 
 
 def _class_noise(data: ImageSet, bank: Bank, patterns: NDArray[np.int64], draw: np.random.Generator) -> Noise:
@@ -175,7 +178,7 @@ def _check_own(data: ImageSet, bank: Bank) -> None:
 
 def _made_noise(data: ImageSet, bank: Bank, device: torch.device) -> Noise:
     """Make noise for each image with the bank's surrogate, and resize it where the images have another size."""
-    _check_whole(bank)
+    _check_class_wise(bank, fitted=True)
     of = bank.provenance
     maker = PhotoNoise(bank, of.epsilon, device)
     wanted = torch.from_numpy(assign(data, bank))[data.labels]

@@ -21,7 +21,7 @@ from unlearn_cli.evaluation.face_pairs import last_layer
 from unlearn_cli.evaluation.protect_set import check_bank, for_images, protect_set
 from unlearn_cli.training.augmentations import augmentation
 from unlearn_cli.training.datasets import ImageSet
-from unlearn_cli.training.models import build_model
+from unlearn_cli.training.models import build_model, checked
 
 BankOf = Callable[[NoisePlan, Images], Bank]
 """A function that returns the bank of a noise plan, for a run with these training images."""
@@ -185,7 +185,8 @@ def check(cell: Cell, library: Library) -> None:
 def start(cell: Cell, classes: int, size: int) -> nn.Module:
     """Return the network that a run trains, before its training. Raises ``UsageError`` if there is no such network."""
     if cell.pretrained is not None:
-        return load_pretrained(cell.pretrained, classes, cell.training.seed)
+        model = load_pretrained(cell.pretrained, classes, cell.training.seed)
+        return checked(model, cell.pretrained.partition("=")[0], size)
     return build_model(cell.training.model, classes, size, cell.training.seed)
 
 

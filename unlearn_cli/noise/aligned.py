@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from unlearn_cli.banks.provenance import EDGE, SPAN
+from unlearn_cli.banks.provenance import SPAN
 from unlearn_cli.faces import BOX_OFFSET, BOX_SIDE, TEMPLATE, TEMPLATE_SIDE
 
 DRAWS = 4
@@ -47,14 +45,3 @@ def aligned(squares: Tensor, draws: Tensor) -> Tensor:
     matrix = torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, along], 1)], 1)
     grid = F.affine_grid(matrix, [len(squares), 3, TEMPLATE_SIDE, TEMPLATE_SIDE], align_corners=False)
     return F.grid_sample(squares, grid, align_corners=False, padding_mode="reflection")
-
-
-def fade(size: int) -> NDArray[np.float32]:
-    """Return the share of a pattern at each place of its square ``[size, size]``: it fades in from each side.
-
-    ``protect`` fades in the noise on a face in the same way.
-    """
-    ramp = np.minimum((np.arange(size, dtype=np.float32) + 0.5) / (EDGE * size), 1)
-    ramp = np.minimum(ramp, ramp[::-1])
-    share: NDArray[np.float32] = ramp[:, None] * ramp
-    return share

@@ -57,6 +57,11 @@ class AlternatingSearch:
         self.surrogate_images = (
             self.noise_images if settings.surrogate_on == "noise-images" else torch.arange(len(data))
         )
+        if workers.count > 1 and self._fewest_of_a_worker(self.surrogate_images) < LEAST_FOR_BATCH_NORM:
+            raise UsageError(
+                f"With {workers.count} processes, each needs at least {LEAST_FOR_BATCH_NORM} of the images that train "
+                "the surrogate. Start fewer processes, or choose more images."
+            )
 
     def train_surrogate(self, steps: int, *, clean: bool = False) -> Tensor:
         """Train on ``steps`` batches of noisy images (Algorithm 1, lines 3 to 6), or of ``clean`` ones.
@@ -159,9 +164,13 @@ class AlternatingSearch:
             if not self.batches:
                 self.batches = in_batches(images[self.ensemble.shuffled(len(images))], self.settings.batch_size)
             batch = self.batches.pop(0)
-            fewest = int(torch.bincount(batch % count, minlength=count).min())
-            if count == 1 or fewest >= LEAST_FOR_BATCH_NORM:
+            if count == 1 or self._fewest_of_a_worker(batch) >= LEAST_FOR_BATCH_NORM:
                 return batch
+
+    def _fewest_of_a_worker(self, images: Tensor) -> int:
+        """Return how many of these images the worker with the fewest of them has."""
+        count = self.ensemble.workers.count
+        return int(torch.bincount(images % count, minlength=count).min())
 
 
 class _Inner:

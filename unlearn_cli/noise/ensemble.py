@@ -107,10 +107,7 @@ class Ensemble:
         """Hold the networks fixed, with the mean of all workers' batch norm statistics."""
         self.networks.eval()
         self.networks.requires_grad_(False)
-        if self.workers.count > 1:
-            for buffer in self.networks.buffers():
-                if buffer.is_floating_point():
-                    self.workers.sum(buffer).div_(self.workers.count)
+        self.workers.average(self.networks.buffers())
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later process needs to continue with these networks."""

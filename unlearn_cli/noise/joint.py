@@ -15,6 +15,7 @@ person among many:
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
 from unlearn_cli.noise.forms import Batch
 from unlearn_cli.noise.settings import Joint
 from unlearn_cli.noise.visibility import visibility
+from unlearn_cli.pixels import fade
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import as_input
 from unlearn_cli.training.workers import ALONE
@@ -57,7 +59,9 @@ class JointSearch:
         self.noisy = noisy_classes(len(data.classes), settings.clean_classes)
         self.theta = torch.zeros((self.noisy, 3, data.size, data.size), device=device, requires_grad=True)
         self.noise_optimizer = torch.optim.Adam([self.theta], lr=NOISE_RATE, betas=BETAS)
-        self.ramp = _ramp(data.size, EDGE if settings.frame == "face" else 0.0).to(device)
+        # ``protect`` fades in the noise on a face in the same way.
+        ramp = torch.from_numpy(fade(data.size, EDGE if settings.frame == "face" else 0.0))
+        self.ramp = torch.outer(ramp, ramp).to(device)
         self.multipliers = torch.zeros(self.noisy, device=device)
         self.epochs_done = 0
 
@@ -67,7 +71,7 @@ class JointSearch:
         An incomplete last batch is left out. Raises ``WorkError`` if the training diverged.
         """
         ensemble, size = self.ensemble, min(self.settings.batch_size, self.ensemble.total)
-        number, in_round = divmod(self.epochs_done, self.round_epochs)
+        number, in_round, length = self._round()
         if in_round == 0:
             # The noise stays as it is.
             ensemble.begin_again(self.settings.seed + 1000 * number)
@@ -75,7 +79,7 @@ class JointSearch:
         totals = torch.zeros(3, device=ensemble.device)
         ensemble.networks.train()
         for step, indices in enumerate(batches):
-            done = (in_round + step / len(batches)) / self.round_epochs
+            done = (in_round + step / len(batches)) / length
             ensemble.scale_learning_rate(_schedule(done))
             totals += self._step(ensemble.batch(indices))
         if not bool(torch.isfinite(self.theta).all()):
@@ -84,10 +88,15 @@ class JointSearch:
         wrong, noisy, seen = totals.tolist()
         return wrong / max(noisy, 1), seen / max(noisy, 1)
 
-    @property
-    def round_epochs(self) -> int:
-        """Return the number of epochs in a round, which is how long each surrogate is trained."""
-        return math.ceil(self.settings.max_iterations / self.settings.rounds)
+    def _round(self) -> tuple[int, int, int]:
+        """Return the number of the present round, counted from 0, its finished epochs, and how many it has in all.
+
+        Each round trains a fresh surrogate. The rounds differ by at most one epoch.
+        """
+        most, rounds = self.settings.max_iterations, self.settings.rounds
+        starts = [number * most // rounds for number in range(rounds + 1)]
+        number = bisect_right(starts, self.epochs_done) - 1
+        return number, self.epochs_done - starts[number], starts[number + 1] - starts[number]
 
     def levels(self) -> NDArray[np.int8]:
         """Return the noise of the K classes that get noise, in whole pixel levels: int8 ``[K, 3, H, W]``."""
@@ -137,16 +146,6 @@ class JointSearch:
             self.multipliers.index_add_(0, patterns, excess).clamp_(min=0)
         named = torch.stack([logits.detach().argmax(1) != batch.labels for logits in outputs]).float().mean(0)
         return torch.stack([named[carries].sum(), carries.sum().float(), seen.detach().sum()])
-
-
-def _ramp(size: int, edge: float) -> Tensor:
-    """Return the weight of the noise at each pixel, which rises from each side over a share ``edge`` of the side.
-
-    ``protect`` fades in the noise on a face in the same way.
-    """
-    ramp = ((torch.arange(size) + 0.5) / max(edge * size, 0.5)).clamp(max=1)
-    ramp = torch.minimum(ramp, ramp.flip(0))
-    return ramp[:, None] * ramp
 
 
 def noisy_classes(classes: int, clean_share: float) -> int:

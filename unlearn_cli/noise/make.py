@@ -53,9 +53,9 @@ def make_noise(
         yield from _joint(JointSearch(data, settings, device), kept)
         return
     search = AlternatingSearch(data, settings, device, workers)
-    most = 1 if isinstance(settings, ErrorMax) and settings.form == "sample-wise" else settings.max_iterations
     speed, likely = measure_speed(data, settings, device, workers), likely_iterations(settings)
-    yield Estimated(*(speed.seconds(len(data), settings, iterations) for iterations in (most, likely)))
+    estimates = (speed.seconds(len(data), settings, count) for count in (_most_iterations(settings), likely))
+    yield Estimated(*estimates)
     if isinstance(settings, ErrorMin):
         yield from _error_min(search, settings, kept)
     else:
@@ -117,8 +117,14 @@ def _error_max(search: AlternatingSearch, settings: ErrorMax, kept: Checkpoint) 
     while not _is_over(at, settings):
         at = at.next(search.improve_noise(), time.perf_counter() - start, upwards=True)
         kept.keep(search, at, last=_is_over(at, settings))
-        yield Iterated(at.iteration, settings.max_iterations, at.error, at.seconds)
+        yield Iterated(at.iteration, _most_iterations(settings), at.error, at.seconds)
     yield _finished(search, at)
+
+
+def _most_iterations(settings: Alternating) -> int:
+    """Return after how many iterations a search ends in any case."""
+    one_pass = isinstance(settings, ErrorMax) and settings.form == "sample-wise"
+    return 1 if one_pass else settings.max_iterations
 
 
 def _is_over(at: Progress, settings: Alternating) -> bool:

@@ -28,9 +28,9 @@ def write_mixture(path: Path, banks: Sequence[Bank], uniform: int, command: str)
 
     Raises ``UsageError`` for banks that cannot be mixed, and ``OSError`` if a file cannot be written.
     """
-    surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that is being replaced.
     noise, provenance = mix(banks, uniform)
     sha256 = save_bank(path, noise, provenance)
+    surrogate_path(path).unlink(missing_ok=True)  # It may belong to a bank that was just replaced.
     write_card(path, Card(bank=path.stem, bank_sha256=sha256, made=Made(command=command)))
     return provenance
 
@@ -44,7 +44,7 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
     that do not have the same classes, frame, size and epsilon, or that are sample-wise or mixtures themselves; and for
     a ``uniform`` outside 0..127, or of 0 with fewer than two banks.
     """
-    if not 0 <= uniform <= 127 or (len(banks) < 2 and uniform == 0):
+    if not 0 <= uniform <= MOST_EPSILON or (len(banks) < 2 and uniform == 0):
         raise UsageError("A mixture needs at least two banks, or one bank and --add-uniform LEVELS (1 to 127).")
     first = banks[0]
     for bank in banks:

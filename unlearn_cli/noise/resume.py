@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,6 +74,7 @@ class Checkpoint:
         ends = () if isinstance(settings, Joint) else ENDS
         way = {name: value for name, value in asdict(settings).items() if name not in ends}
         self.identity = {"settings": way, "images": digest(data)} if folder is not None else {}
+        self.defaults = {item.name: item.default for item in fields(settings)}
         self.last_kept, self.between = time.perf_counter(), SECONDS_BETWEEN
 
     def begin(self, search: Search) -> Progress:
@@ -89,7 +90,12 @@ class Checkpoint:
             self._claim()
             return Progress()
         with open_checkpoint(self.path, self.device, "the search") as content:
-            if content["identity"] != self.identity:
+            identity = content["identity"]
+            # A checkpoint of an earlier version lacks the settings that did not exist then.
+            newer = {
+                name: self.defaults[name] for name in self.identity["settings"] if name not in identity["settings"]
+            }
+            if {**identity, "settings": identity["settings"] | newer} != self.identity:
                 raise WorkError(
                     f"The checkpoint {self.path} belongs to a search with other settings or images. "
                     "Name another folder with --checkpoint, or delete the file."

@@ -18,9 +18,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unlearn_cli.noise.aligned import DRAWS, aligned, fade
+from unlearn_cli.banks.provenance import EDGE
+from unlearn_cli.noise.aligned import DRAWS, aligned
 from unlearn_cli.noise.diffjpeg import jpeg
 from unlearn_cli.noise.visibility import visibility
+from unlearn_cli.pixels import fade
 
 OWN, ITSELF, DECOY = 1.0, 0.5, 0.3
 """The weights of the cosines to the person's mean feature, to the photo's own, and (subtracted) to the decoy."""
@@ -98,7 +100,9 @@ class ShiftSearch:
         """
         self.squares, self.patterns, self.settings = squares, patterns, settings
         self.recognisers, self.decoy = recognisers, decoy
-        self.share = torch.from_numpy(fade(squares.shape[-1])).to(squares)
+        # The pattern fades in from the sides of its square, as where ``protect`` applies it.
+        ramp = torch.from_numpy(fade(squares.shape[-1], EDGE))
+        self.share = torch.outer(ramp, ramp).to(squares)
         self.generator = torch.Generator().manual_seed(settings.seed)
         inside = (start.float() / settings.epsilon).clamp(-0.9, 0.9)
         self.theta = torch.atanh(inside).to(squares.device).requires_grad_()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from unlearn_cli.banks.provenance import EDGE
 from unlearn_cli.photos.apply import Pattern, apply_strips
 from unlearn_cli.photos.resample import StripCache
+from unlearn_cli.pixels import fade
 
 Floats = NDArray[np.float32]
 
@@ -126,8 +127,7 @@ class _Upright:
         self.left, self.top = (round(at - square.side / 2) for at in (square.centre.real, square.centre.imag))
         self.bottom = self.top + self.side
         self.noise = pattern.stretched(mode, self.side, self.side)
-        ramp = np.minimum((np.arange(self.side, dtype=np.float32) + 0.5) / (EDGE * self.side), 1)
-        self.share: Floats = np.minimum(ramp, ramp[::-1])
+        self.share: Floats = fade(self.side, EDGE)
         whole = np.flatnonzero(self.share == 1)
         self.inner = slice(int(whole[0]), int(whole[-1]) + 1) if len(whole) else slice(0, 0)
         """The rows and columns of the square in which the pattern is not blended with anything."""

@@ -11,6 +11,9 @@ import torch
 from unlearn_cli import __version__
 from unlearn_cli.errors import UsageError
 
+KINDS = ("cuda", "mps", "cpu")
+"""The kinds of devices on which trainings run."""
+
 
 def pick_device(name: str | None = None) -> torch.device:
     """Return the device of this name, or without a name the fastest available: CUDA, then Apple's MPS, then the CPU.
@@ -24,6 +27,8 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type not in KINDS:
+            raise RuntimeError
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"There is no device '{name}' here. Leave out the device to use the fastest one available."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from unlearn_cli.errors import WorkError
+from unlearn_cli.training.workers import usable_cores
 
 Split = Literal["all", "train", "test"]
 TEST_EVERY = 5
@@ -99,12 +99,14 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
         try:
             views = read(path, [photos[place][1] for place in places[path]])
             images[places[path]] = np.stack(views).transpose(0, 3, 1, 2)
+        except (WorkError, MemoryError):
+            raise  # The file is not to blame: a detector is missing, for example.
         except Exception:  # Pillow's decoders raise nearly any exception for damaged files.
             return path
         return None
 
     # Threads are enough, because decoding releases the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         bad = [path for path in pool.map(fill, places) if path is not None]
     if bad:
         named = ", ".join(map(str, bad[:BAD_NAMED])) + (f" and {len(bad) - BAD_NAMED} more" if bad[BAD_NAMED:] else "")

@@ -98,9 +98,9 @@ def build_model(name: str, classes: int, image_size: int, seed: int) -> nn.Modul
         elif isinstance(plan, VggPlan):
             model = _vgg(plan, classes, image_size)
         elif name in WIDTHS:
-            model = _checked(FastNetwork(classes, WIDTHS[name]), name, image_size)
+            model = checked(FastNetwork(classes, WIDTHS[name]), name, image_size)
         elif name == INCEPTION_RESNET:
-            model = _checked(InceptionResNet(classes), name, image_size)
+            model = checked(InceptionResNet(classes), name, image_size)
         elif name.startswith(TIMM):
             model = _from_timm(name.removeprefix(TIMM), classes, image_size)
         else:
@@ -182,7 +182,7 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
     network = registry.get_model(name, weights=None, num_classes=classes, **extra)
     if image_size < PHOTO_STEM_FROM:
         _widen_stem(network)
-    return _checked(Normalised(network), name, image_size)
+    return checked(Normalised(network), name, image_size)
 
 
 def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
@@ -196,10 +196,10 @@ def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
     if not timm.is_model(name):
         raise UsageError(f"timm has no model '{name}'. In Python, timm.list_models() lists all models.")
     network = timm.create_model(name, pretrained=False, num_classes=classes)
-    return _checked(Normalised(network), f"{TIMM}{name}", image_size)
+    return checked(Normalised(network), f"{TIMM}{name}", image_size)
 
 
-def _checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
+def checked(model: nn.Module, name: str, image_size: int) -> nn.Module:
     """Return the network; raise ``UsageError`` if it cannot be trained on images of this size."""
     # In small images, a kernel may exceed its input, or too few pixels be left for batch norm in training mode.
     try:

@@ -25,6 +25,9 @@ Harden = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 returns the images to train on."""
 
 
+DIVERGED = "The training diverged: its weights are no longer finite numbers. Use a smaller learning-rate."
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The settings of a victim's training.
@@ -108,8 +111,8 @@ def train_network(
     With a ``checkpoint`` file, the state is saved there after every epoch. A training that finds a checkpoint of the
     same settings first yields the epochs in it and then continues. Each epoch seeds its own random numbers, so that a
     continued training gives the same result as an uninterrupted one. With several workers, each trains on its part of
-    every batch, with batch norm over that part only. Raises ``WorkError`` if the checkpoint is damaged or belongs to
-    other settings.
+    every batch, with batch norm over that part only. Raises ``WorkError`` if the training diverges, and if the
+    checkpoint is damaged or belongs to other settings.
     """
     device = next(model.parameters()).device
     train, test = train.to(device), test.to(device)
@@ -124,6 +127,9 @@ def train_network(
     for epoch in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
         train_accuracy = training.epoch(epoch)
+        if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
+            raise WorkError(DIVERGED)
+        workers.average(model.buffers())
         right, count = right_by_class(model, test, workers)
         done = EpochEnded(
             epoch,
@@ -210,10 +216,11 @@ class _Training:
         if self.workers.count > 1:
             generator.manual_seed(seed * self.workers.count + self.workers.rank)
         self.model.train()
-        right = torch.zeros((), device=self.device)
+        right, seen = torch.zeros((), device=self.device), 0
         for batch in _batches(order, self.settings, self.workers):
             right += self._step(batch[self.workers.rank :: self.workers.count], generator)
-        return self.workers.sum(right).item() / len(self.train)
+            seen += len(batch)
+        return self.workers.sum(right).item() / seen
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Take one step of SGD; return how many images were classified correctly, as a tensor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class Workers:
         if self.count > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Replace each tensor of floating-point numbers by its mean over all workers."""
+        for tensor in tensors if self.count > 1 else ():
+            if tensor.is_floating_point():
+                self.sum(tensor).div_(self.count)
 
     def share(self, indices: Tensor) -> Tensor:
         """Return a mask of those indices, into the whole dataset, that belong to this worker."""

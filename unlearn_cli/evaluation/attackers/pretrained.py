@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unlearn_cli.errors import UsageError
@@ -115,6 +114,7 @@ def load_pretrained(name: str, classes: int | None = None, seed: int = 0) -> nn.
             raise UsageError(f"{file} does not hold weights of torchvision's {network}. Name another file.") from error
         if classes is not None:
             _replace_head(model, classes)
+        _without_auxiliary(model)
     return ImageNetInput(model).to(memory_format=torch.channels_last)
 
 
@@ -149,6 +149,14 @@ def _plain(network: str) -> nn.Module:
     return model
 
 
+def _without_auxiliary(model: nn.Module) -> None:
+    """Remove the classifiers that Inception and GoogLeNet have in their middle, which add outputs while training."""
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+            model.aux_logits = False  # type: ignore[assignment]
+
+
 def _head(model: nn.Module) -> str:
     last = last_layer(model)
     (name,) = [name for name, module in model.named_modules() if module is last]
@@ -172,7 +180,7 @@ def _state(network: str, path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except (SafetensorError, Exception) as error:  # torch.load raises many kinds of exceptions for other files.
+    except Exception as error:  # torch.load raises many kinds of exceptions for other files.
         raise UsageError(f"{path} does not hold weights of torchvision's {network}. Name another file.") from error
     if not isinstance(state, dict):
         raise UsageError(f"{path} does not hold weights of torchvision's {network}. Name another file.")

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import io
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor
 from unlearn_cli.evaluation.defences.defence import Defence, Filter
 from unlearn_cli.pixels import LUMA
 from unlearn_cli.training.datasets import ImageSet
+from unlearn_cli.training.workers import usable_cores
 
 
 def jpeg(quality: int) -> Defence:
@@ -37,7 +37,7 @@ def jpeg(quality: int) -> Defence:
     def apply(images: Tensor) -> Tensor:
         # Threads help, because Pillow encodes and decodes without holding the interpreter's lock.
         rows = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             done = np.stack(list(pool.map(compress, rows)))
         return torch.from_numpy(done).permute(0, 3, 1, 2).contiguous().to(images.device)
 

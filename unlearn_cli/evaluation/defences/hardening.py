@@ -47,12 +47,7 @@ def color_jitter() -> Defence:
 
     Brightness, contrast and saturation change by up to 40 %, hue by up to a tenth of the colour circle.
     """
-    through = Through("color")
-
-    def harden(_model: nn.Module, images: Tensor, _targets: Tensor, generator: torch.Generator) -> Tensor:
-        return through.apply(images, through.draw(len(images), generator).to(images.device))
-
-    return Defence(name="color-jitter", harden=harden)
+    return _transforming("color-jitter", "color")
 
 
 CHOICES = 5
@@ -65,12 +60,17 @@ def pipeline() -> Defence:
     Together with flips and crops, these are the augmentations that face recognisers and self-supervised networks are
     usually trained with (RandomGrayscale 0.2 and ColorJitter 0.4, 0.4, 0.4, 0.1 of torchvision).
     """
-    through = Through("color+gray")
+    return _transforming("pipeline", "color+gray")
+
+
+def _transforming(name: str, chain: str) -> Defence:
+    """Return a defence that changes each image at random, in every training step, by a chain of transformations."""
+    through = Through(chain)
 
     def harden(_model: nn.Module, images: Tensor, _targets: Tensor, generator: torch.Generator) -> Tensor:
         return through.apply(images, through.draw(len(images), generator).to(images.device))
 
-    return Defence(name="pipeline", harden=harden)
+    return Defence(name=name, harden=harden)
 
 
 def ueraser_like() -> Defence:
