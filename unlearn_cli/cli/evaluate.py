@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.console import command_line, exits, print_table
+from unlearn_cli.cli.console import command_line, exits
 from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
     EXAMPLES,
@@ -244,7 +244,9 @@ def recipe(
     from unlearn_cli.errors import UsageError
 
     if list_recipes:
-        _list_recipes()
+        from unlearn_cli.cli.evaluate_show import show_recipes
+
+        show_recipes()
         return
     if name is None:
         raise UsageError("Name a recipe. To see all recipes, run 'unlearn evaluate recipe --list'.")
@@ -391,11 +393,3 @@ def _evaluate(
         if record is not None:
             write_results(report, record)
     leave_workers()
-
-
-def _list_recipes() -> None:
-    from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
-
-    recipes = map(load_recipe, recipe_names())
-    rows = [(recipe.name, recipe.title, recipe.time, recipe.source) for recipe in recipes]
-    print_table(("recipe", "experiment", "trainings at --scale cpu, on one core", "source"), rows)

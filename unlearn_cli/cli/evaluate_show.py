@@ -1,4 +1,4 @@
-"""Showing an evaluation in the terminal: its estimate, its progress and its table of results."""
+"""Showing evaluations in the terminal: which there are, estimates, progress and tables of results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn_cli.cli.console import duration, err, out, plain, progress_bar
+from unlearn_cli.cli.console import duration, err, out, plain, print_table, progress_bar
 
 if TYPE_CHECKING:
     from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
@@ -149,3 +149,12 @@ def record(report: Report, bank: str) -> None:
     of = open_bank(bank)
     for result in for_card(report):
         add_result(of.path, of.sha256, result)
+
+
+def show_recipes() -> None:
+    """Print the recipes, with the time of their trainings."""
+    from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
+
+    recipes = map(load_recipe, recipe_names())
+    rows = [(recipe.name, recipe.title, recipe.time, recipe.source) for recipe in recipes]
+    print_table(("recipe", "experiment", "trainings at --scale cpu, on one core", "source"), rows)
