@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures the shipped banks and adds the figures to their cards, which takes some ten hours on two cores for all.
 # The results are in docs/results/person.md and photos.md. Run it from the checkout, with CIFAR-10 in data/, and the
-# faces and photos in ../shared (or SHARED=...). Its results stay in build/evaluation, from where an
-# interrupted run goes on.
+# faces and photos in ../shared (or SHARED=...). PRECISION=fp32 is for CPUs that do not have avx512_bf16. Its results stay
+# in build/evaluation, from where an interrupted run goes on.
 # usage: measure_banks.sh [STEP...]      (all by default; see the names below)
 set -euo pipefail
 
@@ -11,7 +11,7 @@ faces=$SHARED/datasets/faces/identities
 things=$SHARED/datasets/imagenette224/train
 out=build/evaluation
 # The 38 people id120 to id157, on whom no bank was made, are protected five at a time, among 24 others.
-crowd="--set classes=id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --scale cpu --set precision=bf16 --jobs ${JOBS:-2}"
+crowd="--set classes=id12?,id13?,id14?,id15?,id00?,id01?,id02[0-3] --scale cpu --set precision=${PRECISION:-bf16} --jobs ${JOBS:-2}"
 people="$faces $crowd --protect id12?,id13?,id14?,id15?"
 few="$people --groups-of 5"
 many="$people --groups-of 13 --seeds 1" # fewer trainings, with more people protected at a time
@@ -135,8 +135,8 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
       tune=fine-tune:mobilenet_v2=${NETWORK:-build/recognisers/mobilenet_v2-b0353104.pth}
       trained=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight,$tune:last,$tune:whole
       for bank in person-low person person-high person-max; do
-        measure table people $people --groups-of 19 --seeds 1 --bank $bank --attacker $trained
-        measure table people $people --groups-of 19 --seeds 1 --bank $bank --trip aligned --attacker scratch,scratch-pipeline
+        measure table people $people --groups-of 19 --seeds 3 --bank $bank --attacker $trained
+        measure table people $people --groups-of 19 --seeds 3 --bank $bank --trip aligned --attacker scratch,scratch-pipeline
       done
       asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
       for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
