@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from unlearn_cli.errors import WorkError
-from unlearn_cli.faces import TEMPLATE, Alignment, Box, find_faces
+from unlearn_cli.faces import TEMPLATE, Alignment, Box, find_and_count, find_faces
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,11 @@ def test_a_missing_detector_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp
         with pytest.raises(WorkError, match="pip install"):
             faces._file()
     faces._file.cache_clear()
+
+
+@pytest.mark.parametrize("shape", [(100, 2000), (2000, 100), (60, 3000), (1, 900)])
+def test_there_are_no_faces_in_narrow_pictures(shape: tuple[int, int]) -> None:
+    """YuNet sees faces of any size in images of 32 pixels and less, in memory that is not the image's."""
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    for pixels in (noise, np.full_like(noise, 128)):
+        assert find_and_count(pixels) == ([], 0)

@@ -186,10 +186,12 @@ def test_pipes_are_no_photos_and_names_cannot_speak_to_the_terminal(tmp_path: Pa
     make_photo(tmp_path / "in" / "a.png")
     os.mkfifo(tmp_path / "in" / "pipe.jpg")
     (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "in" / "to-a-pipe.jpg").symlink_to("pipe.jpg")
     (tmp_path / "in" / "\x1b[31mred [bold]\n.jpg").write_bytes(b"no photo")
     run = unlearn("protect", "in", "--class", "person")
     assert run.returncode == 1
-    assert "1 of 3 photos" in run.stdout
+    assert "1 of 4 photos" in run.stdout
+    assert "it is not a regular file" in run.stderr
     assert "it cannot be read (No such file or directory)" in run.stderr
     assert "\x1b" not in run.stderr + run.stdout
     assert r"\x1b[31mred [bold]\x0a.jpg" in run.stderr

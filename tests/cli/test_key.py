@@ -76,6 +76,8 @@ def test_a_key_is_brought_to_a_second_computer(tmp_path: Path, here: Here, how: 
     assert key_in(tmp_path / "data" / "unlearn" / "key").secret == b"\xcd" * 32
     assert Key(b"\xcd" * 32).fingerprint in run.stdout
     assert here("key", "import", "stick.key").exit_code == 0, "the same key again changes nothing"
+    utf16 = here("key", "import", "-", input=("ef" * 32).encode("utf-16"))
+    assert (utf16.exit_code, type(utf16.exception)) == (2, SystemExit)
     (tmp_path / "no.key").write_text("password")
     wrong = here("key", "import", "no.key")
     assert wrong.exit_code == 2

@@ -168,3 +168,10 @@ def test_a_terminal_is_no_pipe(photo: Path, tmp_path: Path) -> None:
             command, cwd=tmp_path, stdin=file, stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
     assert (to_terminal.returncode, "cannot be shown in a terminal" in to_terminal.stderr) == (2, True)
+
+
+def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_photo(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "x.nef", "TIFF")
+    run = pipe(tmp_path, "protect", "x.nef", *CAT, "-o", "-")
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert b"raw file: export it as JPEG or TIFF" in run.stderr

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from PIL import Image
 from tests.object_store import NAME, SECRET, Faults, object_store
 from unlearn_cli.banks.keys import key_path
 from unlearn_cli.errors import UsageError
+from unlearn_cli.photos.apply import Noise, Pattern
 from unlearn_cli.photos.bulk.run_bulk import BulkRun, Places, in_threads
 from unlearn_cli.photos.bulk.stream import Cut
+from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.folder import protect_folder
 from unlearn_cli.photos.outcome import Options, PhotoDone
 from unlearn_cli.photos.protection import Protection
@@ -428,3 +431,64 @@ def test_names_that_collide_get_others(s3: Any, bucket: str, cat: Protection, tm
     assert sorted(objects_of(s3, f"{bucket}/out")) == ["a.gif-2.png", "a.gif.png", "b.gif.png"]
     results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat)
     assert statuses(results) == {"unchanged": 3}
+
+
+def made_with(protection: Protection, key: str) -> Protection:
+    return replace(protection, key_fingerprint=key)
+
+
+def test_once_all_copies_have_the_new_key_the_old_one_is_forgotten(tmp_path: Path, cat: Protection) -> None:
+    places = Places(source=some_photos(tmp_path / "in"), output=tmp_path / "out")
+    run(places, made_with(cat, "old"))
+    new = made_with(cat, "new")
+    with BulkRun(places, Options(jobs=4)) as bulk, pytest.raises(UsageError, match="old"):
+        bulk.refuse_other_key(new, missing=False)
+    run(places, new, overwrite=True)
+    with BulkRun(places, Options(jobs=4)) as bulk:
+        bulk.refuse_other_key(new, missing=False)
+
+
+def test_existing_copies_are_kept_if_asked_for(tmp_path: Path, cat: Protection) -> None:
+    places = Places(source=some_photos(tmp_path / "in"), output=tmp_path / "out")
+    run(places, cat)
+    before = files_of(tmp_path / "out")
+    weaker = replace(cat, pattern=Pattern(cat.pattern.noise // 2, 4))
+    codes = {photo.code for photo in run(places, weaker, skip_existing=True) if photo.status == "skipped"}
+    assert codes == {"copy-exists"}
+    assert files_of(tmp_path / "out") == before
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names there are text")
+def test_names_that_are_no_text_are_names_too(tmp_path: Path, cat: Protection) -> None:
+    photos = some_photos(tmp_path / "in")
+    os.rename(photos / "1" / "0001.jpg", os.fsencode(photos) + b"/\xff.jpg")
+    places = Places(source=photos, output=tmp_path / "out")
+    assert "protected" in {photo.status for photo in run(places, cat) if os.fsencode(photo.source.name) == b"\xff.jpg"}
+    assert "unchanged" in {photo.status for photo in run(places, cat) if os.fsencode(photo.source.name) == b"\xff.jpg"}
+
+
+def test_a_dry_run_leaves_no_manifest(tmp_path: Path, cat: Protection) -> None:
+    places = Places(source=some_photos(tmp_path / "in"), output=tmp_path / "out", manifest=tmp_path / "new" / "m.jsonl")
+    with BulkRun(places, Options(jobs=4), dry_run=True) as bulk:
+        assert any(unit.items for unit in bulk.stream(bulk.job(cat)).units(Cut()))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_photo_that_breaks_something_does_not_end_the_run(
+    tmp_path: Path, cat: Protection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = some_photos(tmp_path / "in")
+    ordinary = Protection.noise_for
+
+    def fail_for_some(self: Protection, photo: Photo) -> Noise:
+        if photo.pixels.shape[1] == 41:
+            raise ValueError("Maximum allowed size exceeded")
+        return ordinary(self, photo)
+
+    monkeypatch.setattr(Protection, "noise_for", fail_for_some)
+    for results in (list(protect_folder(folder, cat)), run(Places(source=folder, output=tmp_path / "out"), cat)):
+        failed = [photo for photo in results if "please report it" in photo.reason]
+        assert failed
+        assert {(photo.status, photo.code) for photo in failed} == {("failed", "noise-failed")}
+        assert "ValueError: Maximum allowed size exceeded" in failed[0].reason
+        assert any(photo.status == "protected" for photo in results)

@@ -56,6 +56,14 @@ def test_originals_are_kept_and_come_back(album: Path) -> None:
     assert list(restore(album / "in.jsonl")) == []
 
 
+def test_the_photos_come_back_also_from_inside_their_folder(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contents(album / "in")
+    in_place(album)
+    monkeypatch.chdir(album / "in")
+    assert {photo.status for photo in restore(Path())} == {"restored"}
+    assert contents(album / "in") == before
+
+
 def test_a_second_run_protects_nothing_twice(album: Path) -> None:
     in_place(album)
     after = contents(album / "in")

@@ -246,3 +246,17 @@ def animation() -> bytes:
     frames = [Image.effect_noise((8, 8), 60).convert("P") for _ in range(3)]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     return buffer.getvalue()
+
+
+def test_a_copy_of_another_original_is_not_vouched_for(album: Path, banks: list[Bank], cat: Protection) -> None:
+    list(protect_folder(album, cat))
+    with Image.open(album / "a.jpg") as image:
+        image.load()
+        # The same picture with another rating, as photo managers write it.
+        image.save(album / "a.jpg", exif=image.getexif(), quality="keep", comment=b"five stars")
+    with Image.open(album / "b.png") as image:
+        Image.new("RGB", image.size, (20, 160, 40)).save(album / "b.png")
+    found = check(album, album.parent / "in-protected", banks)
+    assert found["a.jpg"].verdict == "protected"
+    assert (found["b.png"].verdict, found["b.png"].fit) == ("altered", None)
+    assert "its original was changed after the copy was made" in found["b.png"].reason

@@ -83,7 +83,11 @@ def import_(
     from unlearn_cli.banks.keys import Key, key_path, read_key, save_key
     from unlearn_cli.errors import UsageError
 
-    key = Key.parse(sys.stdin.read(), "The text on stdin") if str(file) == "-" else read_key(file)
+    key = (
+        Key.parse(sys.stdin.buffer.read().decode("ascii", "replace"), "The text on stdin")
+        if str(file) == "-"
+        else read_key(file)
+    )
     place = key_path()
     there = save_key(key, place)
     if there != key:

@@ -19,7 +19,7 @@ from unlearn_cli.cli.answer import answer, entry
 from unlearn_cli.cli.choices import Engine
 from unlearn_cli.cli.closing import for_rows, for_whom
 from unlearn_cli.cli.console import Steps, duration, err, plain
-from unlearn_cli.cli.key_use import with_key
+from unlearn_cli.cli.key_use import refuse_unused_key, with_key
 from unlearn_cli.cli.measured import after_protecting
 from unlearn_cli.cli.summary import Talk, print_rows
 from unlearn_cli.errors import UsageError
@@ -61,6 +61,8 @@ class Bulk:
     dry_run: bool = False
     jobs: int | None = None
     key_file: Path | None = None
+    key_is_named: bool = False
+    """Whether the key's file was named in the command, and not in the environment or the settings."""
 
     @classmethod
     def of(
@@ -110,12 +112,13 @@ class Bulk:
         )  # fmt: skip
         if self.jobs is None and self.url:
             options = replace(options, jobs=2 * options.jobs)  # While one photo travels, another is computed.
-        with BulkRun(places, options) as run:
+        with BulkRun(places, options, dry_run=self.dry_run) as run:
             run.refuse_other_key(protection_for(self.class_name, wanted), missing=wanted.keys.missing)
             protections = with_key(
                 lambda: {"": protection_for(self.class_name, wanted)}, wanted.keys, Plan(()), options,
                 new_key=self.new_key, dry_run=self.dry_run, talk=talk,
             )  # fmt: skip
+            refuse_unused_key(protections, self.key_file if self.key_is_named else None, talk)
             run.refuse_other_key(protections[""], missing=False)
             if self.dry_run:
                 _tell_plan(run, protections, talk)

@@ -71,11 +71,14 @@ class Pipe:
     def protect(self, protection: Protection, options: Options, talk: Talk) -> None:
         """Read the photo, and write its copy. Exits with 1, and writes nothing, if it cannot be protected."""
         from unlearn_cli.photos.decode import read_file
+        from unlearn_cli.photos.kinds import why_not_taken
         from unlearn_cli.photos.single import protect_piped
 
         if self.output != PIPE and os.path.lexists(self.output) and not options.overwrite:
             raise WorkError(f"{self.output} exists already. Name another --output, or add --existing overwrite.")
         try:
+            if self.source != PIPE and (why := why_not_taken(self.source)) is not None:
+                raise PhotoError(why, "unsupported")
             data = sys.stdin.buffer.read() if self.source == PIPE else read_file(self.source)
             made = protect_piped(data, protection, options)
         except (PhotoError, PhotoSkippedError) as error:

@@ -21,7 +21,7 @@ def has_several(photo: PhotoDone) -> bool:
 def rows_of(photos: Sequence[PhotoDone], *, verbose: bool) -> Iterator[tuple[str, str]]:
     """Yield a row with the photos of which the largest face alone has the pattern, and one with the others."""
     some = [photo for photo in photos if (photo.faces_found or 0) > (photo.faces or 0)]
-    every = [photo for photo in photos if photo not in some]
+    every = [photo for photo in photos if (photo.faces_found or 0) <= (photo.faces or 0)]
     if some:
         yield (
             "several faces",

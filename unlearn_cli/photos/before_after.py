@@ -110,7 +110,7 @@ class Preview:
     def add(self, photo: PhotoDone) -> None:
         """Add a photo that was just protected, if there is still room and it can be shown."""
         if photo.target is not None and not self.is_full:
-            with contextlib.suppress(PhotoError, PhotoSkippedError):
+            with contextlib.suppress(PhotoError, PhotoSkippedError, MemoryError):
                 self.add_pair(photo.original, photo.target, photo.source.name)
 
     def add_pair(self, original: Path, copy: Path, name: str | None = None) -> None:

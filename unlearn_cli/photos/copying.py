@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
-from unlearn_cli.errors import AlreadyProtectedError, Code, PhotoError, PhotoSkippedError
+from unlearn_cli.errors import AlreadyProtectedError, Code, PhotoError, PhotoSkippedError, UnlearnError
 from unlearn_cli.files import remove_temporary, sha256_of, write_atomically
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
@@ -28,11 +28,13 @@ from unlearn_cli.photos.outcome import (
     DOUBTS,
     FACE_REQUIRED,
     ITSELF_PROTECTED,
+    KEPT,
     LINKED,
     Options,
     Outcome,
     PhotoDone,
     doubts_in,
+    unexpected,
 )
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
@@ -116,6 +118,10 @@ class Run:
             done, record = copying.ended("failed", str(error), error.code)
         except MemoryError:
             done, record = copying.ended("failed", "there is not enough memory to protect it", "out-of-memory")
+        except (UnlearnError, OSError):
+            raise
+        except Exception as error:  # One photo must not end the run for all others.
+            done, record = copying.ended("failed", unexpected(error), "noise-failed")
         seconds = time.perf_counter() - start
         if record is not None:
             self.record(task, replace(record, seconds=round(seconds, 4)))
@@ -166,8 +172,7 @@ class Copying:
         if self.run.is_protected_copy(self.sha256) and not self.options.again:
             raise AlreadyProtectedError(ITSELF_PROTECTED, "already-protected")
         if self.state.is_to_be_skipped():
-            reason = "a file already exists in the place of its copy (--existing skip)"
-            raise PhotoSkippedError(reason, "copy-exists")
+            raise PhotoSkippedError(KEPT, "copy-exists")
         self.stack.enter_context(self.run.workspace.room(claimed_pixels(data) if len(data) > SMALL_FILE else 0))
         size, photo = len(data), decode(data, self.options.writing.metadata, self.run.workspace)
         if self.task.backup is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ class Photo:
 def read_file(path: Path) -> bytes:
     """Return a photo file's bytes. Raises ``PhotoError`` if it cannot be read or is too large to be a photo."""
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # A pipe, to which a link may lead, would block.
+            raise PhotoError("it is not a regular file", "unreadable")
+        if found.st_size > LARGEST_FILE:
             raise PhotoError(f"it is larger than {LARGEST_FILE >> 30} GiB, too large for a photo", "too-large")
         return path.read_bytes()
     except MemoryError as error:

@@ -105,6 +105,8 @@ def _manifest_of(path: Path) -> Path:
     """
     if path.is_file():
         return path
+    if path.name in ("", ".."):  # The folder . or ..
+        path = Path(os.path.abspath(path))
     beside = path.with_name(f"{path.name}{SUFFIX}") if path.name else path
     if not path.is_dir():
         wrong = f"There is no manifest {path}."

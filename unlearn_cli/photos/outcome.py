@@ -22,6 +22,9 @@ NO_FACE = "no face was found in it: the noise is over the whole photo, and would
 DOUBTS = (HARDLY_PROTECTED, NO_FACE)
 DOUBT_CODES: dict[str, Code] = {HARDLY_PROTECTED: "grey", NO_FACE: "no-face"}
 
+KEPT = "a file already exists in the place of its copy (--existing skip)"
+"""Why a photo is skipped that has a file in its copy's place, if the user wants to keep whatever is there."""
+
 FACE_REQUIRED = "no face was found in it, and --require-face asks for one"
 """Why a photo fails in which no face was found, if one is required."""
 
@@ -110,3 +113,8 @@ class PhotoDone:
     def original(self) -> Path:
         """Return where the unprotected photo is."""
         return self.backup or self.source
+
+
+def unexpected(error: Exception) -> str:
+    """Return why a photo failed with an error that nobody foresaw."""
+    return f"something went wrong that should not ({type(error).__name__}: {error}); please report it with this photo"

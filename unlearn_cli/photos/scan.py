@@ -236,7 +236,7 @@ class _Walk:
         backup = None
         if self.backup is not None:
             target, backup = path, self.backup / below
-            manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
+            manifest = self._manifest(self._shared_folder / FILES_MANIFEST)
             if resolved(backup) == resolved(path):
                 raise UsageError(f"The backup of {path} would be the photo itself. Name another folder with --backup.")
         elif self.output is not None:
@@ -247,7 +247,7 @@ class _Walk:
                 raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
         else:
             target = path.with_name(f"{path.stem}{COPY}{path.suffix}")
-            manifest = self._manifest(self._shared_folder() / FILES_MANIFEST)
+            manifest = self._manifest(self._shared_folder / FILES_MANIFEST)
         self._take(Task(path, target, manifest, path.parent.name, backup), below)
         self.outputs.append(target)
 
@@ -256,6 +256,7 @@ class _Walk:
         if self.where.shard is not None and is_of_shard(below, self.where.shard):
             self.ours.add(task)
 
+    @functools.cached_property
     def _shared_folder(self) -> Path:
         """Return the folder that holds all the given single files, or the working directory if there is none."""
         try:

@@ -269,13 +269,16 @@ class Check:
             return Pair(original.path, copy, "altered", reason, lossless)
         linf = largest_change(before, after)
         quality = compare(before, after) if self.measure else None
-        vouched = same_file and record is not None and original.sha256 == record.input_sha256
+        # A record without the original's content is of an early version.
+        vouched = same_file and record is not None and record.input_sha256 in (None, original.sha256)
         fit, made_for_it = None, record is not None and record.form == "sample-wise"
         if vouched and record is not None and not self.measure:
             fit = None if made_for_it else self._recorded(record)
         elif not made_for_it:
             fit = self.patterns.best(before, after)
-        verdict, reason = _judged(linf, fit, record, same_file=same_file)
+        verdict, reason = _judged(linf, fit, record, same_file=same_file, vouched=vouched)
+        if same_file and verdict == "altered":
+            fit = None  # It is only the least unlikely pattern for the difference of two pictures.
         bound = record.epsilon if record is not None else None
         if verdict == "protected" and lossless:
             bound = bound or (fit.bank_epsilon if fit is not None else None)
@@ -329,15 +332,25 @@ def _doubts(fit: Found | None, record: Record | None) -> tuple[str, ...]:
     return fit.doubts if isinstance(fit, Fit) else ()
 
 
-def _judged(linf: float, fit: Found | None, record: Record | None, *, same_file: bool) -> tuple[Verdict, str]:
-    if same_file:
+def _judged(
+    linf: float, fit: Found | None, record: Record | None, *, same_file: bool, vouched: bool
+) -> tuple[Verdict, str]:
+    """Return the verdict on a copy, and its reason.
+
+    A copy that is the ``same_file`` as recorded is ``vouched`` for if it is recorded as made of this very original.
+    """
+    if vouched:
         return "protected", ""
+    known = isinstance(fit, Fit) and fit.correlation >= PROTECTED_CORRELATION
+    if same_file and known:  # Only something else than the original's picture has changed.
+        return "protected", ""
+    if same_file:
+        return "altered", "its original was changed after the copy was made; run protect again to renew the copy"
     if linf == 0:
         return "not protected", "its pixels are the same as the original's"
     if fit is None and record is not None and record.form == "sample-wise":
         reason = "it was changed after unlearn wrote it, and noise that was made for one photo cannot be looked for"
         return "altered", reason
-    known = isinstance(fit, Fit) and fit.correlation >= PROTECTED_CORRELATION
     if record is not None:
         found = "the noise is still in it" if known else "no noise can be found in it"
         return "altered", f"it was changed after unlearn wrote it; {found}"

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError
+from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UnlearnError
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.bulk.index import Last
@@ -22,7 +22,7 @@ from unlearn_cli.photos.encode import renamed
 from unlearn_cli.photos.kinds import JPEG_START
 from unlearn_cli.photos.manifest import Record
 from unlearn_cli.photos.one import Protected, protect_photo
-from unlearn_cli.photos.outcome import FACE_REQUIRED, Options, PhotoDone, doubts_in
+from unlearn_cli.photos.outcome import FACE_REQUIRED, KEPT, Options, PhotoDone, doubts_in, unexpected
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
 from unlearn_cli.photos.urls import url_of
@@ -80,6 +80,10 @@ def protect_item(job: Job, item: Item, workspace: Workspace) -> Ended:
         photo, record = making.ended("failed", str(error), error.code)
     except MemoryError:
         photo, record = making.ended("failed", "there is not enough memory to protect it", "out-of-memory")
+    except (UnlearnError, OSError):
+        raise
+    except Exception as error:  # One photo must not end the run for all others.
+        photo, record = making.ended("failed", unexpected(error), "noise-failed")
     seconds = time.perf_counter() - begun
     done = replace(record, seconds=round(seconds, 4)) if record is not None else None
     return Ended(item.file.name, replace(photo, seconds=seconds), done)
@@ -111,6 +115,8 @@ class _Making:
         self.sha256 = hashlib.sha256(data).hexdigest()
         if last is not None and last.input_sha256 == self.sha256 and self._is_there(last):
             return unchanged(job, file, last), None
+        if job.options.skip_existing and (self.item.there or job.target.find(file.name)) is not None:
+            raise PhotoSkippedError(KEPT, "copy-exists")
         size = len(data)
         with self.workspace.room(claimed_pixels(data) if size > LARGE // PIXELS_A_BYTE else 0):
             photo = decode(data, job.options.writing.metadata, self.workspace)

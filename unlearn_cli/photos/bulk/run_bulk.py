@@ -70,8 +70,11 @@ class Places:
 class BulkRun:
     """One run over photos that are too many to be listed in memory, or that are in object storage."""
 
-    def __init__(self, places: Places, options: Options = OPTIONS) -> None:
-        """Open the places. Raises ``UsageError`` for places that cannot be used, and ``WorkError``."""
+    def __init__(self, places: Places, options: Options = OPTIONS, *, dry_run: bool = False) -> None:
+        """Open the places; in a ``dry_run`` nothing is written to the manifest.
+
+        Raises ``UsageError`` for places that cannot be used, and ``WorkError``.
+        """
         self.places, self.options = places, options
         self.left = Left()
         """What the listing showed besides photos; it is complete when all results were yielded."""
@@ -81,7 +84,7 @@ class BulkRun:
         if isinstance(self.source, LocalStore) and not self.source.folder.is_dir():
             raise UsageError(f"There is no folder {self.source.folder}.")
         below(self.source, self.target)
-        self.ledger: Ledger = ledger_at(places.recorded_in)
+        self.ledger: Ledger = ledger_at(places.recorded_in, write=not dry_run)
         self._stack.callback(self.ledger.close)
         self.index = Index()
         self._stack.callback(self.index.close)
@@ -99,13 +102,14 @@ class BulkRun:
 
     def refuse_other_key(self, protection: Protection, *, missing: bool) -> None:
         """Raise ``UsageError`` if copies were made with another key than the one in use, which may be ``missing``."""
-        old = next((key for key, _ in self.index.keys.most_common() if key != protection.key_fingerprint), None)
-        if old is None or protection.key_fingerprint is None:
+        others = [(key, count) for key, count in self.index.used_keys() if key != protection.key_fingerprint]
+        if not others or protection.key_fingerprint is None:
             return
+        old, count = others[0]
         if missing:
             raise UsageError(LOST.format(manifest=self.places.recorded_in, old=old))
         if not self.options.overwrite:
-            count, new = self.index.keys[old], protection.key_fingerprint
+            new = protection.key_fingerprint
             raise UsageError(CHANGED.format(manifest=self.places.recorded_in, count=count, old=old, new=new))
 
     def protect(self, protection: Protection, spread: Spread, cut: Cut) -> Generator[PhotoDone, None, None]:
