@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import RunUnlearn, make_bank, make_result
+from unlearn_cli.banks.bank import save_bank
 from unlearn_cli.banks.card import Card, write_card
 
 
@@ -317,3 +318,14 @@ def test_the_shell_can_complete_commands_options_and_values(unlearn: RunUnlearn)
     assert completed("unlearn pro") == ["protect"]
     assert completed("unlearn protect --streng") == ["--strength"]
     assert completed("unlearn protect --strength ") == ["low", "medium", "high", "max"]
+
+
+def test_verify_refuses_a_bank_that_it_cannot_look_for(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    plain = make_bank(tmp_path / "plain.safetensors")
+    own = replace(plain.provenance, form="sample-wise", classes=("cat", "dog"))
+    save_bank(tmp_path / "own.safetensors", plain.noise, own)
+    assert unlearn("protect", "in", "--class", "cat").returncode == 0
+    run = unlearn("verify", "in", "in-protected", "--bank", "own.safetensors")
+    assert (run.returncode, "Traceback" in run.stderr) == (1, False)
+    assert "cannot protect other photos" in one_sentence(run.stderr)

@@ -80,7 +80,10 @@ def verify(
 
     answer.expect("verify", wanted=as_json)
     set_limits()
-    banks = [open_bank(name) for name in [*(entry.name for entry in shipped_banks()), *(bank or [])]]
+    named_banks = [open_bank(name) for name in bank or []]
+    for own in named_banks:
+        own.check_applicable()  # Noise that protect cannot apply cannot be looked for either.
+    banks = [*(open_bank(entry.name) for entry in shipped_banks()), *named_banks]
     pairs: list[Pair] = []
     named: Counter[str] = Counter()
     remote = url_of(originals) is not None or url_of(protected) is not None
