@@ -15,6 +15,7 @@ from tests.cli.conftest import Run
 from tests.conftest import make_bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
+from unlearn_cli.files import lock
 
 ALBUM = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "epochs=1", "--set", "batch-size=8")
 BANK = ("bank", "lsp.safetensors")
@@ -280,3 +281,19 @@ def test_a_setting_without_effect_or_meaning_is_refused(run: Run, arguments: tup
     done = run("evaluate", *arguments)
     assert done.exit_code == 2, done.stderr
     assert says in " ".join(done.stderr.split())
+
+
+@pytest.mark.usefixtures("lsp")
+def test_a_report_that_lacks_runs_is_not_recorded(run: Run) -> None:
+    assert run("evaluate", *BANK, *ALBUM).exit_code == 0
+    name = next(row["cells"][0] for row in report()["rows"] if row["protected_images"])
+    (Path("unlearn-evaluation") / "cells" / f"{name}.json").unlink()
+    with (Path("unlearn-evaluation") / "locks" / name).open("w") as file:
+        assert lock(file)
+        meanwhile = run("evaluate", *BANK, *ALBUM, "--record")
+    assert meanwhile.exit_code == 0, meanwhile.stderr
+    assert "1 runs are not in this report yet" in meanwhile.stderr
+    assert "Nothing was added to the bank's card" in meanwhile.stderr
+    assert read_card(Path("lsp.safetensors")).results == ()
+    assert run("evaluate", *BANK, *ALBUM, "--record").exit_code == 0
+    assert len(read_card(Path("lsp.safetensors")).results) == 1

@@ -141,11 +141,14 @@ def show(report: Report, output: Path) -> None:
 
 
 def record(report: Report, bank: str) -> None:
-    """Add each protected row of the report, with its clean baseline, to the bank's card."""
+    """Add each protected row of the report, with its clean baseline, to the bank's card, once no run is missing."""
     from unlearn_cli.banks.card import add_result
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.evaluation.for_card import for_card
 
+    if report.missing:
+        err().print("Nothing was added to the bank's card. Run the same command again once the other process is done.")
+        return
     of = open_bank(bank)
     for result in for_card(report):
         add_result(of.path, of.sha256, result)
