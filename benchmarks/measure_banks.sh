@@ -133,10 +133,11 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
       ;;
     existing) # the attackers that exist; NETWORK=mobilenet_v2.pth and JUDGES (benchmarks/export_judges.py) are needed
       tune=fine-tune:mobilenet_v2=${NETWORK:-build/recognisers/mobilenet_v2-b0353104.pth}
-      trained=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight,$tune:last,$tune:whole
+      scratch=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight
+      trained=$scratch,$tune:last,$tune:whole
       for bank in person-low person person-high person-max; do
         measure table people $people --groups-of 19 --seeds 3 --bank $bank --attacker $trained
-        measure table people $people --groups-of 19 --seeds 3 --bank $bank --trip aligned --attacker scratch,scratch-pipeline
+        measure table people $people --groups-of 19 --seeds 3 --bank $bank --trip aligned --attacker $scratch
       done
       asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
       for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
