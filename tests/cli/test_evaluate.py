@@ -271,7 +271,7 @@ def test_what_cannot_be_measured_says_so(run: Run, arguments: list[str], code: i
     ("arguments", "says"),
     [
         (("people", "album", "--protect", "a", "--set", "train-size=9"), "no setting 'train-size'"),
-        ((*BANK, *ALBUM, "--set", "learning-rate=inf"), "must be a number, not 'inf'"),
+        ((*BANK, *ALBUM, "--set", "learning-rate=inf"), "must be a finite number, not inf"),
         ((*BANK, *ALBUM, "--set", "seed=-1"), "at least 0"),
         ((*BANK, *ALBUM, "--set", "device=meta"), "There is no device 'meta' here"),
     ],

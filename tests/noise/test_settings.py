@@ -27,7 +27,7 @@ ALTERNATING = SEARCHED | {
         ({"method": "random"}, Baseline, COMMON),
         ({"method": "lsp"}, Baseline, COMMON),
         ({"method": "ar"}, Baseline, COMMON),
-        ({}, ErrorMin, ALTERNATING | {"penalty", "surrogate_steps"}),
+        ({}, ErrorMin, ALTERNATING | {"penalty", "surrogate_steps", "skip_below"}),
         ({"method": "error-max"}, ErrorMax, ALTERNATING | {"surrogate_epochs"}),
         ({"joint": True}, Joint, SEARCHED | {"rounds", "clean_classes", "strength", "visibility"}),
     ],
@@ -119,19 +119,23 @@ def test_what_is_fitting_is_taken_where_there_is_such_a_setting_and_goes_after_w
     assert make_settings({"method": "ar"}, fitting={"joint": True, **fitting}) == Baseline(method="ar", epsilon=3)
 
 
+ONLY_IF_SET = {"compile", "gradient_clip", "patch", "skip_below"}
+"""Settings that the provenance has only where they differ from their defaults."""
+
+
 def test_what_has_no_effect_is_known_and_not_in_the_provenance() -> None:
     said = {"method": "random", "surrogate": "vgg11", "joint": False, "patch": 8, "epsilon": 4}
     assert without_use(said) == ["surrogate", "joint"]
     assert without_use({"rounds": 2}) == ["rounds"]
     assert without_use({"rounds": 2}, fitting=PRESETS["person"]) == []
     for settings, unused in (
-        (ErrorMin(), {"penalty"}),
-        (ErrorMin(solver="adam"), set()),
+        (ErrorMin(), {"penalty", "skip_below"}),
+        (ErrorMin(solver="adam"), {"skip_below"}),
         (ErrorMin(form="sample-wise"), {"penalty", "noise_share"}),
         (ErrorMax(), set()),
         (ErrorMax(form="sample-wise"), {"noise_share", "stop_error", "max_iterations", "patience"}),
         (Joint(), set()),
     ):
         assert settings.unused == unused
-        own = set(asdict(settings)) - COMMON - {"through", "surrogate", "compile", "gradient_clip", "patch", "strength"}
+        own = set(asdict(settings)) - COMMON - {"through", "surrogate", "strength"} - ONLY_IF_SET
         assert settings.hyperparameters().keys() - {"joint"} == own - unused

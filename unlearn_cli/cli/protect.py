@@ -280,10 +280,8 @@ def protect(
     if class_name is not None:
         protection_for(class_name, wanted)
     if bulk is not None:
-        bulk = replace(
-            bulk, class_name=class_name or "", new_key=new_key, dry_run=dry_run, jobs=jobs, key_file=key_file,
-            key_is_named="key_file" in said,
-        )  # fmt: skip
+        bulk = replace(bulk, class_name=class_name or "", new_key=new_key, dry_run=dry_run, jobs=jobs,
+                       key_file=key_file, key_is_named="key_file" in said)  # fmt: skip
         bulk.protect(wanted, options, _where(output, None, manifest, shard, format_, rare), talk)
         return
     todo = _plan(pipe, paths or [], files_from, _where(output, backup, manifest, shard, format_, rare))

@@ -54,10 +54,10 @@ def _value(name: str, text: str, hint: Any, info: Mapping[str, Any]) -> Any:
         if wanted is bool and text.lower() not in YES + NO:
             raise ValueError
         value = text.lower() in YES if wanted is bool else text if choices else wanted(text)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError
     except ValueError:
         raise UsageError(f"The setting {name} must be {_kinds(wanted)}, not '{text}'.") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"The setting {name} must be a finite number, not {text}.")
     least, most = info.get("least"), info.get("most")
     if (least is not None and not value >= least) or (most is not None and not value <= most):
         bounds = " and ".join(
