@@ -292,7 +292,7 @@ def _detected(image: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.complex128]
     """Yield the landmarks and the score of each face that the network sees in an image, in the image's pixels."""
     _, rows = _detector(*image.shape[1::-1]).detect(np.ascontiguousarray(image))
     for row in rows if rows is not None else ():
-        # No face is twice as large as the image. This is never so with a sound detector.
+        # Landmarks far outside the image, or that are not finite, are no face's.
         if not np.abs(row[4:14]).max() < 2 * max(image.shape):
             continue
         yield row[4:14:2].astype(np.float64) + 1j * row[5:14:2].astype(np.float64), float(row[14])

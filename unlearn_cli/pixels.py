@@ -1,4 +1,4 @@
-"""Facts about pixel values that several packages need."""
+"""Facts about pixel values, and weights for noise, that several packages need."""
 
 from __future__ import annotations
 

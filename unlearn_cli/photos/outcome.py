@@ -117,4 +117,4 @@ class PhotoDone:
 
 def unexpected(error: Exception) -> str:
     """Return why a photo failed with an error that nobody foresaw."""
-    return f"something went wrong that should not ({type(error).__name__}: {error}); please report it with this photo"
+    return f"an unexpected error ({type(error).__name__}: {error}); please report it"
