@@ -27,8 +27,8 @@ Measured with resnet10-w16 on CIFAR-10: class-wise on 10,000 images 3 and 14, sa
 SHORTER_PASS = 0.25
 """How long a pass with ``skip_below`` is, relative to one with all steps, once the surrogate has seen the noise.
 
-From fast-w32 and a limit of 0.1 on 5,000 images of CIFAR-10: two rounds of 329 and 108 s, of which the surrogate's steps
-are some 40 s each by its speed (docs/results/paper.md).
+From fast-w32 and a limit of 0.1 on 5,000 images of CIFAR-10: two rounds of 329 and 108 s, of which the surrogate's
+steps are some 40 s each by its speed (docs/results/paper.md).
 """
 
 
