@@ -1,4 +1,4 @@
-"""Write the table of what helps against what, from the cards of the banks: ``python docs/make_table.py``.
+"""Write the table of what does not help and what does, from the cards of the banks: ``python docs/make_table.py``.
 
 It stands in the README and in docs/results/person.md. A test fails when the table is not what this script writes, for
 example after a bank was made or measured anew.
@@ -28,6 +28,7 @@ FORMS = {
     "sample-wise": "at `--strength max --form sample-wise`",
 }
 """The forms of noise that hinder recognisers, and how the table names them."""
+TOOK_PART = " (which took part in making the noise)"
 LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
 
 
@@ -95,7 +96,8 @@ def against_recognisers() -> Iterator[tuple[Result, str]]:
         worst = {recogniser(of): of for of in sorted(asked, key=lambda of: of.protected.final)}
         for light in range(len(LIGHTS)):
             if same := sorted(name for name, of in worst.items() if light_of(of) == light):
-                yield most(worst[name] for name in same), f"face search with {', '.join(same)}, {how}"
+                names = (f"{name}{TOOK_PART if worst[name].white_box else ''}" for name in same)
+                yield most(worst[name] for name in same), f"face search with {', '.join(names)}, {how}"
             if models := [of for of in trained if not recogniser(of) and light_of(of) == light]:
                 ways = sorted(attack(of).removeprefix("trained ") for of in models)
                 yield most(models), f"a model trained {', or '.join(ways)}; {how}"
@@ -113,13 +115,13 @@ def light_of(result: Result) -> int:
 
 
 def table() -> str:
-    """Return the table, with what helps most at the top and what does not help at the bottom."""
+    """Return the table, with the worst attacker at the top: the one that the noise hinders least."""
     rows = []
     for result, against in (*lines(), *against_recognisers()):
-        left, light = result.protected.final / max(result.clean.final, 1e-9), light_of(result)
-        protected, clean = (round(100 * of.final) for of in (result.protected, result.clean))
-        rows.append((left, f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"))
-    return HEAD + "".join(row for _, row in sorted(rows))
+        light, protected, clean = light_of(result), *(round(100 * of.final) for of in (result.protected, result.clean))
+        row = f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"
+        rows.append((light, result.protected.final, row))
+    return HEAD + "".join(row for *_, row in sorted(rows, reverse=True))
 
 
 def page(text: str) -> str:

@@ -142,7 +142,7 @@ def progress_bar(*, hidden: bool = False) -> Progress:
 class Steps:
     """The progress of work on many photos: a bar on a terminal, and elsewhere a line on stderr now and then.
 
-    The total is None if it is not known.
+    The total is None if it is not known, or not yet.
     """
 
     def __init__(self, what: str, total: int | None, *, hidden: bool = False) -> None:
@@ -157,6 +157,11 @@ class Steps:
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
+
+    def expect(self, total: int) -> None:
+        """Set the number of photos, once it is known."""
+        self._total = total
+        self._bar.update(self._row, total=total)
 
     def step(self, detail: str) -> None:
         """Count one more photo, of this name."""

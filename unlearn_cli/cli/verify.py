@@ -71,11 +71,12 @@ def verify(
     lossless copy is within its bound.
     """
     import os
+    from functools import partial
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
     from unlearn_cli.photos.urls import shown, url_of
-    from unlearn_cli.photos.verdicts import GOOD, pair_up
+    from unlearn_cli.photos.verdicts import GOOD
     from unlearn_cli.photos.verdicts import verify as check
 
     answer.expect("verify", wanted=as_json)
@@ -89,10 +90,10 @@ def verify(
     remote = url_of(originals) is not None or url_of(protected) is not None
     # While one photo travels, another is compared.
     jobs = jobs or (os.cpu_count() or 1) * (2 if remote else 1)
-    compare = _of_urls() if remote else check
-    found = compare(originals, protected, banks, jobs=jobs, key=known_key(key_file), measure=measure)
-    with Steps("Verifying", None if remote else len(pair_up(originals, protected))) as steps:
-        for pair in found:
+    options = {"jobs": jobs, "key": known_key(key_file), "measure": measure}
+    with Steps("Verifying", None) as steps:
+        compare = _of_urls() if remote else partial(check, on_total=steps.expect)
+        for pair in compare(originals, protected, banks, **options):
             pairs.append(pair)
             path = pair.original or pair.protected
             steps.step(path.name if path else "")

@@ -92,16 +92,19 @@ def verify(
     jobs: int = 1,
     key: Key | None = None,
     measure: bool = False,
+    on_total: Callable[[int], None] | None = None,
 ) -> Generator[Pair, None, None]:
     """Pair the photos of two folders (or two files), and yield the result for each pair, in order.
 
     If there is a manifest beside ``protected``, it is used: it knows which copy belongs to which photo, what was
     skipped and why, and whether both files are still what they were. If they are, it also tells the noise, which is
     looked for in all other copies. With ``measure`` it is looked for in every copy, and each copy's quality is
-    measured. A person's own pattern is found with their ``key``. Raises ``UsageError`` for a path that does not exist
-    and ``WorkError`` if there is no photo.
+    measured. A person's own pattern is found with their ``key``. ``on_total`` is called with the number of pairs before
+    the first is compared. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
     """
     paired, known = pair_up(originals, protected), _known(protected)
+    if on_total is not None:
+        on_total(len(paired))
     check = Check(Patterns(banks, key), key, measure=measure)
 
     def checked(pair: tuple[Path | None, Path | None]) -> Pair:
