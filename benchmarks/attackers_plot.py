@@ -1,7 +1,8 @@
 """Plot what each attacker recognises, the worst first, from the cards: ``python benchmarks/attackers_plot.py``.
 
-It writes docs/results/attackers.png and prints the same as a table for docs/results/person.md. Of a recogniser's three
-ways to name a photo the one that names most is taken, with noise on the photos that it knows.
+It writes docs/results/attackers.png and prints two tables for docs/results/person.md: the same figures with their 95 %
+intervals, and what else is known of each at the default strength. Of a recogniser's three ways to name a photo the one
+that names most is taken, with noise on the photos that it knows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from unlearn_cli.banks.card import Result, read_card
+from unlearn_cli.banks.card import Accuracy, Result, read_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
 from unlearn_cli.cli.measured import that_count
@@ -38,6 +39,7 @@ RECOGNISERS = {
     "dlib": "dlib",
     "facenet": "FaceNet",
     "mobileface": "MobileFace",
+    "student": "our student",
 }
 
 
@@ -49,7 +51,7 @@ def attacker_of(result: Result) -> str | None:
         known = result.labels.get("protected", "known") == "known"
         return f"knows faces: {RECOGNISERS.get(network, network)}" if known else None
     if kind == "fine-tune":
-        name, _, part = network.partition(":")
+        name, _, part = network.rpartition(":")
         return f"{name}, {'last layer' if part == 'last' else 'all of it'} trained on"
     if kind != "resnet10-w16" or result.defence not in TRAINED or trip not in ("face", "aligned"):
         return None
@@ -81,9 +83,36 @@ def main() -> None:
     print("| attacker | nobody protected | " + " | ".join(f"{s}, {f}" for s, f, _ in SHOWN) + " |")
     print("|---" * (2 + len(SHOWN)) + "|")
     for name in names:
-        cells = [f"{100 * of[name].protected.final:.1f} %" if name in of else "-" for of in columns.values()]
+        cells = [with_interval(of[name]) if name in of else "-" for of in columns.values()]
         print(f"| {name} | {100 * max(clean[name]):.1f} % | " + " | ".join(cells) + " |")
+    print()
+    print_others(names, columns["medium", "class-wise"])
     plot(names, columns, clean)
+
+
+def with_interval(result: Result) -> str:
+    """Return the accuracy on the protected people in per cent with its interval; white-box results are marked."""
+    of = result.protected
+    low, high = of.final_interval or (of.final, of.final)
+    return f"{100 * of.final:.1f} % ({100 * low:.0f} to {100 * high:.0f}){' ‡' if result.white_box else ''}"
+
+
+def print_others(names: list[str], results: dict[str, Result]) -> None:
+    """Print how the other people and the worst protected person fared, and the AUC of recognisers."""
+    print("| attacker | seeds | other people (nobody protected) | worst person | AUC (nobody protected) |")
+    print("|---" * 5 + "|")
+    for name in names:
+        if (of := results.get(name)) is None:
+            continue
+        others = f"{_percent(of.others)} ({_percent(of.clean_others)})"
+        worst = of.worst_class
+        person = f"{worst.name}: {100 * worst.final:.0f} % of {worst.test_images} photos" if worst else "-"
+        auc = f"{of.auc:.3f} ({of.clean_auc:.3f})" if of.auc and of.clean_auc else "-"
+        print(f"| {name} | {of.seeds} | {others} | {person} | {auc} |")
+
+
+def _percent(of: Accuracy | None) -> str:
+    return "-" if of is None else f"{100 * of.final:.1f} %"
 
 
 def plot(
@@ -96,16 +125,18 @@ def plot(
         of = columns[strength, form]
         rows = [(row, 100 * of[name].protected.final) for row, name in enumerate(names) if name in of]
         places = [row + (index - (len(SHOWN) - 1) / 2) * height for row, _ in rows]
-        axes.barh(places, [share for _, share in rows], height, color=colour, label=f"{strength}, {form}")
+        bars = axes.barh(places, [share for _, share in rows], height, color=colour, label=f"{strength}, {form}")
+        for bar, (row, _) in zip(bars, rows, strict=True):
+            bar.set_hatch("////" if of[names[row]].white_box else "")
     for row, name in enumerate(names):
         axes.plot(
             [100 * max(clean[name])] * 2, [row - 0.45, row + 0.45], "k:", label="nobody protected" if row == 0 else None
         )
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 100)
-    axes.set_xlabel("protected people's clean photos that are recognised, per cent")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False)
+    axes.set_xlabel("recognised, of 100 clean photos (hatched: took part)")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(PLOT, dpi=110)
 
 

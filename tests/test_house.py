@@ -21,14 +21,15 @@ MAY_IMPORT = {
     "files": set(),
     "faces": {"errors"},
     "pixels": set(),
+    "kept": set(),
     "banks": {"errors", "files"},
     "photos": {"errors", "files", "faces", "pixels", "banks"},
-    "training": {"errors", "files", "faces"},
+    "training": {"errors", "files", "faces", "kept"},
     "noise": {"errors", "files", "faces", "pixels", "banks", "training"},
-    "evaluation": {"errors", "files", "faces", "pixels", "banks", "photos", "noise", "training"},
+    "evaluation": {"errors", "files", "faces", "pixels", "kept", "banks", "photos", "noise", "training"},
     "cli": {"errors", "files", "banks", "photos", "noise", "evaluation", "training"},
 }
-NO_TORCH = ("errors", "files", "faces", "pixels", "banks", "photos")
+NO_TORCH = ("errors", "files", "faces", "pixels", "kept", "banks", "photos")
 TERMINAL = ("typer", "rich")
 
 

@@ -65,6 +65,7 @@ def test_a_recogniser_is_asked_with_every_head_and_gallery(crowd: Path, tmp_path
     for row in report["rows"]:
         assert row["unprotected"] is not None or not row["protected_images"]
         assert 0 <= row["auc"] <= 1
+        assert (row["auc_unprotected"] is None) == (not row["protected_images"])
     assert run("evaluate", "people", "crowd", "--protect", "id000", "--attacker", "moon").exit_code == 2
 
 
@@ -94,11 +95,17 @@ def test_fine_tuning_and_a_refit_have_their_rows(crowd: Path, tmp_path: Path, ru
     assert {row["labels"]["model"] for row in rows[4:]} == {f"fine-tune:{network}:{part}" for part in ("last", "whole")}
     assert {row["trip"]["name"] for row in rows[4:]} == {"aligned"}
     assert rows[0]["separability"] is not None
+    for row in rows:  # The worst person is the one whose clean photos were recognised most often.
+        shares = [of[label] / sum(of) for label, of in enumerate(row["confusion"]) if label in (0, 3)]
+        assert row["worst_class"]["final"] == pytest.approx(max(shares), abs=1e-3)
+        assert row["worst_class"]["name"] in ("id000", "id003")
+    assert "worst class" in done.stdout
     assert "The noise alone (taught): a linear classifier" in done.stdout
     assert "White-box" in done.stdout
     assert f"{network}: no judges of this noise" in run("banks", "show", "taught.safetensors").stdout
     card = json.loads((tmp_path / "taught.json").read_text())
     assert [result["white_box"] for result in card["results"]].count(True) == 2
+    assert [result["worst_class"] for result in card["results"]] == [row["worst_class"] for row in rows]
     again = run(
         "evaluate", "people", str(crowd), "--protect", "id000,id003", "--scale", "tiny", "--seeds", "1",
         "--bank", "taught.safetensors", *attackers, "-o", "ev", "--only", "reweight=5 % clean photos",

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from unlearn_cli.banks.catalog import STUDENT, shipped_folder
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.frozen import HEADS, Head, answers, verify_features
 from unlearn_cli.evaluation.attackers.parse import _has_dlib, parse_attackers
-from unlearn_cli.evaluation.attackers.recognisers import Features, Images, Remembered, open_recogniser
+from unlearn_cli.evaluation.attackers.recognisers import Features, Images, Remembered, fingerprint, open_recogniser
+from unlearn_cli.files import sha256_of
+from unlearn_cli.training.student import load_student
 
 PEOPLE, SIZE = 6, 32
 
@@ -80,13 +84,13 @@ class _Counting:
         return images.reshape(len(images), -1)[:, :4].astype(np.float32)
 
 
-def test_features_are_computed_once_and_outlive_the_process(tmp_path: Path) -> None:
+def test_features_are_computed_once_and_outlive_the_process() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3)).astype(np.uint8)
     first = _Counting()
-    found = Remembered(first, tmp_path).embed(images[[0, 1, 2, 0]])
+    found = Remembered(first).embed(images[[0, 1, 2, 0]])
     np.testing.assert_array_equal(found, first.embed(images[[0, 1, 2, 0]]))
     later = _Counting()
-    np.testing.assert_array_equal(Remembered(later, tmp_path).embed(images)[:3], found[:3])
+    np.testing.assert_array_equal(Remembered(later).embed(images)[:3], found[:3])
     assert later.asked == 2
 
 
@@ -107,6 +111,17 @@ def test_attackers_are_named_or_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=says):
             parse_attackers([name])
+
+
+def test_the_students_features_are_those_that_it_expects_of_its_teachers() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3)).astype(np.uint8)
+    student = load_student(shipped_folder() / STUDENT)
+    expected = torch.cat(student(torch.from_numpy(images).permute(0, 3, 1, 2).float()), dim=1).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    recogniser = open_recogniser("student")
+    np.testing.assert_allclose(recogniser.embed(images), expected, atol=1e-5)
+    assert recogniser.fingerprint == fingerprint("student") == sha256_of(shipped_folder() / STUDENT)
+    assert "student" in parse_attackers(["all"]).recognisers
 
 
 def test_dlib_tells_people_apart(shared: Path) -> None:

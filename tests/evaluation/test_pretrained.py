@@ -47,6 +47,22 @@ def test_weights_keep_what_they_know_and_the_head_is_new(weights: Path, tmp_path
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+def test_a_network_of_timms_needs_a_file(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="the extra 'timm' is not installed")
+    network = timm.create_model("mobilenetv3_small_050", pretrained=False)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    name = f"timm:mobilenetv3_small_050={tmp_path / 'weights.pth'}"
+    assert parse_attackers([f"fine-tune:{name}:whole"]).pretrained == ((name, "whole"),)
+    model, levels = load_pretrained(name).eval(), torch.full((2, 3, 64, 64), 200.0)
+    mean, deviation = (torch.tensor(network.pretrained_cfg[key])[:, None, None] for key in ("mean", "std"))
+    torch.testing.assert_close(model(levels), network.eval()((levels / 255 - mean) / deviation), rtol=1e-3, atol=1e-3)
+    assert load_pretrained(name, classes=5)(levels).shape == (2, 5)
+    with pytest.raises(UsageError, match="Name a file with weights of timm:mobilenetv3_small_050"):
+        parse_attackers(["fine-tune:timm:mobilenetv3_small_050"])
+    with pytest.raises(UsageError, match="timm has no model"):
+        parse_attackers(["fine-tune:timm:no_such_network=weights.pth"])
+
+
 def test_nothing_is_downloaded_and_a_sentence_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("it downloads"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

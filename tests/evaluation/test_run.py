@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,8 +22,8 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.attackers.reweight import SHARES
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
 from unlearn_cli.evaluation.estimate import SECONDS_OF_A_RUN
-from unlearn_cli.evaluation.experiment import EvaluationEstimated, Where, evaluate
-from unlearn_cli.evaluation.forecast import Expected, Forecast
+from unlearn_cli.evaluation.experiment import EvaluationEstimated, SeveralAtOnce, Where, evaluate
+from unlearn_cli.evaluation.forecast import Expected, Forecast, left_of_several
 from unlearn_cli.evaluation.noise_store import NoiseMaking
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.report import About
@@ -34,6 +35,7 @@ from unlearn_cli.noise.events import Iterated, Resumed
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import EpochEnded, TrainingSettings, predict
+from unlearn_cli.training.workers import usable_cores
 
 CPU = torch.device("cpu")
 TINY = TrainingSettings(model="resnet10-w16", epochs=2, batch_size=16, learning_rate=0.05)
@@ -269,7 +271,7 @@ def test_a_damaged_result_says_so(folder: Path, tmp_path: Path) -> None:
 
 def test_cells_are_spread_over_processes(folder: Path, tmp_path: Path) -> None:
     cells = cells_of(folder)
-    spread(cells, tmp_path / "spread", CPU, "the command", jobs=2)
+    list(spread(cells, tmp_path / "spread", CPU, "the command", jobs=2))
     events = list(Runner(tmp_path / "spread", CPU).run(cells))
     assert all(isinstance(event, CellEnded) and event.kept for event in events)
     assert len(events) == 3
@@ -282,14 +284,50 @@ def test_a_process_that_fails_is_told(folder: Path, tmp_path: Path) -> None:
     damaged.parent.mkdir()
     damaged.write_text("{")
     with pytest.raises(WorkError, match=r"damaged.*The results of finished runs are kept"):
-        spread([cell], tmp_path, CPU, "", jobs=1)
+        list(spread([cell], tmp_path, CPU, "", jobs=1))
+
+
+def test_progress_of_several_runs_at_once_is_told_and_their_estimate_is_of_them_together(
+    folder: Path, tmp_path: Path
+) -> None:
+    planned = [Planned(cell=cell, labels={}) for cell in cells_of(folder)]
+    where = Where(output=tmp_path / "out", device=CPU, jobs=2)
+    threads = torch.get_num_threads()
+    estimate, *events = evaluate(planned, About("", "", "", "tiny", ""), where)
+    assert isinstance(estimate, EvaluationEstimated)
+    assert estimate.at_once == min(2, usable_cores())
+    assert estimate.seconds == sum(one.seconds for one in estimate.each) / estimate.at_once
+    assert torch.get_num_threads() == threads
+    told = [event for event in events if isinstance(event, SeveralAtOnce)]
+    assert [event.ended for event in told] == sorted(event.ended for event in told)
+    assert (told[-1].ended, told[-1].todo, told[-1].left) == (3, 3, 0)
+    assert told[0].left > 0
+
+
+def test_processes_end_when_nobody_waits_for_them(folder: Path, tmp_path: Path) -> None:
+    (cell, *_) = cells_of(folder)
+    long = replace(cell, training=replace(TINY, epochs=10_000))
+    working = spread([long], tmp_path, CPU, "", jobs=1)
+    next(working)
+    working.close()
+    for process in multiprocessing.active_children():
+        process.join(10)
+        assert not process.is_alive()
+
+
+def test_what_is_left_of_several_runs_at_once() -> None:
+    each = [10.0, 10.0, 20.0, 20.0]
+    assert left_of_several(each, [False] * 4, 6, 2) == 24  # as expected, as long as nothing has ended
+    # Everything takes twice as long: two runs of 10 s have taken 20 s, and two of 20 s are half done after 20 more.
+    assert left_of_several(each, [True, True, False, False], 40, 2) == 20
+    assert left_of_several(each, [True] * 4, 60, 2) == 0
 
 
 def test_rays_tasks_do_the_same(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'unlearn[ray]'")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise, which waits for all other tests
     cells = cells_of(folder)[:2]
-    spread(cells, tmp_path / "ray", CPU, "by ray", jobs=2, engine="ray")
+    list(spread(cells, tmp_path / "ray", CPU, "by ray", jobs=2, engine="ray"))
     ray.shutdown()
     local = finish(Runner(tmp_path / "here", CPU, command="by ray"), cells)
     by_ray = finish(Runner(tmp_path / "ray", CPU), cells)

@@ -37,6 +37,16 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worst:
+    """The protected class that was classified correctly most often: for photos of people, who is protected least."""
+
+    name: str
+    final: float
+    """The share of its clean test images, from 0 to 1: after the last epoch, as a mean over the seeds."""
+    test_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Images:
     """The images that the victims of a result were trained and tested on."""
 
@@ -63,6 +73,13 @@ class Result:
     """On test images of the unprotected classes, where only some were protected."""
     clean_others: Accuracy | None = None
     """On the same, where nothing was protected."""
+    worst_class: Worst | None = None
+    """The protected class that fared worst; None where an earlier version did not record it."""
+    auc: float | None = None
+    """With a recogniser: the area under the ROC of telling whether a known and an asked photo of the protected people
+    show one person; None where no recogniser was asked, and where an earlier version did not record it."""
+    clean_auc: float | None = None
+    """The same for the same people, where nothing was protected."""
     form: ResultForm = "class-wise"
     defence: str = "none"
     """What the scraper did against protection, as ``--defence`` names it."""

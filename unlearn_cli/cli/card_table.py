@@ -15,7 +15,18 @@ FORMS = {
     "personal": ", a pattern fitted to other photos of each person",
 }
 """For each form of noise but the bank's own pattern, what the table says of it."""
-COLUMNS = ("training", "photos", "protected", "accuracy", "unprotected", "random noise", "other classes", "seeds")
+COLUMNS = (
+    "training",
+    "photos",
+    "protected",
+    "accuracy",
+    "unprotected",
+    "random noise",
+    "other classes",
+    "worst class",
+    "AUC",
+    "seeds",
+)
 
 
 def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
@@ -35,14 +46,16 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
             _percent(result.clean),
             _percent(result.random),
             others,
+            _worst(result),
+            f"{result.auc:.3f} ({result.clean_auc:.3f} unprotected)" if result.auc and result.clean_auc else "-",
             str(result.seeds),
         )
 
 
 def block(row: tuple[str, ...]) -> tuple[str, str, str]:
     """Return a row of ``COLUMNS`` as three lines: the attack, what it reached, and on which photos."""
-    training, photos, protected, accuracy, clean, noise, others, seeds = row
-    more = [("random noise", noise), ("other classes", others)]
+    training, photos, protected, accuracy, clean, noise, others, worst, auc, seeds = row
+    more = [("random noise", noise), ("other classes", others), ("worst class", worst), ("AUC", auc)]
     reached = [
         f"accuracy {accuracy}",
         f"unprotected {clean}",
@@ -67,7 +80,13 @@ def _trip(result: Result) -> str:
     if not trip:
         return ""
     encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
-    return f", trip '{trip['name']}'{encoded}"
+    found = f", faces found by {trip['detector']}" if trip.get("detector") else ""
+    return f", trip '{trip['name']}'{encoded}{found}"
+
+
+def _worst(result: Result) -> str:
+    worst = result.worst_class
+    return f"{worst.name} with {100 * worst.final:.1f} % of {worst.test_images} images" if worst else "-"
 
 
 def _percent(of: Accuracy | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unlearn_cli.banks.provenance import Form
-from unlearn_cli.cli.console import command_line, exits
+from unlearn_cli.cli.console import command_line, err, exits
 from unlearn_cli.cli.dataset_options import KNOWN, DataDir, Download
 from unlearn_cli.cli.evaluate_options import (
     EXAMPLES,
@@ -384,7 +385,8 @@ def _evaluate(
         )
     leads = workers.rank == 0
     size = SCALES[scale or ("cpu" if device.type == "cpu" else "paper")].on(device)
-    cells, about = planned(_Run(size, workers, device))
+    with err().status("Preparing the photos and the trainings") if leads else nullcontext():
+        cells, about = planned(_Run(size, workers, device))
     chosen = chosen_cells(cells, only)
     where = Where(output=output, device=device, workers=workers, jobs=jobs, engine=engine)
     report = watch(evaluate(chosen, about, where), chosen, hidden=not leads)

@@ -70,16 +70,16 @@ Attacker = Annotated[
     typer.Option(
         help="Who learns from the photos, by commas: scratch, scratch-grey, scratch-jitter, scratch-pipeline (they "
         "train), reweight (scratch, its last layer refitted on few clean photos), fine-tune:NETWORK[=FILE] (it starts "
-        "from pretrained weights), frozen:dlib, frozen:FILE.onnx (a recogniser as it is); all: all that are here.  "
-        "[default: scratch]"
+        "from pretrained weights), frozen:dlib, frozen:student, frozen:FILE.onnx (a recogniser as it is); all: all "
+        "that are here.  [default: scratch]"
     ),
 ]
 Record = Annotated[bool, typer.Option("--record", help="Add the results to the bank's card.")]
 TripName = Annotated[
     str | None,
     typer.Option(
-        help="What a platform and a scraper do to the photos before training: none, social, thumbnail, face, hard; "
-        "face:50 sets another JPEG quality."
+        help="What a platform and a scraper do to the photos before training: none, social, thumbnail, face, hard, "
+        "aligned; face:50 sets another JPEG quality."
     ),
 ]
 

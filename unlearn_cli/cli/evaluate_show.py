@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn_cli.cli.console import duration, err, out, plain, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
+    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated, SeveralAtOnce
     from unlearn_cli.evaluation.recipe import Planned
     from unlearn_cli.evaluation.report import Report
     from unlearn_cli.evaluation.run import Event
 
 
 def watch(
-    events: Iterable[EvaluationEstimated | Event | Evaluated], planned: Sequence[Planned], *, hidden: bool
+    events: Generator[EvaluationEstimated | SeveralAtOnce | Event | Evaluated, None, None],
+    planned: Sequence[Planned],
+    *,
+    hidden: bool,
 ) -> Report:
     """Show the events of an evaluation as they come, and return its report."""
-    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated
+    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated, SeveralAtOnce
     from unlearn_cli.evaluation.forecast import Expected, Forecast
     from unlearn_cli.evaluation.noise_store import NoiseMaking
     from unlearn_cli.evaluation.run import CellBegan, CellEnded
     from unlearn_cli.noise.events import Iterated
     from unlearn_cli.training.train import EpochEnded
 
-    with progress_bar(hidden=hidden) as bar:
+    # Closing the events stops the processes that work for them, if the user interrupts.
+    with closing(events), progress_bar(hidden=hidden) as bar:
         # The bar of all runs counts per cent of the time, which is corrected as runs end, because they differ in cost.
         whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
@@ -46,6 +51,11 @@ def watch(
             if isinstance(event, EvaluationEstimated):
                 forecast, began = Forecast(event.each), time.perf_counter()
                 bar.console.print(_told(event))
+            elif isinstance(event, SeveralAtOnce):
+                bar.update(
+                    whole, completed=100 * event.passed / (event.passed + event.left or 1.0), visible=True,
+                    detail=f"about {duration(event.left)} left, {event.ended} of {event.todo} runs done",
+                )  # fmt: skip
             elif isinstance(event, CellBegan):
                 forecast.began(event.index)
                 ahead()
@@ -84,6 +94,7 @@ def _told(estimate: EvaluationEstimated) -> str:
         cell.training.model + (f", {cell.training.epochs} epochs each" if cell.frozen is None else "") for cell in todo
     )
     made = f", of which {duration(estimate.noise)} to make the noise" if estimate.noise else ""
+    made += f", {estimate.at_once} at a time" if estimate.at_once > 1 else ""
     return (
         f"{done}{len(todo)} to do ({'; '.join(networks)}; on {estimate.device}): "
         f"about {duration(estimate.seconds)}{made}."
@@ -94,14 +105,14 @@ def show(report: Report, output: Path) -> None:
     """Print the table of results and where the report is."""
     from rich.table import Table
 
-    from unlearn_cli.evaluation.page import percent
+    from unlearn_cli.evaluation.page import fared, percent
     from unlearn_cli.evaluation.published import told
 
     rows = report.rows
     parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
     columns = ["training images", "last epoch", "best epoch"]
-    columns += ["protected classes", "same classes, unprotected", "other classes"] if parts else []
-    columns += ["AUC"] if verified else []
+    columns += ["protected classes", "same classes, unprotected", "worst class", "other classes"] if parts else []
+    columns += ["AUC", "same, unprotected"] if verified else []
     triggered = any(row.trigger for row in rows)
     columns += ["trigger"] if triggered else []
     columns += ["paper"] if any(row.reported for row in rows) else []
@@ -111,10 +122,11 @@ def show(report: Report, output: Path) -> None:
     for row in rows:
         cells = [row.name, percent(row.final), percent(row.peak)]
         if parts:
-            shown = (row.protected, row.unprotected, row.others) if row.protected else (None, None, None)
-            cells += [percent(of.final) if of else "-" for of in shown]
+            own, clean, others = (row.protected, row.unprotected, row.others) if row.protected else (None, None, None)
+            cells += [percent(of.final) if of else "-" for of in (own, clean)]
+            cells += [fared(row.worst_class) if own else "-", percent(others.final) if others else "-"]
         if verified:
-            cells.append(f"{row.auc:.3f}" if row.auc is not None else "-")
+            cells += [f"{auc:.3f}" if auc is not None else "-" for auc in (row.auc, row.auc_unprotected)]
         if triggered:
             cells.append(percent(row.figure("trigger")))
         if "paper" in columns:

@@ -216,7 +216,7 @@ def how_trained(result: Result) -> str:
     """Return how the model of a result was trained, in everyday words."""
     kind, _, network = str(result.training.get("model", "")).partition(":")
     if kind == "fine-tune":
-        name, _, part = network.partition(":")
+        name, _, part = network.rpartition(":")
         return (
             f"that knew other pictures before ({name}, {'last layer' if part == 'last' else 'whole network'} trained)"
         )

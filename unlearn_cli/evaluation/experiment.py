@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
 from unlearn_cli.evaluation.estimate import estimate_each
-from unlearn_cli.evaluation.forecast import Expected
+from unlearn_cli.evaluation.forecast import Expected, left_of_several
 from unlearn_cli.evaluation.noise_store import NoiseStore
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.recipe import Planned
@@ -19,8 +20,8 @@ from unlearn_cli.evaluation.report import About, Report, make_report
 from unlearn_cli.evaluation.result import RunResult
 from unlearn_cli.evaluation.run import CellEnded, Event, Runner, is_done
 from unlearn_cli.evaluation.scenario import check
-from unlearn_cli.evaluation.spread import Engine, spread
-from unlearn_cli.training.workers import ALONE, Workers
+from unlearn_cli.evaluation.spread import Engine, spread, threads_of_each
+from unlearn_cli.training.workers import ALONE, Workers, usable_cores
 
 SECONDS_BETWEEN = 20.0
 
@@ -50,16 +51,30 @@ class EvaluationEstimated:
     """The expected time of each planned run on this machine, in the order in which they are done."""
     device: str
     """PyTorch's name of the kind of device."""
+    at_once: int = 1
+    """How many runs go on at the same time."""
 
     @property
     def seconds(self) -> float:
-        """Return how long the runs take one after the other."""
-        return sum(one.seconds for one in self.each)
+        """Return how long the runs take."""
+        return sum(one.seconds for one in self.each) / self.at_once
 
     @property
     def noise(self) -> float:
         """Return how much of that is making noise; a search may end earlier or later than most."""
-        return sum(one.noise for one in self.each)
+        return sum(one.noise for one in self.each) / self.at_once
+
+
+@dataclass(frozen=True)
+class SeveralAtOnce:
+    """Reports now and then how far runs are that go on at the same time."""
+
+    ended: int
+    todo: int
+    left: float
+    """The seconds that the rest is expected to take."""
+    passed: float
+    """The seconds since the first began."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ class Evaluated:
 
 def evaluate(
     planned: Sequence[Planned], about: About, where: Where
-) -> Iterator[EvaluationEstimated | Event | Evaluated]:
+) -> Generator[EvaluationEstimated | SeveralAtOnce | Event | Evaluated, None, None]:
     """Execute the planned runs that have no result yet; yield the events, of which the last is ``Evaluated``.
 
     Each result is on the disk when its run ends. The report is written then too, but at most every ``SECONDS_BETWEEN``
@@ -85,8 +100,7 @@ def evaluate(
         estimate = _estimate(planned, library, where)
         yield estimate
         if estimate.todo and (where.jobs > 1 or where.engine == "ray"):
-            cells = [one.cell for one in planned]
-            spread(cells, where.output, where.device, about.command, jobs=where.jobs, engine=where.engine)
+            yield from _spread([one.cell for one in planned], estimate, library, about, where)
     results: dict[int, RunResult] = {}
     written = time.perf_counter()
     runner = Runner(where.output, where.device, library, command=about.command, workers=where.workers)
@@ -103,6 +117,23 @@ def evaluate(
     yield Evaluated(report)
 
 
+def _spread(
+    cells: Sequence[Cell], estimate: EvaluationEstimated, library: Library, about: About, where: Where
+) -> Iterator[SeveralAtOnce]:
+    """Execute the runs at the same time, and report now and then how far they are."""
+    expected = {hash_of(identity(cell, library)): one.seconds for cell, one in zip(cells, estimate.each, strict=True)}
+    todo = {hash_of(identity(cell, library)): cell for cell in estimate.todo}
+    each, ended, began = [expected[name] for name in todo], dict.fromkeys(todo, False), time.perf_counter()
+    looks = spread(cells, where.output, where.device, about.command, jobs=where.jobs, engine=where.engine)
+    with closing(looks):
+        for _ in looks:
+            for name, cell in todo.items():
+                ended[name] = ended[name] or is_done(where.output / "cells" / f"{name}.json", cell)
+            passed = time.perf_counter() - began
+            left = left_of_several(each, list(ended.values()), passed, estimate.at_once)
+            yield SeveralAtOnce(sum(ended.values()), len(ended), left, passed)
+
+
 def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> EvaluationEstimated:
     names = [hash_of(identity(one.cell, library)) for one in planned]
     todo: dict[str, int] = {}
@@ -111,6 +142,12 @@ def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> Eva
             todo[name] = index
     cells = tuple(planned[index].cell for index in todo.values())
     store = NoiseStore(where.output, where.device, library, "", where.workers)
-    expected = dict(zip(todo.values(), estimate_each(cells, library, store), strict=True))
+    threads, at_once = torch.get_num_threads(), max(1, min(where.jobs, usable_cores(), len(cells)))
+    if where.jobs > 1:
+        torch.set_num_threads(threads_of_each(where.jobs))  # Each run will have as many.
+    try:
+        expected = dict(zip(todo.values(), estimate_each(cells, library, store), strict=True))
+    finally:
+        torch.set_num_threads(threads)
     each = tuple(expected.get(index, Expected()) for index in range(len(planned)))
-    return EvaluationEstimated(len(set(names)), cells, each, where.device.type)
+    return EvaluationEstimated(len(set(names)), cells, each, where.device.type, at_once)

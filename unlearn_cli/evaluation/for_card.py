@@ -7,7 +7,8 @@ from dataclasses import asdict
 from unlearn_cli.banks import card
 from unlearn_cli.banks.card import Accuracy
 from unlearn_cli.evaluation.ad_hoc import RANDOM
-from unlearn_cli.evaluation.report import Accuracies, Report, Row
+from unlearn_cli.evaluation.pooled import Accuracies
+from unlearn_cli.evaluation.report import Report, Row
 
 
 def for_card(report: Report) -> list[card.Result]:
@@ -32,6 +33,9 @@ def _result(report: Report, row: Row, clean: Accuracies) -> card.Result:
         random=_accuracy(random.decisive) if random is not None else None,
         others=_accuracy(row.others) if row.others is not None else None,
         clean_others=_accuracy(row.unprotected_others) if row.unprotected_others is not None else None,
+        worst_class=row.worst_class,
+        auc=row.auc if row.auc_unprotected is not None else None,
+        clean_auc=row.auc_unprotected,
         form=_form(row),
         defence=row.defence,
         protected_classes=len(row.protected_classes),

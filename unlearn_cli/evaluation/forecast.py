@@ -33,6 +33,19 @@ class Expected:
         return self.noise if part == "noise" else self.training
 
 
+def left_of_several(each: Sequence[float], ended: Sequence[bool], passed: float, at_once: int) -> float:
+    """Return the seconds that are left for runs of which several go on at once, in order.
+
+    ``each`` are the seconds expected of each, and ``passed`` are those since the first began. Once a run has ended, the
+    expectation is corrected; those under way count as half done, as they are on average.
+    """
+    done = sum(seconds for seconds, over in zip(each, ended, strict=True) if over)
+    rest = [seconds for seconds, over in zip(each, ended, strict=True) if not over]
+    worked = done + sum(rest[:at_once]) / 2
+    slower = passed * at_once / worked if done and worked else 1.0
+    return max(0.0, slower * (done + sum(rest)) / at_once - passed) if rest else 0.0
+
+
 class Forecast:
     """The time that is left while runs are done, corrected by how long those before took."""
 

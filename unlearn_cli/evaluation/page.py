@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from unlearn_cli.banks.card import Worst
 from unlearn_cli.evaluation.charts import confusion_matrices, learning_curves, over_axis, roc_by_group, roc_curves
 from unlearn_cli.evaluation.metrics import Figure
 from unlearn_cli.evaluation.published import told
@@ -41,7 +42,7 @@ def write_report(report: Report, output: Path) -> Path:
     environment = Environment(
         loader=PackageLoader("unlearn_cli.evaluation", "."), autoescape=select_autoescape(default=True)
     )
-    environment.filters["percent"], environment.filters["told"] = percent, told
+    environment.filters.update(percent=percent, told=told, fared=fared)
     page = environment.get_template("page.html.j2").render(
         report=report,
         rows=report.rows,
@@ -50,6 +51,7 @@ def write_report(report: Report, output: Path) -> Path:
         parts=any(row.protected for row in report.rows),
         verified=any(row.verification for row in report.rows),
         triggered=any(row.trigger for row in report.rows),
+        trips={row.trip["name"]: row.trip for row in report.rows if row.trip},
     )
     path = output / "report.html"
     write_atomically(path, page.encode())
@@ -63,6 +65,11 @@ def percent(figure: Figure | float | None) -> str:
     if isinstance(figure, Figure):
         return f"{100 * figure.mean:.1f} % ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
     return f"{100 * figure:.1f} %"
+
+
+def fared(worst: Worst | None) -> str:
+    """Return how the protected class with the highest accuracy fared, with its test images; a dash for None."""
+    return f"{worst.name}: {percent(worst.final)} of {worst.test_images}" if worst else "-"
 
 
 def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:

@@ -14,6 +14,7 @@ from unlearn_cli.banks.provenance import Form
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc, ask_recognisers, fine_tune, mark_white_box
 from unlearn_cli.evaluation.attackers.parse import Attackers
+from unlearn_cli.evaluation.attackers.recognisers import OWN, fingerprint
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.people import find_people, in_turns, own_choice, person_key, protect_folders, random_choice
 from unlearn_cli.evaluation.personal_banks import personal_choice
@@ -237,6 +238,8 @@ def plan_people(
     noise += f", epsilon {of.epsilon}" if of.epsilon is not None else ""
     noise += ", one key for all" if of.one_key else ""
     noise += " (sample-wise)" if of.form == "sample-wise" else " (personal)" if of.fit is not None else ""
+    if teachers:  # Noise has teachers only through the student, which imitates them.
+        teachers[OWN] = fingerprint(OWN)
     cells = mark_white_box(victims.cells(change(cell), noise, change(random)), teachers)
     planned = in_turns(cells, names, of.together or len(names))
     return planned, victims.about(f"What a victim learns of {len(names)} people who protected their photos")

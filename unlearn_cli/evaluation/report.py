@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from unlearn_cli import __version__
+from unlearn_cli.banks.card import Worst
 from unlearn_cli.evaluation.ad_hoc import RANDOM
 from unlearn_cli.evaluation.cell import hash_of
-from unlearn_cli.evaluation.metrics import Figure, figure
+from unlearn_cli.evaluation.pooled import Accuracies, accuracies_of, means, worst_class
 from unlearn_cli.evaluation.published import Metric, Published
 from unlearn_cli.evaluation.recipe import Planned
 from unlearn_cli.evaluation.result import Confusion, FacePairs, GroupPairs, Images, NoiseUsed, RunResult, Separability
@@ -33,9 +34,6 @@ NAMES = {
 }
 """The names of labels, as a reader of the report sees them."""
 
-Labels = set[int] | None
-"""Some classes by their labels; None means all classes."""
-
 
 @dataclass(frozen=True)
 class About:
@@ -50,19 +48,6 @@ class About:
     """The label that the experiment is drawn over, besides the epochs."""
     in_order: bool = False
     """Whether the rows stay in the order in which they were planned; otherwise the worst comes first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracies:
-    """A victim's accuracy on the clean test images of some classes, from 0 to 1."""
-
-    final: Figure
-    """After the last epoch."""
-    peak: Figure
-    """At each seed's best epoch."""
-    curve: tuple[float, ...]
-    """After each epoch, as a mean over the seeds."""
-    test_images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +81,8 @@ class Row(Accuracies):
     """On the protected classes, where only some are protected; each run counts on its own protected classes."""
     others: Accuracies | None
     """On the unprotected classes of such runs."""
+    worst_class: Worst | None = None
+    """The protected class that fared worst; None where nothing is protected."""
     unprotected: Accuracies | None = None
     """Of the clean baseline, on the classes of ``protected``; None without a baseline."""
     unprotected_others: Accuracies | None = None
@@ -111,6 +98,9 @@ class Row(Accuracies):
     confusion: Confusion
     trigger: tuple[float | None, ...] | None
     auc: float | None
+    """Of face verification, as a mean over the runs; with a recogniser, over pairs of the protected people's photos."""
+    auc_unprotected: float | None = None
+    """Of the same recogniser, for the same people, where nothing is protected."""
     separability: Separability | None = None
     """How well a linear classifier tells the classes of the noise apart, as means over the runs."""
     white_box: bool = False
@@ -229,7 +219,7 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
     own = [set(result.protected_classes) for result in results]
     every = set(range(len(first.dataset.classes)))
     some = all(own) and own[0] != every
-    whole = _accuracies(results, [None] * len(results))
+    whole = accuracies_of(results, [None] * len(results))
     assert whole is not None  # Loading has refused a test set without images.
     training = statistics.mean(result.seconds for result in results)
     noise = first.noise.seconds if first.noise else None
@@ -241,8 +231,8 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
         ships=planned.ships,
         cells=tuple(result.hash for result in results),
         seeds=len({result.training.seed for result in results}),
-        protected=_accuracies(results, own) if some else None,
-        others=_accuracies(results, [every - of for of in own]) if some else None,
+        protected=accuracies_of(results, own) if some else None,
+        others=accuracies_of(results, [every - of for of in own]) if some else None,
         train_final=round(statistics.mean(result.epochs[-1].train for result in results), 4),
         protected_classes=tuple(sorted(set().union(*own))),
         together=max(map(len, own)),
@@ -255,10 +245,12 @@ def _row(planned: Planned, results: list[RunResult]) -> Row:
             noise_share_of_training=round(noise / training, 3) if noise else None,
         ),
         confusion=_summed([result.confusion for result in results]),
-        trigger=_means([result.trigger for result in results if result.trigger]),
+        trigger=means([result.trigger for result in results if result.trigger]),
         white_box=planned.white_box,
         separability=_separability(results),
-        auc=(_means([(of.verification.auc,) for of in results if of.verification]) or (None,))[0],
+        worst_class=worst_class(results),
+        auc=_auc([of.verification for of in results]),
+        auc_unprotected=_auc([of.verification_unprotected for of in results]),
         verification=tuple(of.verification for of in results if of.verification) or None,
         groups=tuple(of.groups for of in results if of.groups) or None,
         trip=_trip(first),
@@ -277,7 +269,7 @@ def _compared(row: Row, results: list[RunResult], found: Sequence[tuple[Row, lis
     named = set(row.protected_classes) if row.protected else None
     return replace(
         row,
-        unprotected=_accuracies(baseline, [named] * len(baseline)),
+        unprotected=accuracies_of(baseline, [named] * len(baseline)),
         unprotected_others=_others_of(results, baseline) if row.others else None,
     )
 
@@ -285,6 +277,11 @@ def _compared(row: Row, results: list[RunResult], found: Sequence[tuple[Row, lis
 def _is_baseline(clean: Row, row: Row) -> bool:
     """Return whether a row is the same victim trained on the same images as another, clean, with none left out."""
     return clean.like == row.like and clean.protected_images == 0 and clean.train_images == row.train_images
+
+
+def _auc(found: Sequence[FacePairs | None]) -> float | None:
+    (mean,) = means([(of.auc,) for of in found if of is not None]) or (None,)
+    return mean
 
 
 def _separability(results: Sequence[RunResult]) -> Separability | None:
@@ -309,7 +306,7 @@ def _others_of(protected: list[RunResult], clean: list[RunResult]) -> Accuracies
     if not pairs:
         return None
     every = set(range(len(clean[0].dataset.classes)))
-    return _accuracies([one for one, _ in pairs], [every - set(of.protected_classes) for _, of in pairs])
+    return accuracies_of([one for one, _ in pairs], [every - set(of.protected_classes) for _, of in pairs])
 
 
 def _like(result: RunResult) -> str:
@@ -318,55 +315,6 @@ def _like(result: RunResult) -> str:
     own = {"training": training} | ({"head": head} if head else {})
     own |= {key: result.cell[key] for key in ("pretrained", "refit") if key in result.cell}
     return hash_of({key: result.cell.get(key) for key in ("images", "joined", "defence")} | own)
-
-
-def _means(columns: Sequence[tuple[float | None, ...]]) -> tuple[float | None, ...] | None:
-    """Return the mean over the results, for each column; None where a result has no value, and without results."""
-    if not columns:
-        return None
-    return tuple(
-        None
-        if any(value is None for value in values)
-        else round(statistics.mean(v for v in values if v is not None), 4)
-        for values in zip(*columns, strict=True)
-    )
-
-
-def _accuracies(results: Sequence[RunResult], labels: Sequence[Labels]) -> Accuracies | None:
-    """Return the final and the peak accuracy on the test images of each result's classes, and the mean curve.
-
-    The results of one seed are pooled, weighted by their test images. Return None if there are no such images.
-    """
-    counts = results[0].dataset.test_images_by_class
-    named: set[int] = set().union(*(range(len(counts)) if of is None else of for of in labels))
-    among = sum(counts[label] for label in named)
-    if among == 0:
-        return None
-    seeds: dict[int, list[tuple[RunResult, Labels]]] = {}
-    for result, of in zip(results, labels, strict=True):
-        seeds.setdefault(result.training.seed, []).append((result, of))
-    curves = [_curve(pooled) for pooled in seeds.values()]
-    return Accuracies(
-        final=figure([curve[-1] for curve in curves], among).rounded(),
-        peak=figure([max(curve) for curve in curves], among).rounded(),
-        curve=tuple(round(statistics.mean(values), 4) for values in zip(*curves, strict=True)),
-        test_images=among,
-    )
-
-
-def _curve(pooled: list[tuple[RunResult, Labels]]) -> list[float]:
-    """Return the accuracy after each epoch on the test images of all results' classes together."""
-    counts = pooled[0][0].dataset.test_images_by_class
-    right, among = [0.0] * len(pooled[0][0].epochs), 0
-    for result, labels in pooled:
-        images = sum(counts) if labels is None else sum(counts[label] for label in labels)
-        among += images
-        for index, epoch in enumerate(result.epochs):
-            if labels is None:
-                right[index] += epoch.clean * images
-            else:
-                right[index] += sum((epoch.by_class[label] or 0.0) * counts[label] for label in labels)
-    return [share / among for share in right]
 
 
 def _summed(tables: Iterable[Confusion]) -> Confusion:

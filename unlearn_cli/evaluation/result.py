@@ -141,6 +141,9 @@ class RunResult:
     """For each class, the share of the other classes' clean test images that are classified as this class when its
     noise is applied to them; None for a class without a pattern."""
     verification: FacePairs | None = None
+    verification_unprotected: FacePairs | None = None
+    """Of a recogniser, for the same people, where none of the photos is protected; None where all of them are clean,
+    where a victim is trained, and in results of earlier versions."""
     groups: GroupPairs | None = None
     """None unless some people are protected, and face verification was asked for."""
     refits: tuple[Refit, ...] | None = None

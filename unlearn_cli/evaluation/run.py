@@ -18,7 +18,7 @@ from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.card import read_card
 from unlearn_cli.errors import WorkError
 from unlearn_cli.evaluation.attackers.frozen import Frozen, answers, verify_features
-from unlearn_cli.evaluation.attackers.recognisers import Remembered
+from unlearn_cli.evaluation.attackers.recognisers import Features, Remembered
 from unlearn_cli.evaluation.attackers.reweight import refit, with_refit
 from unlearn_cli.evaluation.attackers.separable import separability
 from unlearn_cli.evaluation.cell import Cell, Library, hash_of, identity
@@ -40,7 +40,7 @@ from unlearn_cli.evaluation.result import (
 )
 from unlearn_cli.evaluation.scenario import Scenario, build, library_test, start
 from unlearn_cli.files import lock, write_atomically
-from unlearn_cli.training.datasets import digest
+from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.devices import describe_hardware, library_versions
 from unlearn_cli.training.train import EpochEnded, Trained, predict, train_network
 from unlearn_cli.training.workers import ALONE, Workers
@@ -174,19 +174,29 @@ class Runner:
         """Return the result of the attack with a recogniser as it is, which needs no training."""
         start = time.perf_counter()
         if frozen.recogniser not in self.recognisers:
-            recogniser = Remembered(self.library.recogniser(frozen.recogniser), self.output / "features")
-            self.recognisers[frozen.recogniser] = recogniser
-        known, asked = (
-            self.recognisers[frozen.recogniser].embed(data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy())
-            for data in (scenario.train, scenario.test)
-        )
+            self.recognisers[frozen.recogniser] = Remembered(self.library.recogniser(frozen.recogniser))
+        embed = self.recognisers[frozen.recogniser].embed
+
+        def features(data: ImageSet) -> Features:
+            return embed(data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+        known, asked = features(scenario.train), features(scenario.test)
         labels, right = scenario.train.labels.cpu().numpy(), scenario.test.labels.cpu().numpy()
         counts = confusion(answers(known, labels, asked, frozen.head), right, len(scenario.test.classes))
         epoch = epoch_of(counts, float((answers(known, labels, known, frozen.head) == labels).mean()))
         people = scenario.protected_classes or tuple(range(len(counts)))
-        verification = verify_features(known, labels, asked, right, people)
+        verification, unprotected = verify_features(known, labels, asked, right, people), None
+        if scenario.protected_classes:
+            clean, clean_asked = features(scenario.original), features(library_test(self.library, cell))
+            clean_labels = scenario.original.labels.cpu().numpy()
+            unprotected = verify_features(clean, clean_labels, clean_asked, right, people)
         result = self._result(cell, what, scenario, (epoch,), counts)
-        return replace(result, verification=verification, seconds=round(time.perf_counter() - start, 3))
+        return replace(
+            result,
+            verification=verification,
+            verification_unprotected=unprotected,
+            seconds=round(time.perf_counter() - start, 3),
+        )
 
     def _result(
         self, cell: Cell, what: dict[str, Any], scenario: Scenario, epochs: tuple[Epoch, ...], counts: NDArray[np.int64]

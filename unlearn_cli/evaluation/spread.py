@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -22,32 +22,37 @@ from unlearn_cli.training.workers import usable_cores
 
 Engine = Literal["local", "ray"]
 """What runs the trainings: processes on this machine, or Ray."""
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def spread(
     cells: Sequence[Cell], output: Path, device: torch.device, command: str, *, jobs: int, engine: Engine = "local"
-) -> None:
+) -> Generator[None, None, None]:
     """Execute the runs in ``jobs`` processes, which take the machine's GPUs in turn; with Ray, each run as a task.
 
+    It yields every ``SECONDS_BETWEEN_LOOKS`` seconds until all have ended; if it is closed before, they are stopped.
     Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is asked for and not installed.
     """
     if engine == "ray":
-        _by_ray(cells, output, device, command, jobs)
+        yield from _by_ray(cells, output, device, command, jobs)
         return
     context = multiprocessing.get_context("spawn")
     problems = context.SimpleQueue()
-    threads = max(1, usable_cores() // jobs)
+    threads = threads_of_each(jobs)
     processes = [
         context.Process(
-            target=_work_and_tell, args=(problems, list(cells), output, str(_device(device, job)), command, threads)
+            target=_work_and_tell,
+            args=(problems, list(cells), output, str(_device(device, job)), command, threads),
+            daemon=True,  # So that none outlives this process.
         )
         for job in range(jobs)
     ]
     for process in processes:
         process.start()
     try:
-        for process in processes:
-            process.join()
+        while alive := [process for process in processes if process.is_alive()]:
+            alive[0].join(SECONDS_BETWEEN_LOOKS)
+            yield
     except BaseException:
         for process in processes:
             process.terminate()
@@ -59,6 +64,11 @@ def spread(
             "A process of --jobs ended early, perhaps because memory ran out. The results of finished runs are kept; "
             "try fewer --jobs."
         )
+
+
+def threads_of_each(jobs: int) -> int:
+    """Return how many threads each of several processes gets, so that together they use every core."""
+    return max(1, usable_cores() // jobs)
 
 
 def _work_and_tell(
@@ -84,7 +94,7 @@ def _work(cells: list[Cell], output: Path, device: str, command: str, threads: i
         pass
 
 
-def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: str, jobs: int) -> None:
+def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: str, jobs: int) -> Iterator[None]:
     try:
         import ray  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError as error:
@@ -98,9 +108,12 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
         ray.init(**here, log_to_driver=False, include_dashboard=False)
     task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)
     folder, cells = output.absolute(), [_absolute(cell) for cell in cells]
-    threads = max(1, usable_cores() // jobs)
+    tasks = [task.remote([cell], folder, device.type, command, threads_of_each(jobs)) for cell in cells]
     try:
-        ray.get([task.remote([cell], folder, device.type, command, threads) for cell in cells])
+        while tasks:
+            ended, tasks = ray.wait(tasks, timeout=SECONDS_BETWEEN_LOOKS)
+            ray.get(ended)
+            yield
     except ray.exceptions.RayTaskError as error:
         raise WorkError(f"A Ray task failed: {error.cause} The results of finished runs are kept.") from error
     except ray.exceptions.RayError as error:

@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.training.crops import read_faces
 from unlearn_cli.training.folders import (
     TEST_EVERY,
     Split,
@@ -298,13 +299,11 @@ def read_photos(photos: Sequence[tuple[Path, str]], spec: DatasetSpec, size: int
     be read.
     """
     trip = spec.trip
-
-    def read(path: Path, keys: Sequence[str]) -> list[NDArray[np.uint8]]:
-        if trip is None:
-            return [middle_square(path, spec.crop, size)] * len(keys)
-        return arrive(path, trip, size, keys)
-
-    return read_squares(photos, read, size)
+    if trip is None:
+        return read_squares(photos, lambda path, keys: [middle_square(path, spec.crop, size)] * len(keys), size)
+    if trip.crop == "centre":
+        return read_squares(photos, lambda path, keys: arrive(path, trip, size, keys), size)
+    return read_faces(photos, trip, size)
 
 
 def face_squares(spec: DatasetSpec, span: float) -> DatasetSpec:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from unlearn_cli.faces import Box
+from unlearn_cli.kept import Kept, key_of
 from unlearn_cli.training.haar import DETECTOR, find_boxes
 from unlearn_cli.training.landmarks import Detector, find_landmarks
 
 VERSION = 2
 """The version of what finds landmarks; a new one finds them anew."""
-WAIT = 30.0
-"""How many seconds to wait for other processes that write to the cache."""
+FOUND = Kept("faces", most_bytes=100_000_000)
 
 Numbers = list[list[float]]
 
@@ -43,22 +39,18 @@ def found_landmarks(pixels: NDArray[np.uint8], detector: Detector) -> list[compl
 
 
 def _remembered(detector: str, pixels: NDArray[np.uint8], search: Callable[[], Numbers]) -> Numbers:
-    """Return what was found in pixels.
+    """Return what was found in pixels; the cache holds only numbers, under a hash of the pixels."""
+    key = key_of(detector, pixels.shape, data=pixels.tobytes())
+    if (there := FOUND.get([key])) and (found := _numbers(there[key])) is not None:
+        return found
+    searched = search()
+    FOUND.put({key: json.dumps(searched).encode()})
+    return searched
 
-    The cache holds only numbers, under a hash of the pixels. If it cannot be used, ``search`` is called each time.
-    """
-    key = hashlib.sha256(f"{detector} {pixels.shape}".encode() + pixels.tobytes()).digest()
-    found: Numbers | None = None
+
+def _numbers(text: bytes) -> Numbers | None:
     try:
-        path = user_cache_path("unlearn", ensure_exists=True) / "faces.sqlite"
-        with closing(sqlite3.connect(path, timeout=WAIT)) as kept, kept:
-            kept.execute("CREATE TABLE IF NOT EXISTS faces (pixels BLOB PRIMARY KEY, boxes TEXT) WITHOUT ROWID")
-            row = kept.execute("SELECT boxes FROM faces WHERE pixels = ?", (key,)).fetchone()
-            if row is not None:
-                there: Numbers = json.loads(row[0])
-                return there
-            found = search()
-            kept.execute("INSERT OR IGNORE INTO faces VALUES (?, ?)", (key, json.dumps(found)))
-            return found
-    except (OSError, sqlite3.Error):
-        return search() if found is None else found
+        found: Numbers = json.loads(text)
+    except ValueError:
+        return None
+    return found

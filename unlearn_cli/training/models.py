@@ -187,6 +187,12 @@ def _from_torchvision(name: str, classes: int, image_size: int) -> nn.Module:
 
 def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
     """Return a classifier of timm's, such as ``inception_resnet_v2``."""
+    network = timm_network(name, num_classes=classes)
+    return checked(Normalised(network), f"{TIMM}{name}", image_size)
+
+
+def timm_network(name: str, **options: Any) -> nn.Module:
+    """Return a network of timm's with random weights. Raises ``UsageError`` without timm or such a network."""
     try:
         import timm
     except ModuleNotFoundError as error:
@@ -195,8 +201,8 @@ def _from_timm(name: str, classes: int, image_size: int) -> nn.Module:
         ) from error
     if not timm.is_model(name):
         raise UsageError(f"timm has no model '{name}'. In Python, timm.list_models() lists all models.")
-    network = timm.create_model(name, pretrained=False, num_classes=classes)
-    return checked(Normalised(network), f"{TIMM}{name}", image_size)
+    network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return network
 
 
 def checked(model: nn.Module, name: str, image_size: int) -> nn.Module:

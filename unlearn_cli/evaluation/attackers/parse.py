@@ -9,7 +9,7 @@ from typing import get_args
 
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.pretrained import NOT_HERE, Part, find_weights, load_pretrained
-from unlearn_cli.evaluation.attackers.recognisers import open_recogniser
+from unlearn_cli.evaluation.attackers.recognisers import OWN, open_recogniser
 from unlearn_cli.evaluation.attackers.reweight import REWEIGHT
 
 SCRATCH = {
@@ -25,8 +25,8 @@ FROZEN, FINE_TUNE = "frozen:", "fine-tune:"
 USUAL = "mobilenet_v2"
 """The network that ``all`` fine-tunes, where torchvision's weights are here: small enough for a CPU."""
 NAMES = (
-    f"{', '.join(SCRATCH)}, frozen:dlib, frozen:FILE.onnx, fine-tune:NETWORK, fine-tune:NETWORK=FILE (with :last or "
-    ":whole behind it for only one of the two), all"
+    f"{', '.join(SCRATCH)}, frozen:dlib, frozen:student, frozen:FILE.onnx, fine-tune:NETWORK, fine-tune:NETWORK=FILE "
+    "(with :last or :whole behind it for only one of the two), all"
 )
 
 
@@ -68,7 +68,7 @@ def parse_attackers(names: Sequence[str], defences: Sequence[str] = ()) -> Attac
 def _every() -> list[str]:
     """Return the names of the attackers that are possible here."""
     dlib = [f"{FROZEN}dlib"] if _has_dlib() else []
-    return [*SCRATCH, *dlib, *([f"{FINE_TUNE}{USUAL}"] if find_weights(USUAL) is not None else [])]
+    return [*SCRATCH, *dlib, f"{FROZEN}{OWN}", *([f"{FINE_TUNE}{USUAL}"] if find_weights(USUAL) is not None else [])]
 
 
 def _pretrained(name: str) -> list[tuple[str, Part]]:

@@ -1,10 +1,12 @@
-"""Networks of torchvision's with pretrained weights, which an attacker fine-tunes: the last layer alone, or all of it.
+"""Networks with pretrained weights, which an attacker fine-tunes: the last layer alone, or all of it.
 
-Such a network is named ``NETWORK=FILE``: torchvision's name and a file of weights. Nothing is ever downloaded.
+Such a network is named ``NETWORK=FILE``: torchvision's name, or ``timm:`` and timm's, and a file of weights. Nothing is
+ever downloaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.linear import of_length_one
 from unlearn_cli.evaluation.face_pairs import embed, last_layer
 from unlearn_cli.files import sha256_of
+from unlearn_cli.training.models import TIMM, timm_network
 from unlearn_cli.training.train import TrainingSettings
 
 Part = Literal["last", "whole"]
@@ -38,8 +41,10 @@ NOT_HERE = (
     "weights='DEFAULT')\"."
 )
 NO_NETWORK = (
-    "torchvision has no network '{network}' that ends in a linear layer. Use another one, such as mobilenet_v2."
+    "There is no network '{network}' that ends in a linear layer. Use another one of torchvision's, such as "
+    "mobilenet_v2, or of timm's, such as timm:efficientnet_lite0."
 )
+NAME_A_FILE = "Name a file with weights of {network}, as in fine-tune:{network}=FILE.pth."
 
 
 class ImageNetInput(nn.Module):
@@ -51,8 +56,10 @@ class ImageNetInput(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", 255 * torch.tensor(DEVIATION)[:, None, None])
+        # timm's networks say what they were trained with; it is not the same for all of them.
+        own: Mapping[str, Any] = getattr(network, "pretrained_cfg", {})
+        for name, values in (("mean", own.get("mean", MEAN)), ("deviation", own.get("std", DEVIATION))):
+            self.register_buffer(name, 255 * torch.tensor(values)[:, None, None])
 
     def forward(self, levels: Tensor) -> Tensor:
         """Return logits ``[B, classes]`` for float images ``[B, 3, H, W]`` with pixel values 0..255."""
@@ -87,9 +94,11 @@ def fingerprint_of(path: Path) -> str:
 def find_weights(network: str) -> Path | None:
     """Return the file of torchvision's own weights for a network, if torch has downloaded it before; else None.
 
-    Raises ``UsageError`` if there is no network of this name.
+    Raises ``UsageError`` if there is no network of this name, and for one of timm's, whose files have no fixed place.
     """
     _plain(network)
+    if network.startswith(TIMM):
+        raise UsageError(NAME_A_FILE.format(network=network))
     from torchvision.models import _api as registry
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -111,7 +120,7 @@ def load_pretrained(name: str, classes: int | None = None, seed: int = 0) -> nn.
             _replace_head(model, len(state[f"{_head(model)}.weight"]))
             model.load_state_dict(state)
         except (KeyError, RuntimeError, TypeError) as error:
-            raise UsageError(f"{file} does not hold weights of torchvision's {network}. Name another file.") from error
+            raise UsageError(f"{file} does not hold weights of {network}. Name another file.") from error
         if classes is not None:
             _replace_head(model, classes)
         _without_auxiliary(model)
@@ -134,7 +143,16 @@ def settings_to_fine_tune(name: str, part: Part, epochs: int, seed: int) -> Trai
 
 
 def _plain(network: str) -> nn.Module:
-    """Return a network of torchvision's with random weights. Raises ``UsageError`` if it cannot be used."""
+    """Return a network with random weights. Raises ``UsageError`` if it cannot be used."""
+    model = timm_network(network.removeprefix(TIMM)) if network.startswith(TIMM) else _torchvisions(network)
+    try:
+        last_layer(model)
+    except UsageError as error:
+        raise UsageError(NO_NETWORK.format(network=network)) from error
+    return model
+
+
+def _torchvisions(network: str) -> nn.Module:
     from torchvision import models  # It takes seconds.
     from torchvision.models import _api as registry
 
@@ -142,10 +160,6 @@ def _plain(network: str) -> nn.Module:
         raise UsageError(NO_NETWORK.format(network=network))
     extra: dict[str, Any] = {"init_weights": False} if network in ("googlenet", "inception_v3") else {}
     model: nn.Module = registry.get_model(network, weights=None, **extra)
-    try:
-        last_layer(model)
-    except UsageError as error:
-        raise UsageError(NO_NETWORK.format(network=network)) from error
     return model
 
 
@@ -181,7 +195,7 @@ def _state(network: str, path: Path) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # torch.load raises many kinds of exceptions for other files.
-        raise UsageError(f"{path} does not hold weights of torchvision's {network}. Name another file.") from error
+        raise UsageError(f"{path} does not hold weights of {network}. Name another file.") from error
     if not isinstance(state, dict):
-        raise UsageError(f"{path} does not hold weights of torchvision's {network}. Name another file.")
+        raise UsageError(f"{path} does not hold weights of {network}. Name another file.")
     return state

@@ -2,13 +2,13 @@
 
 A recogniser maps an aligned face to a vector, its feature; faces of one person have features in about one direction.
 dlib's network (a ResNet of 29 layers, trained on 3 million faces) and any ONNX file with an aligned input of 112
-pixels, such as those of the ArcFace family, can be used; both need the extra ``recognisers``. A network that was
-trained on other images (``pretrained``) is used in the same way, when only its last layer is fine-tuned.
+pixels, such as those of the ArcFace family, can be used; both need the extra ``recognisers``. The shipped student
+(``training.student``) needs nothing more. A network that was trained on other images (``pretrained``) is used in the
+same way, when only its last layer is fine-tuned.
 """
 
 from __future__ import annotations
 
-import hashlib
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +16,17 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from unlearn_cli.banks.catalog import STUDENT, shipped_folder
 from unlearn_cli.errors import UsageError
 from unlearn_cli.evaluation.attackers.linear import of_length_one
 from unlearn_cli.evaluation.attackers.onnx_graph import normalises_itself
 from unlearn_cli.evaluation.attackers.pretrained import Backbone, fingerprint_of
 from unlearn_cli.faces import TEMPLATE_SIDE, Alignment
+from unlearn_cli.kept import Kept, key_of
+from unlearn_cli.training.student import load_student
 
 Images = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -34,7 +38,11 @@ DLIB_MODEL = "models/dlib_face_recognition_resnet_model_v1.dat"
 
 MISSING = "The recogniser {name} needs the extra 'recognisers': in unlearn's checkout, pip install '.[recognisers]'."
 AT_ONCE = 64
+OWN = "student"
+"""The name of the shipped recogniser."""
 PIXEL_VALUES = "0 to 255"
+FEATURES = Kept("features", most_bytes=300_000_000)
+"""The features of earlier runs, whatever folder those wrote to."""
 
 
 class Recogniser(Protocol):
@@ -51,17 +59,19 @@ class Recogniser(Protocol):
 
 
 def open_recogniser(name: str) -> Recogniser:
-    """Return the recogniser ``dlib``, that of an ONNX file by its path, or a pretrained network ``NETWORK=FILE``.
+    """Return the recogniser ``dlib`` or ``student``, that of an ONNX file by its path, or a network ``NETWORK=FILE``.
 
     Raises ``UsageError`` if there is none of this name, its package is not installed, or the file is no such network.
     """
     if name == "dlib":
         return _Dlib()
+    if name == OWN:
+        return _Student()
     if name.endswith(".onnx"):
         return _Onnx(Path(name))
     if "=" in name:
         return Backbone(name)
-    raise UsageError(f"There is no recogniser '{name}'. Use dlib, or the path of an .onnx file.")
+    raise UsageError(f"There is no recogniser '{name}'. Use dlib, student, or the path of an .onnx file.")
 
 
 def identity_of(name: str) -> dict[str, str]:
@@ -76,8 +86,13 @@ def identity_of(name: str) -> dict[str, str]:
 
 def fingerprint(name: str) -> str:
     """Return the SHA-256 of the recogniser's file. Raises ``UsageError`` as ``open_recogniser`` does."""
-    path = _dlib_file() if name == "dlib" else Path(name.partition("=")[2] or name)
-    return fingerprint_of(path)
+    if name == OWN:
+        return fingerprint_of(_student_file())
+    return fingerprint_of(_dlib_file() if name == "dlib" else Path(name.partition("=")[2] or name))
+
+
+def _student_file() -> Path:
+    return shipped_folder() / STUDENT
 
 
 def _dlib_file() -> Path:
@@ -113,6 +128,23 @@ class _Dlib:
             found = self._network.compute_face_descriptor(crops[start : start + AT_ONCE])
             features[start : start + len(found)] = np.array(found)
         return of_length_one(features)
+
+
+class _Student:
+    """The shipped student; a face's feature is what it expects each of its teachers to return, one after the other."""
+
+    name, normalises = OWN, False
+
+    def __init__(self) -> None:
+        self.fingerprint = fingerprint_of(_student_file())
+        self._network = load_student(_student_file())
+
+    def embed(self, images: Images) -> Features:
+        """Return the features of aligned faces."""
+        planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        with torch.inference_mode():
+            parts = [torch.cat(self._network(part.float()), dim=1).numpy() for part in planes.split(AT_ONCE)]
+        return of_length_one(np.concatenate(parts))
 
 
 class _Onnx:
@@ -151,34 +183,21 @@ class _Onnx:
 
 
 class Remembered:
-    """A recogniser that remembers its features in a file, by the hash of each image."""
+    """A recogniser that remembers its features, in memory and between runs, by the hash of each image."""
 
-    def __init__(self, recogniser: Recogniser, folder: Path) -> None:
+    def __init__(self, recogniser: Recogniser) -> None:
         self.recogniser = recogniser
-        kind = "-normalises" if recogniser.normalises else ""  # Earlier versions knew it by the file's name only.
-        self._path = folder / f"{recogniser.name}-{recogniser.fingerprint[:16]}{kind}.npz"
         self._known: dict[bytes, Features] = {}
-        if self._path.is_file():
-            with np.load(self._path) as kept:
-                self._known = dict(zip(map(bytes, kept["keys"]), kept["features"], strict=True))
 
     def embed(self, images: Images) -> Features:
         """Return the features of aligned faces, of which only new ones are computed."""
-        keys = [hashlib.sha256(image.tobytes()).digest() for image in images]
+        own = (self.recogniser.fingerprint, self.recogniser.normalises)
+        keys = [key_of(*own, images.shape[1:], data=image.tobytes()) for image in images]
+        there = FEATURES.get([key for key in dict.fromkeys(keys) if key not in self._known])
+        self._known |= {key: np.frombuffer(value, np.float32) for key, value in there.items()}
         new = {key: index for index, key in enumerate(keys) if key not in self._known}
         if new:
-            found = self.recogniser.embed(images[list(new.values())])
-            self._known |= dict(zip(new, found, strict=True))
-            self._keep()
+            found = dict(zip(new, self.recogniser.embed(images[list(new.values())]), strict=True))
+            self._known |= found
+            FEATURES.put({key: features.astype(np.float32).tobytes() for key, features in found.items()})
         return np.stack([self._known[key] for key in keys])
-
-    def _keep(self) -> None:
-        import io
-
-        from unlearn_cli.files import write_atomically
-
-        buffer = io.BytesIO()
-        keys = np.array([np.frombuffer(key, np.uint8) for key in self._known])
-        np.savez(buffer, keys=keys, features=np.stack(list(self._known.values())))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, buffer.getvalue())
