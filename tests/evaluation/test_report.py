@@ -130,7 +130,7 @@ def test_the_papers_figures_are_told_as_it_prints_them() -> None:
     below = replace(TABLE_1, metric="peak", value=0.23, relation="below")
     people = replace(TABLE_1, group="protected", value=0.16, note="50 of 10,575 people")
     assert told((TABLE_1, auc)) == "16.42 %; AUC 0.5321"
-    assert told((below,)) == "in every epoch below 23 %"
+    assert told((below,)) == "best epoch below 23 %"
     assert told((people,)) == "protected 16 % (50 of 10,575 people)"
     assert told(()) == "-"
 

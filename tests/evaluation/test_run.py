@@ -259,6 +259,26 @@ def test_what_is_left_is_corrected_by_what_is_over() -> None:
     assert forecast.left == 0
 
 
+def test_what_is_left_after_an_interruption() -> None:
+    """What an earlier process did takes no time now, and says nothing about the speed but how long an epoch took."""
+    now = [0.0]
+    forecast = Forecast([Expected(noise=100, iterations=10, training=60), Expected(training=60)], lambda: now[0])
+    forecast.began(0)
+    forecast.resumed_noise(6)
+    now[0] = 20
+    forecast.is_making_noise(7)
+    assert forecast.left == pytest.approx(3 * 20 + 60 + 60)
+    now[0] = 80 + 10
+    for epoch in range(1, 4):  # Two of these three were there.
+        forecast.is_training(epoch, 6, seconds=10)
+    assert forecast.left == pytest.approx(3 * 10 + 60)
+    for epoch in range(4, 7):
+        now[0] += 10
+        forecast.is_training(epoch, 6, seconds=10)
+    forecast.ended()
+    assert forecast.left == pytest.approx(60)
+
+
 def test_a_damaged_result_says_so(folder: Path, tmp_path: Path) -> None:
     (cell, *_) = cells_of(folder)
     path = tmp_path / "cells" / f"{hash_of(identity(cell, Library()))}.json"

@@ -28,7 +28,7 @@ def watch(
     from unlearn_cli.evaluation.forecast import Expected, Forecast
     from unlearn_cli.evaluation.noise_store import NoiseMaking
     from unlearn_cli.evaluation.run import CellBegan, CellEnded
-    from unlearn_cli.noise.events import Iterated
+    from unlearn_cli.noise.events import Iterated, Resumed
     from unlearn_cli.training.train import EpochEnded
 
     # Closing the events stops the processes that work for them, if the user interrupts.
@@ -59,6 +59,8 @@ def watch(
             elif isinstance(event, CellBegan):
                 forecast.began(event.index)
                 ahead()
+            elif isinstance(event, NoiseMaking) and isinstance(event.event, Resumed):
+                forecast.resumed_noise(event.event.iteration)
             elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
                 made = event.event
                 forecast.is_making_noise(made.iteration)

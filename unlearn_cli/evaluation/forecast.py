@@ -52,30 +52,36 @@ class Forecast:
     def __init__(self, each: Sequence[Expected], clock: Callable[[], float] = time.perf_counter) -> None:
         self.each, self.clock = each, clock
         self.spent, self.expected = dict.fromkeys(PARTS, 0.0), dict.fromkeys(PARTS, 0.0)
-        self.index, self.since, self.done = 0, clock(), 0.0
-        self.part: Part = "noise"
+        self.index = 0
+        self.rest: float | None = None
+        self._enter("noise")
 
     def began(self, index: int) -> None:
         """Note that a run begins; its noise is made first, if it has to be."""
         self.index = index
         self._enter("noise" if self.each[index].noise else "training")
 
+    def resumed_noise(self, iteration: int) -> None:
+        """Note that a search goes on after this iteration of an earlier process."""
+        self.skipped = iteration
+
     def is_making_noise(self, iteration: int) -> None:
         """Note that this iteration of a search is over."""
         likely = max(self.each[self.index].iterations, iteration + 1)
-        self.done = iteration / likely
+        each = (self.clock() - self.since) / max(1, iteration - self.skipped)
+        self.rest, self.told = each * (likely - iteration), self.clock()
 
     def is_training(self, epoch: int, epochs: int, seconds: float) -> None:
-        """Note that this epoch of a training is over, which took so many seconds."""
+        """Note that this epoch of a training is over, which took so many seconds, perhaps in an earlier process."""
         if self.part == "noise":
             # Nothing says when the noise was ready: the epoch began then.
             self._leave(seconds)
             self._enter("training", seconds)
-        self.done = epoch / epochs
+        self.trained += seconds
+        self.rest, self.told = self.trained / epoch * (epochs - epoch), self.clock()
 
     def ended(self) -> None:
         """Note that the current run is over."""
-        self.done = 1.0
         self._leave()
         self.index += 1
         self._enter("noise")
@@ -91,19 +97,24 @@ class Forecast:
         return later + rest + self._left_of_part(now.of(self.part))
 
     def _left_of_part(self, expected: float) -> float:
-        elapsed = self.clock() - self.since
-        if self.done > 0:
-            return elapsed * (1 - self.done) / self.done
-        return max(0.0, self._factor(self.part) * expected - elapsed)
+        if self.rest is not None:
+            return max(0.0, self.rest - (self.clock() - self.told))
+        return max(0.0, self._factor(self.part) * expected - (self.clock() - self.since))
 
     def _factor(self, part: Part) -> float:
         return self.spent[part] / self.expected[part] if self.expected[part] and self.spent[part] else 1.0
 
     def _enter(self, part: Part, ago: float = 0.0) -> None:
-        self.part, self.since, self.done = part, self.clock() - ago, 0.0
+        self.part, self.since, self.rest = part, self.clock() - ago, None
+        self.told = self.trained = 0.0
+        self.skipped = 0
 
     def _leave(self, ago: float = 0.0) -> None:
         """Count the time that the current part took until so many seconds ago, if it was expected to take any."""
-        if self.index < len(self.each) and (expected := self.each[self.index].of(self.part)):
-            self.spent[self.part] += self.clock() - ago - self.since
-            self.expected[self.part] += expected
+        if self.index >= len(self.each) or not (expected := self.each[self.index].of(self.part)):
+            return
+        # Epochs of an earlier process are expected too, and took time then. Of a search, nobody knows how much.
+        iterations = self.each[self.index].iterations
+        share = 1 - self.skipped / max(iterations, self.skipped, 1) if self.part == "noise" else 1.0
+        self.spent[self.part] += max(self.clock() - ago - self.since, self.trained)
+        self.expected[self.part] += expected * share

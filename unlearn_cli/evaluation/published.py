@@ -38,7 +38,7 @@ class Published:
     @property
     def told(self) -> str:
         """Return the figure in words, as a cell of a table."""
-        what = {"final": "", "peak": "in every epoch ", "auc": "AUC ", "trigger": "trigger ", "noise_time": "noise in "}
+        what = {"final": "", "peak": "best epoch ", "auc": "AUC ", "trigger": "trigger ", "noise_time": "noise in "}
         of = {"all": "", "protected": "protected ", "others": "others "}[self.group]
         number = f"{self.value:.4f}" if self.metric == "auc" else f"{100 * self.value:.2f}".removesuffix(".00") + " %"
         unit = " of a training" if self.metric == "noise_time" else ""
