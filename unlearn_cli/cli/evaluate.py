@@ -76,8 +76,9 @@ def bank(
 ) -> None:
     """Measure a bank: train networks on images that it protects, and test them on clean images.
 
-    Training uses SGD with momentum 0.9, weight decay 5e-4 and a cosine schedule, as in the paper. After an
-    interruption, run the same command again: it continues after the last finished epoch.
+    Training uses SGD with momentum 0.9 and a cosine schedule, as in the paper, and unless --scale or --set says
+    otherwise a learning rate of 0.1 and a weight decay of 5e-4, as in its code. After an interruption, run the same
+    command again: it continues after the last finished epoch.
     """
     from unlearn_cli.banks.catalog import open_bank
 
@@ -327,9 +328,9 @@ class _Run:
 
         # Only what the user said, so that a scale's own values for a network stay where nothing was said.
         said = {"epochs": rare.epochs, "precision": rare.precision or ("bf16" if self.device.type == "cuda" else None)}
+        said["learning_rate"] = getattr(rare, "learning_rate", None)
         if isinstance(rare, Optimised):
-            said |= {name: getattr(rare, name) for name in ("learning_rate", "weight_decay")}
-            said["batch_size"] = rare.batch_size or batch_size
+            said |= {"weight_decay": rare.weight_decay, "batch_size": rare.batch_size or batch_size}
         training: dict[str, Any] = {"seed": rare.seed or 0, "compile": bool(rare.compile)}
         training |= {name: value for name, value in said.items() if value is not None}
         return Victims(

@@ -114,6 +114,7 @@ class Training:
 class OfRecipe(Training):
     """The settings of the command ``recipe``."""
 
+    learning_rate: float | None = setting("largest learning rate", "by the recipe and --scale", least=0)
     train_size: int | None = setting("number of training images", "depends on --scale", least=1)
 
 

@@ -228,7 +228,7 @@ def _tell_written(written: BankWritten, *, as_json: bool) -> None:
 def _list_settings() -> None:
     from rich.table import Table
 
-    table = Table(title="Settings for --set NAME=VALUE; the defaults are the paper's for CIFAR-10 (appendix B)")
+    table = Table(title="Settings for --set NAME=VALUE, by default for CIFAR-10")
     for column in ("name", "default", "meaning"):
         table.add_column(column, overflow="fold")
     for row in listing(Hyperparameters):

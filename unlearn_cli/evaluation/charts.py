@@ -38,6 +38,7 @@ def learning_curves(rows: Sequence[Row], chance: float) -> bytes:
         for index, row in enumerate(rows):
             name = row.name + (" (protected classes)" if row.protected else "")
             _line(axes, row.decisive.curve, index, name)
+            _reported(axes, row, index)
             if row.protected and row.unprotected:
                 without = f"{row.name}: the same classes, unprotected"
                 _line(axes, row.unprotected.curve, index, without, faint=True)
@@ -51,6 +52,21 @@ def learning_curves(rows: Sequence[Row], chance: float) -> bytes:
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         chart.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
         return _png(chart)
+
+
+def _reported(axes: Axes, row: Row, index: int) -> None:
+    """Draw the paper's accuracies of a row behind its last epoch, with hollow markers."""
+    group = "protected" if row.protected else "all"
+    found = [of.value for of in row.reported if of.metric in ("final", "peak") and of.group in ("all", group)]
+    axes.plot(
+        [len(row.decisive.curve)] * len(found),
+        [100 * value for value in found],
+        color=COLORS[index % len(COLORS)],
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=9,
+        markerfacecolor="none",
+        linestyle="none",
+    )
 
 
 def _line(axes: Axes, curve: Sequence[float], index: int, label: str, *, faint: bool = False) -> None:

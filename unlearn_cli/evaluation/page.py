@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from unlearn_cli.banks.card import Worst
 from unlearn_cli.evaluation.charts import confusion_matrices, learning_curves, over_axis, roc_by_group, roc_curves
 from unlearn_cli.evaluation.metrics import Figure
 from unlearn_cli.evaluation.published import told
-from unlearn_cli.evaluation.report import Report
+from unlearn_cli.evaluation.report import Report, Row
 from unlearn_cli.files import write_atomically
+from unlearn_cli.training.train import TrainingSettings
 
-PICTURE = re.compile(r"chart|learning-curves|roc|roc-groups|confusion|examples-\d+")
+PICTURE = re.compile(r"chart|learning-curves(-\d+)?|roc|roc-groups|confusion(-\d+)?|examples-\d+")
 """The names of a report's pictures, without the suffix."""
 MOST_CURVES = 14
 MOST_MATRICES = 12
+"""The most rows in one picture; further ones get another picture."""
 
 
 def write_report(report: Report, output: Path) -> Path:
@@ -51,6 +54,7 @@ def write_report(report: Report, output: Path) -> Path:
         parts=any(row.protected for row in report.rows),
         verified=any(row.verification for row in report.rows),
         triggered=any(row.trigger for row in report.rows),
+        trainings=dict.fromkeys(trained(row.training) for row in report.rows),
         trips={row.trip["name"]: row.trip for row in report.rows if row.trip},
     )
     path = output / "report.html"
@@ -67,6 +71,21 @@ def percent(figure: Figure | float | None) -> str:
     return f"{100 * figure:.1f} %"
 
 
+def trained(by: TrainingSettings) -> str:
+    """Return how victims were trained, in words."""
+    parts = [
+        f"SGD with momentum {by.momentum:g}{' (Nesterov)' if by.nesterov else ''}",
+        f"weight decay {by.weight_decay:g}",
+        f"largest learning rate {by.learning_rate:g}",
+        f"a {by.schedule} schedule",
+        f"batches of {by.batch_size}",
+        f"{by.precision} arithmetic",
+        f"label smoothing {by.label_smoothing:g}" if by.label_smoothing else "",
+        f"gradients of at most {by.gradient_clip:g}" if by.gradient_clip else "",
+    ]
+    return f"{by.model}: {', '.join(part for part in parts if part)}"
+
+
 def fared(worst: Worst | None) -> str:
     """Return how the protected class with the highest accuracy fared, with its test images; a dash for None."""
     return f"{worst.name}: {percent(worst.final)} of {worst.test_images}" if worst else "-"
@@ -79,20 +98,26 @@ def draw(report: Report, output: Path) -> dict[str, tuple[str, bytes]]:
         return {}
     if report.chart and (drawn := over_axis(rows, report.chart, report.chance)):
         pictures["chart"] = ("Our figures, and the paper's with hollow markers", drawn)
-    pictures["learning-curves"] = ("Learning curves", learning_curves(rows[:MOST_CURVES], report.chance))
+    for name, some in _parts("learning-curves", rows, MOST_CURVES):
+        title = "Learning curves, with the paper's figures as hollow markers" if report.source else "Learning curves"
+        pictures[name] = (title, learning_curves(some, report.chance))
     if any(row.verification for row in rows):
         pictures["roc"] = ("Face verification (ROC curves)", roc_curves([row for row in rows if row.verification]))
     classes = report.dataset.classes
     if any(row.groups for row in rows):
         title = "Verification of the people in the test photos (ROC curves), protected and other people apart"
         pictures["roc-groups"] = (title, roc_by_group(rows))
-    matrices = [row for row in rows if len(row.confusion) == len(classes)][:MOST_MATRICES]
-    if matrices:
-        title = "Confusion matrices, in percent of each true class"
-        pictures["confusion"] = (title, confusion_matrices(matrices, classes))
+    for name, some in _parts("confusion", [row for row in rows if len(row.confusion) == len(classes)], MOST_MATRICES):
+        pictures[name] = ("Confusion matrices, in percent of each true class", confusion_matrices(some, classes))
     for index, row in enumerate(rows):
         sheet = output / "cells" / f"{row.cells[0]}.png"
         if sheet.is_file():
             title = f"Example images: {row.name}. Top: original; middle: noise x 10; bottom: protected"
             pictures[f"examples-{index + 1}"] = (title, sheet.read_bytes())
     return pictures
+
+
+def _parts(name: str, rows: Sequence[Row], most: int) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Yield the rows of each picture with the picture's name, of which the second and later ones have a number."""
+    for start in range(0, len(rows), most):
+        yield name + (f"-{start // most + 1}" if start else ""), rows[start : start + most]

@@ -206,7 +206,9 @@ def _ships(cell: Cell, labels: Mapping[str, str]) -> bool:
     """Return whether the noise is made and applied as unlearn does it for its users."""
     settings = cell.noise.settings if cell.noise is not None else None
     usual = isinstance(settings, ErrorMin) and settings.solver == "pgd" and settings.patch is None
-    return usual and labels.get("search") == "ours" and cell.poison_rate == 1 and cell.keep == "all"
+    # An experiment over epsilon also has noise that is stronger than any that protects by default.
+    within = int(labels.get("epsilon", 0)) <= ErrorMin().epsilon
+    return usual and within and labels.get("search") == "ours" and cell.poison_rate == 1 and cell.keep == "all"
 
 
 def _images(recipe: Recipe, scale: Scale, source: Source, chosen: Mapping[str, Any]) -> Images:

@@ -57,7 +57,11 @@ class Baseline(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Searched(Common):
-    """The settings of every search; the defaults are the paper's for CIFAR-10 (appendix B), except ``through``."""
+    """The settings of every search.
+
+    The defaults are the paper's for CIFAR-10 (appendix B), except ``through``. The learning rate (the paper has 0.025)
+    and the weight decay are those of its code, and the paper does not state a batch size.
+    """
 
     through: str = "augment"
     """The transformations to optimise through, as a chain or a preset: see ``transforms.Through``."""

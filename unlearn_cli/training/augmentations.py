@@ -216,8 +216,8 @@ SHIFT_SHARE = 8
 def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     """Flip each image with probability 1/2 and shift it by up to an eighth of its size.
 
-    This is the standard CIFAR augmentation (Huang et al., 2021, appendix D: random flip, random
-    crop after padding by 4). ``images`` is ``[B, 3, H, W]`` of any dtype; pixels that are shifted in
+    This is the standard CIFAR augmentation: random flips and crops (Huang et al., 2021, appendix D), the crops after
+    padding by 4 pixels (their code). ``images`` is ``[B, 3, H, W]`` of any dtype; pixels that are shifted in
     are zero. Gradients flow to ``images`` if it has a floating dtype. The generator is on the CPU, so
     that a seed gives the same draws on every device.
     """
