@@ -1,7 +1,8 @@
 """Plot what each attacker recognises, the worst first, from the cards: ``python benchmarks/attackers_plot.py``.
 
-It writes docs/results/attackers.png and prints two tables for docs/results/person.md: the same figures with their 95 %
-intervals, and what else is known of each at the default strength. Of a recogniser's three ways to name a photo the one
+It writes docs/results/attackers.png, and into docs/results/person.md two tables: the same figures with their 95 %
+intervals, and what else is known of each at the default strength. A test fails when they are not what this script
+writes. Of a recogniser's three ways to name a photo the one
 that names most is taken, with noise on the photos that it knows.
 """
 
@@ -17,7 +18,9 @@ from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
 from unlearn_cli.cli.measured import that_count
 
-PLOT = Path(__file__).parents[1] / "docs" / "results" / "attackers.png"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+PLOT, PAGE = RESULTS / "attackers.png", RESULTS / "person.md"
+BEGIN, END = "<!-- written by benchmarks/attackers_plot.py -->\n", "<!-- end of attackers -->\n"
 SHOWN: tuple[tuple[Strength, str, str], ...] = (
     ("low", "class-wise", "#9ecae1"),
     ("medium", "class-wise", "#4292c6"),
@@ -71,23 +74,45 @@ def worst(strength: Strength, form: str) -> Iterator[tuple[str, Result]]:
             yield name, result
 
 
-def main() -> None:
-    """Write the plot and print the table."""
-    columns = {(strength, form): dict(worst(strength, form)) for strength, form, _ in SHOWN}
-    clean: dict[str, list[float]] = {}
+Columns = dict[tuple[Strength, str], dict[str, Result]]
+
+
+def measured() -> tuple[list[str], Columns, dict[str, float]]:
+    """Return the attackers, the worst first, their results by strength and form, and their accuracy on clean photos."""
+    columns: Columns = {(strength, form): dict(worst(strength, form)) for strength, form, _ in SHOWN}
+    clean: dict[str, float] = {}
     for of in columns.values():
         for name, result in of.items():
-            clean.setdefault(name, []).append(result.clean.final)
+            clean[name] = max(result.clean.final, clean.get(name, 0.0))
     highest = {name: max(of[name].protected.final for of in columns.values() if name in of) for name in clean}
-    names = sorted(clean, key=lambda name: -highest[name])
-    print("| attacker | nobody protected | " + " | ".join(f"{s}, {f}" for s, f, _ in SHOWN) + " |")
-    print("|---" * (2 + len(SHOWN)) + "|")
+    return sorted(clean, key=lambda name: -highest[name]), columns, clean
+
+
+def tables() -> str:
+    """Return both tables."""
+    names, columns, clean = measured()
+    rows = [["attacker", "nobody protected", *(f"{strength}, {form}" for strength, form, _ in SHOWN)]]
     for name in names:
         cells = [with_interval(of[name]) if name in of else "-" for of in columns.values()]
-        print(f"| {name} | {100 * max(clean[name]):.1f} % | " + " | ".join(cells) + " |")
-    print()
-    print_others(names, columns["medium", "class-wise"])
-    plot(names, columns, clean)
+        rows.append([name, f"{100 * clean[name]:.1f} %", *cells])
+    others = [["attacker", "seeds", "other people (nobody protected)", "worst person", "AUC (nobody protected)"]]
+    medium = columns["medium", "class-wise"]
+    others += [[name, *others_of(medium[name])] for name in names if name in medium]
+    between = "\nThe same attackers at `medium`; a dash stands where an earlier version recorded nothing:\n\n"
+    return markdown(rows) + between + markdown(others)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Return a table, of which the first row is the head."""
+    lines = [f"| {' | '.join(row)} |\n" for row in rows]
+    return lines[0] + "|---" * len(rows[0]) + "|\n" + "".join(lines[1:])
+
+
+def page(text: str) -> str:
+    """Return the page with the tables as the cards have them now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + tables() + END + after
 
 
 def with_interval(result: Result) -> str:
@@ -97,28 +122,23 @@ def with_interval(result: Result) -> str:
     return f"{100 * of.final:.1f} % ({100 * low:.0f} to {100 * high:.0f}){' ‡' if result.white_box else ''}"
 
 
-def print_others(names: list[str], results: dict[str, Result]) -> None:
-    """Print how the other people and the worst protected person fared, and the AUC of recognisers."""
-    print("| attacker | seeds | other people (nobody protected) | worst person | AUC (nobody protected) |")
-    print("|---" * 5 + "|")
-    for name in names:
-        if (of := results.get(name)) is None:
-            continue
-        others = f"{_percent(of.others)} ({_percent(of.clean_others)})"
-        worst = of.worst_class
-        person = f"{worst.name}: {100 * worst.final:.0f} % of {worst.test_images} photos" if worst else "-"
-        auc = f"{of.auc:.3f} ({of.clean_auc:.3f})" if of.auc and of.clean_auc else "-"
-        print(f"| {name} | {of.seeds} | {others} | {person} | {auc} |")
+def others_of(result: Result) -> list[str]:
+    """Return the seeds, how the other people and the worst protected person fared, and the AUC of a recogniser."""
+    worst_class = result.worst_class
+    person = "-"
+    if worst_class is not None:
+        person = f"{worst_class.name}: {100 * worst_class.final:.0f} % of {worst_class.test_images} photos"
+    auc = f"{result.auc:.3f} ({result.clean_auc:.3f})" if result.auc and result.clean_auc else "-"
+    return [str(result.seeds), f"{_percent(result.others)} ({_percent(result.clean_others)})", person, auc]
 
 
 def _percent(of: Accuracy | None) -> str:
     return "-" if of is None else f"{100 * of.final:.1f} %"
 
 
-def plot(
-    names: list[str], columns: dict[tuple[Strength, str], dict[str, Result]], clean: dict[str, list[float]]
-) -> None:
+def plot() -> None:
     """Write a bar for each attacker and bank, the worst attacker at the top."""
+    names, columns, clean = measured()
     figure = Figure(figsize=(9, 0.55 * len(names) + 1.2), layout="constrained")
     axes, height = figure.subplots(), 0.8 / len(SHOWN)
     for index, (strength, form, colour) in enumerate(SHOWN):
@@ -130,7 +150,7 @@ def plot(
             bar.set_hatch("////" if of[names[row]].white_box else "")
     for row, name in enumerate(names):
         axes.plot(
-            [100 * max(clean[name])] * 2, [row - 0.45, row + 0.45], "k:", label="nobody protected" if row == 0 else None
+            [100 * clean[name]] * 2, [row - 0.45, row + 0.45], "k:", label="nobody protected" if row == 0 else None
         )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -141,4 +161,5 @@ def plot(
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    plot()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ IN_PLACE = ["--in-place", "--backup", "kept"]
 
 
 def main() -> None:
+    os.environ.setdefault("UNLEARN_KEY", "0f" * 32)  # So that it makes and uses no key of whoever runs this.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--kills", type=int, default=200)

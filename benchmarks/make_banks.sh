@@ -2,10 +2,10 @@
 # Makes the shipped banks, which takes half an hour on one core; benchmarks/measure_banks.sh measures them.
 # The banks' cards quote the commands below. Run it from the checkout, with CIFAR-10 in data/, and the faces and
 # imagenette224 in ../shared/datasets (or DATASETS=...).
-# usage: make_banks.sh [cifar10] [person] [person-low] [person-high] [photos-10]      (all by default)
+# usage: make_banks.sh [cifar10] [person] [person-low] [person-high] [person-max] [photos-10]      (all by default)
 set -euo pipefail
 
-banks=${*:-cifar10 person person-low person-high photos-10}
+banks=${*:-cifar10 person person-low person-high person-max photos-10}
 datasets=${DATASETS:-../shared/datasets}
 faces="--dataset folder:$datasets/faces/identities"
 # No bank is made on id120 to id157, so that banks can be tested on them. id000 to id023 are the crowd around them.
@@ -22,8 +22,11 @@ for bank in $banks; do
     unlearn generate --dataset "folder:$datasets/imagenette224/train" --image-size 64 --preset photos --set precision=bf16 \
       -o pretrained/photos-10.safetensors --overwrite \
       --set 'dataset-name=imagenette (ten classes of ImageNet), 150 photos of each' --set 'licence=research use only'
-  else
+  elif [[ $bank == cifar10 ]]; then
     unlearn generate --dataset cifar10 --data-dir data -o "pretrained/$bank.safetensors" --overwrite
+  else
+    echo "There is no bank $bank." >&2
+    exit 2
   fi
 done
 python -c 'from pathlib import Path; from unlearn_cli.banks.catalog import write_index; write_index(Path("pretrained"))'

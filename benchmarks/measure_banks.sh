@@ -57,7 +57,7 @@ apart() { # every second photo of the 38 people, at most twelve of each, to fit 
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
-for step in ${*:-$steps}; do # The step frozen is not among them, since it needs the extra recognisers.
+for step in ${*:-$steps}; do # The steps frozen and existing are not among them, since they need the extra recognisers.
   case $step in
     cifar10) measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control ;;
     people) for bank in person person-high; do measure people people $few --bank $bank; done ;;
@@ -163,5 +163,6 @@ for step in ${*:-$steps}; do # The step frozen is not among them, since it needs
           --scale cpu --seeds 1 --defence $defence
       done
       ;;
+    *) echo "There is no step $step." >&2; exit 2 ;;
   esac
 done

@@ -2,7 +2,7 @@
 
 usage: python benchmarks/quality.py PHOTO...
 
-Every photo is protected with the shipped pattern for people and encoded each way; the file is decoded again and
+Every photo is protected with the shipped pattern for cats and encoded each way; the file is decoded again and
 compared with the original. The figures are medians over the photos. "Noise left" is the part of the pattern that is
 still in the file: the epsilon that ``verify`` finds divided by the one that was applied, for the whole pattern and for
 its finest detail. The detail counts because a scraper that crops out a face sees what was fine detail in the photo,

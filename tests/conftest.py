@@ -33,11 +33,13 @@ RunUnlearn = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(autouse=True, scope="session")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give each test a home of its own, so that none finds or changes the key of whoever runs it."""
+    """Give each test a home of its own, so that none finds or changes the key or the settings of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv("UNLEARN_KEY", raising=False)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in [name for name in os.environ if name.startswith("UNLEARN_") and name != "UNLEARN_SHARED"]:
+            patch.delenv(name)
         make_key()  # Without a terminal, no key is made unnoticed.
         yield
 

@@ -277,9 +277,15 @@ def test_what_helps_is_told_as_the_cards_have_it() -> None:
         assert make["page"](text) == text, "run: python docs/make_table.py"
         assert make["table"]() in text
     # The worst attacker comes first, as in the cards.
-    lights = [make["LIGHTS"].index(light) for light in re.findall(r"^\| (\S+ [a-z ]+) \|", make["table"](), re.M)]
+    lights = [make["LIGHTS"].index(light) for light in re.findall(r"^\| ([🟢🟡🔴] [a-z ]+) \|", make["table"](), re.M)]
     assert lights == sorted(lights, reverse=True)
     assert len(set(lights)) == 3
+
+
+def test_the_attackers_are_told_as_the_cards_have_them() -> None:
+    plot = runpy.run_path(str(ROOT / "benchmarks" / "attackers_plot.py"))
+    text = plot["PAGE"].read_text(encoding="utf-8")
+    assert plot["page"](text) == text, "run: python benchmarks/attackers_plot.py"
 
 
 def test_the_limits_begin_with_the_worst_and_their_figures_are_those_of_the_card() -> None:

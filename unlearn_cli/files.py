@@ -8,12 +8,15 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
 TEMPORARY_PREFIX = ".unlearn-"
 """The beginning of every temporary file's name; a search for photos ignores such files."""
 
+SECONDS_BETWEEN_TRIES = 0.05
 LOCKED_BYTE = 1 << 40
 """The byte that Windows locks: far behind the end of the file, so that the lock keeps nobody from reading."""
 
@@ -184,6 +187,16 @@ def lock(file: IO[Any]) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Wait until no other process of this user holds the lock of this name, and hold it."""
+    path = Path(tempfile.gettempdir(), f"{TEMPORARY_PREFIX}{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock")
+    with path.open("a") as file:
+        while not lock(file):
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        yield
+
+
 def _lock_on_windows(file: IO[Any]) -> bool:
     import msvcrt
 
@@ -191,8 +204,8 @@ def _lock_on_windows(file: IO[Any]) -> bool:
     file.seek(LOCKED_BYTE)
     try:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EDEADLK)  # Any other says that this file system cannot lock.
     finally:
         file.seek(position)
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.numpy import save
 
 from tests.conftest import make_bank, make_result
 from unlearn_cli.banks.bank import Bank, load_bank, save_bank
-from unlearn_cli.banks.card import Card, add_result, card_path, read_card, write_card
+from unlearn_cli.banks.card import CARD_SCHEMA, Card, add_results, card_path, read_card, write_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import BankError
@@ -100,7 +101,9 @@ def test_files_that_are_no_banks_are_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-def test_a_damaged_bank_never_loads_as_another(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_bank_is_refused_or_within_its_bound(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     whole = raw(GOOD)
     path = tmp_path_factory.mktemp("damaged") / "bank.safetensors"
     if data.draw(st.booleans()):
@@ -125,11 +128,10 @@ def test_a_shipped_bank_must_be_the_one_that_was_shipped(bank: Bank) -> None:
 def test_measuring_changes_the_card_and_not_the_bank(bank: Bank) -> None:
     before = bank.path.read_bytes()
     write_card(bank.path, Card(bank_sha256=bank.sha256))
-    add_result(bank.path, bank.sha256, make_result(0.5, command="a"))
-    add_result(bank.path, bank.sha256, make_result(0.6, command="b"))
-    add_result(bank.path, bank.sha256, make_result(0.7, command="a"))
+    add_results(bank.path, bank.sha256, [make_result(0.5, command="a"), make_result(0.6, command="b")])
+    add_results(bank.path, bank.sha256, [make_result(0.7, command="a")])
     assert [result.protected.final for result in read_card(bank.path).results] == [0.6, 0.7]
-    add_result(bank.path, "of another file", make_result(0.1, command="c"))
+    add_results(bank.path, "of another file", [make_result(0.1, command="c")])
     assert [result.protected.final for result in read_card(bank.path).results] == [0.1]
     assert bank.path.read_bytes() == before
 
@@ -170,3 +172,25 @@ def test_a_card_with_a_number_that_is_none_is_refused(bank: Bank) -> None:
     card_path(bank.path).write_text('{"accuracy": NaN}')
     with pytest.raises(BankError, match="not finite"):
         read_card(bank.path)
+
+
+def test_a_card_of_a_newer_version_is_not_rewritten(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.safetensors")
+    write_card(bank.path, Card(bank_sha256=bank.sha256))
+    newer = card_path(bank.path).read_text().replace(f'"schema": {CARD_SCHEMA}', f'"schema": {CARD_SCHEMA + 1}')
+    card_path(bank.path).write_text(newer)
+    with pytest.raises(BankError, match=r"newer version.*update unlearn"):
+        add_results(bank.path, bank.sha256, [make_result(0.5)])
+    assert card_path(bank.path).read_text() == newer
+
+
+def test_results_that_are_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank.safetensors")
+    commands = [str(number) for number in range(8)]
+
+    def add(command: str) -> None:
+        add_results(bank.path, bank.sha256, [make_result(0.5, command=command)])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, commands))
+    assert sorted(result.command for result in read_card(bank.path).results) == commands

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from unlearn_cli.cli.app import app
@@ -59,6 +60,7 @@ DEFAULTS = {
     "json": "false",
     "verbose": "true",
     "class-from-folders": "true",
+    "require-face": "false",
     "in-place": "true",
 }
 """Every option of ``protect``, but for ``--files-from``, which names photos."""
@@ -71,6 +73,12 @@ MODES = {
     "a dry run": ["in", "--class", "cat", "-n"],
     "as PNG": ["in", "--class", "cat", "--format", "png"],
 }
+
+
+def test_no_option_is_left_out() -> None:
+    command = get_command(app).commands["protect"]  # type: ignore[attr-defined]
+    options = {name.removeprefix("--") for option in command.params for name in option.opts if name.startswith("--")}
+    assert options - {"files-from", "help"} == set(DEFAULTS)
 
 
 @pytest.mark.parametrize("mode", MODES)

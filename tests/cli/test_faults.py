@@ -136,6 +136,30 @@ def test_photos_and_folders_that_may_not_be_read_fail_alone(tmp_path: Path) -> N
     assert "1 of 2 photos" in run.stdout
 
 
+OFFLINE = """
+import socket
+def fail(*_, **__):
+    raise SystemExit("it uses the network")
+socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = fail
+socket.getaddrinfo = socket.create_connection = fail
+from unlearn_cli.cli.app import app
+app(prog_name="unlearn")
+"""
+
+
+def test_no_photo_leaves_the_computer(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    for arguments in (
+        PROTECT,
+        ["verify", "in", "in-protected"],
+        ["preview", "in", "in-protected"],
+        ["banks", "list"],
+    ):
+        run = subprocess.run([sys.executable, "-c", OFFLINE, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert "network" not in run.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX links")
 def test_links_that_loop_end(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "a.png")
@@ -151,6 +175,7 @@ def test_two_runs_at_once_end_as_one(tmp_path: Path, unlearn: RunUnlearn) -> Non
     for i in range(60):
         make_large(tmp_path / "in" / f"{i:02}.png")
     command = [sys.executable, "-m", "unlearn_cli", *PROTECT, "-j", "1"]  # which takes its time
+    unlearn("--version")  # The first command of all loads what the others need, which takes longer than the first run.
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while first.poll() is None and not list(tmp_path.glob("in-protected/*.png")):
         time.sleep(0.002)

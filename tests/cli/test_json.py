@@ -123,7 +123,6 @@ def test_a_preview_that_cannot_be_written_loses_no_result(album: Path, unlearn: 
     assert "cannot be written" in found["error"]["message"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_what_is_protected_less_says_why(tmp_path: Path, unlearn: RunUnlearn) -> None:
     (tmp_path / "in").mkdir()
     with Image.open(ROOT / "docs" / "portrait.jpg") as portrait:
@@ -134,6 +133,7 @@ def test_what_is_protected_less_says_why(tmp_path: Path, unlearn: RunUnlearn) ->
     assert [photo["faces"] for photo in found["photos"]] == [1, 1]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_an_interruption_is_an_object_too(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_photo(tmp_path / "in" / "0.png")

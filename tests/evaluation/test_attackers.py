@@ -124,6 +124,13 @@ def test_the_students_features_are_those_that_it_expects_of_its_teachers() -> No
     assert "student" in parse_attackers(["all"]).recognisers
 
 
+def test_a_path_may_contain_an_equals_sign(tmp_path: Path) -> None:
+    path = tmp_path / "run=3" / "arc.onnx"
+    path.parent.mkdir()
+    path.write_bytes(b"some network")
+    assert fingerprint(str(path)) == fingerprint(f"mobilenet_v2={path.rename(path.with_suffix('.pth'))}")
+
+
 def test_dlib_tells_people_apart(shared: Path) -> None:
     """Aligned faces of one person are closer than those of two, as dlib's own threshold of 0.6 has it."""
     pytest.importorskip("dlib", reason="the extra 'recognisers' is not installed")

@@ -96,7 +96,7 @@ def test_adversarial_images_are_within_the_bound_and_harder(data: ImageSet, epsi
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_ueraser_takes_the_worst_of_its_choices(data: ImageSet) -> None:
+def test_ueraser_takes_the_worst_of_its_choices(data: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     harden = parse_defence("ueraser-like").harden
     assert harden is not None
     model = build_model("resnet10-w16", 3, 16, 0)
@@ -105,6 +105,11 @@ def test_ueraser_takes_the_worst_of_its_choices(data: ImageSet) -> None:
     assert hardened.shape == images.shape
     assert 0 <= hardened.min() <= hardened.max() <= 255
     assert (hardened != images).flatten(1).any(1).all()
+    monkeypatch.setattr("unlearn_cli.evaluation.defences.hardening.CHOICES", 1)
+    first = harden(model, images, labels, torch.Generator().manual_seed(0))
+    worst, of_first = (F.cross_entropy(model.eval()(of), labels, reduction="none") for of in (hardened, first))
+    assert (worst >= of_first - 1e-5).all()
+    assert (worst > of_first + 1e-3).sum() > len(images) / 2  # Four of five times another choice is worse.
 
 
 def test_color_jitter_turns_colours_and_keeps_what_is_grey_grey(data: ImageSet) -> None:

@@ -267,7 +267,7 @@ def test_ad_hoc_cells_have_a_baseline_for_each_network_and_defence() -> None:
 def test_features_are_what_the_last_layer_sees() -> None:
     model = build_model("resnet10-w16", 5, 32, 0).eval()
     images = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
-    features = embed(model, images, batch_size=3)
+    features = embed(model, images)
     assert features.shape == (7, 128)
     last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
     assert torch.allclose(last(features), model(images.float()), atol=1e-4)
@@ -278,12 +278,13 @@ def test_pairs_are_a_csv_file(tmp_path: Path) -> None:
     for rows, because in (
         ([["a", "b"], ["1", "2"]], "first, second, same"),
         ([["first", "second", "same"], ["1", "2", "1"]], "of two people"),
+        ([["first", "second", "same"], ["1", "2", "1"], ["1", "3", "yes"]], "'yes'.*Write 1 for one person"),
     ):
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
         with pytest.raises(WorkError, match=because):
             read_pairs(path)
-    path.write_text("first,second,same\na.jpg,b.jpg,1\na.jpg,c.jpg,0\n")
+    path.write_text("first,second,same\na.jpg,b.jpg,1\na.jpg,c.jpg,0\n", encoding="utf-8-sig")  # as Excel does
     assert read_pairs(path) == [("a.jpg", "b.jpg", True), ("a.jpg", "c.jpg", False)]
 
 

@@ -360,9 +360,9 @@ def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
     """Each protected class of a family has another pattern; the defence's filter comes after the noise."""
     seen: list[torch.Tensor] = []
 
-    def record(model: nn.Module, images: torch.Tensor, batch_size: int = 1000) -> torch.Tensor:
+    def record(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         seen.append(images)
-        return predict(model, images, batch_size)
+        return predict(model, images)
 
     monkeypatch.setattr("unlearn_cli.evaluation.run.predict", record)
     (cell, *_) = cells_of(folder)

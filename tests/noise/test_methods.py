@@ -84,7 +84,7 @@ def test_ar_is_a_mixture_of_the_pixels_before() -> None:
     for y, x in ((2, 2), (10, 20), (35, 35)):
         window = field[:, :, y - 2 : y + 1, x - 2 : x + 1].reshape(2, 3, 9)
         assert field[:, :, y, x] == pytest.approx((window[..., :8] * coefficients).sum(-1))
-    # The whole noise answers to its class's own filter with next to nothing, and to another's with much.
+    # The whole noise has the strength that it is meant to have.
     data = grey_set()
     noise = made(data, Baseline(method="ar", form="sample-wise", epsilon=127)).astype(float)
     assert np.sqrt(np.square(noise).mean()) == pytest.approx(255 / np.sqrt(3072), rel=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
@@ -157,10 +156,12 @@ def test_the_times_are_the_originals_or_not_as_asked(tmp_path: Path) -> None:
 
 
 def test_signatures_of_the_content_are_not_copied(album: Path) -> None:
-    with contextlib.suppress(OSError):  # root alone may set one, where there is such a thing
+    try:
         os.setxattr(album / "in" / "a.png", "security.ima", struct.pack("<B20s", 1, b""))
-        in_place(album)
-        assert "security.ima" not in os.listxattr(album / "in" / "a.png")
+    except OSError:
+        pytest.skip("only root may set a signature, and not on every file system")
+    in_place(album)
+    assert "security.ima" not in os.listxattr(album / "in" / "a.png")
 
 
 def test_other_names_of_a_photo_are_told_when_it_is_parted_from_them(album: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_first_images_are_the_same_number_of_each_class(tree: Path) -> None:
         ({"image_size": None}, UsageError, "image-size"),
         ({"download": True}, UsageError, "--download"),
         ({"source": "folder:/nowhere"}, WorkError, "one subfolder"),
-        ({"classes": ("b*",)}, WorkError, "at least 2 classes"),
+        ({"classes": ("b*",)}, WorkError, "too few classes: 1 match, but at least 2"),
         ({"source": "cifar10"}, UsageError, "always have 32 pixels"),
         ({"source": "cifar10", "image_size": 32, "data_dir": Path("/nowhere")}, WorkError, "--data-dir"),
     ],
@@ -83,6 +83,35 @@ def test_what_cannot_be_loaded_says_what_to_do(
 ) -> None:
     with pytest.raises(error, match=because):
         load_dataset(folder(tree, **changes), "train")
+
+
+def test_classes_with_too_few_images_are_named(tree: Path) -> None:
+    for number in range(4, 10):
+        (tree / "a1" / f"{number}.png").unlink()
+    with pytest.raises(WorkError, match=r"too few images: a1\. Each needs at least 5"):
+        load_dataset(folder(tree), "test")
+
+
+def test_hidden_files_are_left_out_and_photos_of_phones_are_not(tree: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed")
+    heif.register_heif_opener()
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tree / "a0" / "0.HEIC")
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tree / "a0" / ".thumbnail.png")
+    (tree / ".cache").mkdir()
+    (tree / "a0" / "notes.txt").write_text("no image")
+    data = load_dataset(folder(tree), "all")
+    assert data.classes == ("a0", "a1", "b0")
+    assert len(data) == 31
+    assert (data.images[0] - 9).abs().max() <= 2
+
+
+def test_a_missing_package_is_not_a_photos_fault(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'dlib'")
+
+    monkeypatch.setattr("unlearn_cli.training.datasets.middle_square", fail)
+    with pytest.raises(ModuleNotFoundError):
+        load_dataset(folder(tree), "all")
 
 
 def test_damaged_images_are_named_all_at_once(tree: Path) -> None:

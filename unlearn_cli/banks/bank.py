@@ -17,9 +17,9 @@ from unlearn_cli.errors import BankError
 from unlearn_cli.files import write_atomically
 
 METADATA_KEY = "unlearn"
-MAX_BYTES = 1 << 30
-"""The largest size of a bank's file. No bank comes near it, and larger files are refused without being read into
-memory."""
+MAX_BYTES = 4 << 30
+"""The largest size of a bank's file; larger files are refused without being read into memory. The largest experiment,
+sample-wise noise for a fifth of a hundred classes of ImageNet, needs 3.6 GiB."""
 
 
 APPLICABLE = ("image", "face")
@@ -91,10 +91,9 @@ def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
             raise BankError("its SHA-256 differs from the one that it was shipped with")
         noise, provenance = _parse(data)
     except BankError as error:
-        raise BankError(
-            f"The noise bank {path} cannot be used: {error}. "
-            "Install unlearn again, or make the bank again with 'unlearn generate'."
-        ) from error
+        advice = "Install unlearn again, or make the bank again with 'unlearn generate'."
+        newer = str(error).endswith("update unlearn")
+        raise BankError(f"The noise bank {path} cannot be used: {error}.{'' if newer else f' {advice}'}") from error
     return Bank(path.stem, noise, provenance, digest, path)
 
 

@@ -6,13 +6,14 @@ A card contains only numbers; ``cli.measured`` turns them into sentences.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from unlearn_cli.banks.provenance import parse_finite_json
 from unlearn_cli.errors import BankError
-from unlearn_cli.files import write_atomically
+from unlearn_cli.files import locked, write_atomically
 
 CARD_SCHEMA = 2
 """Cards of schema 1 also contained sentences, which are ignored when such a card is read."""
@@ -161,6 +162,8 @@ def read_card(bank: Path, sha256: str | None = None) -> Card:
         raise BankError(f"The card {path} was not written by unlearn (see {where}). Restore or delete it.") from error
     except (BankError, OSError) as error:
         raise BankError(f"The card {path} cannot be read: {error}. Restore or delete it.") from error
+    if card.schema > CARD_SCHEMA:
+        raise BankError(f"The card {path} was written by a newer version (schema {card.schema}): update unlearn.")
     return card if sha256 in (None, card.bank_sha256) else Card(bank=bank.stem, bank_sha256=sha256 or "")
 
 
@@ -170,13 +173,14 @@ def write_card(bank: Path, card: Card) -> None:
     write_atomically(card_path(bank), text.encode() + b"\n")
 
 
-def add_result(bank: Path, sha256: str, result: Result) -> None:
-    """Add one measured result to a bank's card.
+def add_results(bank: Path, sha256: str, results: Sequence[Result]) -> None:
+    """Add measured results to a bank's card, while no other process does.
 
-    It replaces a result with the same command and labels, which is the same measurement made before. The content of a
+    Each replaces a result with the same command and labels, which is the same measurement made before. The content of a
     card that belongs to another file is dropped, because it says nothing about this one.
     """
-    card = read_card(bank, sha256)
-    same = (result.command, result.labels)
-    kept = tuple(old for old in card.results if (old.command, old.labels) != same)
-    write_card(bank, replace(card, results=(*kept, result)))
+    with locked(f"card of {bank.resolve()}"):
+        card = read_card(bank, sha256)
+        same = [(result.command, result.labels) for result in results]
+        kept = tuple(old for old in card.results if (old.command, old.labels) not in same)
+        write_card(bank, replace(card, results=(*kept, *results)))

@@ -156,7 +156,7 @@ def show(report: Report, output: Path) -> None:
 
 def record(report: Report, bank: str) -> None:
     """Add each protected row of the report, with its clean baseline, to the bank's card, once no run is missing."""
-    from unlearn_cli.banks.card import add_result
+    from unlearn_cli.banks.card import add_results
     from unlearn_cli.banks.catalog import open_bank
     from unlearn_cli.evaluation.for_card import for_card
 
@@ -164,8 +164,7 @@ def record(report: Report, bank: str) -> None:
         err().print("Nothing was added to the bank's card. Run the same command again once the other process is done.")
         return
     of = open_bank(bank)
-    for result in for_card(report):
-        add_result(of.path, of.sha256, result)
+    add_results(of.path, of.sha256, for_card(report))
 
 
 def show_recipes() -> None:

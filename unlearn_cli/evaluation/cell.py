@@ -200,14 +200,18 @@ def identity(cell: Cell, library: Library) -> dict[str, Any]:
         "trigger": cell.trigger,
         "pairs": pairs_digest(cell.pairs) if cell.pairs else None,
         "protected_tree": digest(library.counterpart(cell)) if cell.protected_tree else None,
-    } | _of_attacker(cell)
+    } | _of_attacker(cell, library)
 
 
-def _of_attacker(cell: Cell) -> dict[str, Any]:
+def _of_attacker(cell: Cell, library: Library) -> dict[str, Any]:
     """Return what runs have that do not train from scratch, so that all others keep the hashes of earlier versions."""
     if cell.frozen is not None:
         frozen = cell.frozen
-        return {"frozen": {**identity_of(frozen.recogniser), "head": frozen.head, "gallery": frozen.gallery}}
+        asked: dict[str, Any] = {}
+        if cell.protected_tree is not None and frozen.gallery != "known":
+            asked = {"protected_tests": digest(library.counterpart(cell, "test"))}
+        recogniser = identity_of(frozen.recogniser)
+        return {"frozen": {**recogniser, "head": frozen.head, "gallery": frozen.gallery} | asked}
     return {"pretrained": fingerprint(cell.pretrained)} if cell.pretrained is not None else {}
 
 

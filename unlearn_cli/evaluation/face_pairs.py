@@ -18,8 +18,9 @@ from unlearn_cli.evaluation.metrics import roc
 from unlearn_cli.evaluation.result import FacePairs, GroupPairs, thinned
 from unlearn_cli.files import sha256_of
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, read_photos
-from unlearn_cli.training.train import as_input
+from unlearn_cli.training.train import as_input, at_once
 
+AT_ONCE = 500
 COLUMNS = ("first", "second", "same")
 MOST_PAIRS = 3000
 """How many pairs of each kind the paper draws (section 4.5)."""
@@ -99,13 +100,15 @@ def read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     Raises ``WorkError`` if it cannot be read, or does not have pairs of both kinds.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             found = [(row["first"], row["second"], row["same"].strip()) for row in csv.DictReader(file)]
             rows = [(str(Path(first)), str(Path(second)), same == "1") for first, second, same in found]
     except (OSError, KeyError, AttributeError, TypeError, ValueError, csv.Error) as error:
         raise WorkError(
             f"The pairs file {path} cannot be read. It must be a CSV file with the columns {', '.join(COLUMNS)}."
         ) from error
+    if odd := {same for *_, same in found} - {"0", "1"}:
+        raise WorkError(f"{path} has the value '{min(odd)}' in the column same. Write 1 for one person and 0 for two.")
     if len({same for *_, same in rows}) < 2:
         raise WorkError(f"{path} needs pairs of photos of one person (same is 1) and of two people (same is 0).")
     return rows
@@ -120,14 +123,14 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 
 @torch.no_grad()
-def embed(model: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
+def embed(model: nn.Module, images: Tensor) -> Tensor:
     """Return the features of images, ``[N, D]``: the inputs of the last linear layer, in evaluation mode."""
     last = last_layer(model)
     found: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))
     try:
         model.eval()
-        for part in images.split(batch_size):
+        for part in images.split(at_once(images, AT_ONCE)):
             model(as_input(part))
     finally:
         handle.remove()

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from unlearn_cli.errors import UnlearnError, UsageError, WorkError
+from unlearn_cli.evaluation.attackers.recognisers import file_of
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.run import Runner
 from unlearn_cli.training.workers import usable_cores
@@ -50,7 +51,8 @@ def spread(
     for process in processes:
         process.start()
     try:
-        while alive := [process for process in processes if process.is_alive()]:
+        # A problem ends the others too, because whoever waits wants to know at once.
+        while problems.empty() and (alive := [process for process in processes if process.is_alive()]):
             alive[0].join(SECONDS_BETWEEN_LOOKS)
             yield
     except BaseException:
@@ -58,6 +60,8 @@ def spread(
             process.terminate()
         raise
     if not problems.empty():
+        for process in processes:
+            process.terminate()
         raise WorkError(f"{problems.get()} The results of finished runs are kept.")
     if any(process.exitcode for process in processes):
         raise WorkError(
@@ -78,6 +82,8 @@ def _work_and_tell(
         _work(cells, output, device, command, threads)
     except UnlearnError as error:
         problems.put(str(error))
+    except OSError as error:
+        problems.put(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
     except KeyboardInterrupt:
         pass  # The parent process reports it.
 
@@ -101,14 +107,15 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
         raise UsageError(
             "The engine ray needs the extra 'ray'. In unlearn's source folder, run: pip install '.[ray]'"
         ) from error
+    threads = threads_of_each(jobs)
     if not ray.is_initialized():
         # A cluster that happens to run here is used only if RAY_ADDRESS names it.
-        cores = jobs if device.type == "cpu" else None
+        cores = jobs * threads if device.type == "cpu" else None
         here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": cores}
         ray.init(**here, log_to_driver=False, include_dashboard=False)
-    task = ray.remote(num_cpus=1, num_gpus=1 if device.type == "cuda" else 0)(_work)
+    task = ray.remote(num_cpus=threads, num_gpus=1 if device.type == "cuda" else 0)(_work)
     folder, cells = output.absolute(), [_absolute(cell) for cell in cells]
-    tasks = [task.remote([cell], folder, device.type, command, threads_of_each(jobs)) for cell in cells]
+    tasks = [task.remote([cell], folder, device.type, command, threads) for cell in cells]
     try:
         while tasks:
             ended, tasks = ray.wait(tasks, timeout=SECONDS_BETWEEN_LOOKS)
@@ -135,8 +142,8 @@ def _absolute(cell: Cell) -> Cell:
         return replace(of, bank=bank, made_on=made_on, parts=tuple(noise(part) for part in of.parts))
 
     def network(name: str) -> str:
-        known, sign, file = name.rpartition("=")
-        return f"{known}{sign}{Path(file).absolute()}" if Path(file).is_file() else name
+        before, file = file_of(name)
+        return f"{before}{Path(file).absolute()}" if Path(file).is_file() else name
 
     return replace(
         cell,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unlearn_cli.files import sha256_of
 from unlearn_cli.kept import Kept, key_of
 from unlearn_cli.training.folders import read_squares
+from unlearn_cli.training.found_faces import finder_of
 from unlearn_cli.training.trip import Trip, arrive
 from unlearn_cli.training.workers import usable_cores
 
@@ -52,5 +53,5 @@ def _keys(photos: Sequence[tuple[Path, str]], trip: Trip, size: int) -> list[byt
         contents = dict(zip(paths, pool.map(sha256_of, paths), strict=True))
     # Other versions of these may decode, find or resize a little differently.
     by = [version(name) for name in ("pillow", "opencv-python-headless")]
-    made = (VERSION, by, asdict(trip), size)
+    made = (VERSION, by, finder_of(trip.detector or ""), asdict(trip), size)
     return [key_of(*made, contents[path], view) if contents[path] is not None else None for path, view in photos]

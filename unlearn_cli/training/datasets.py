@@ -253,10 +253,15 @@ def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, ro
     if not classes:
         raise UsageError(f"No class in {root} matches. Its classes are: {_some(list(files)) or 'no folders'}.")
     photos = _photos(files, label_of, split, spec.views)
-    if len(classes) < spec.least_classes or len({photo.label for photo in photos}) < len(classes):
+    if len(classes) < spec.least_classes:
         raise WorkError(
-            f"{root} has too few images: {len(classes)} classes match, but at least 2 classes with {TEST_EVERY} images "
-            "each are needed."
+            f"{root} has too few classes: {len(classes)} match, but at least {spec.least_classes} are needed."
+        )
+    if missing := sorted(set(range(len(classes))) - {photo.label for photo in photos}):
+        few = _some([classes[label] for label in missing])
+        raise WorkError(
+            f"These classes in {root} have too few images: {few}. Each needs at least {TEST_EVERY}, because every "
+            f"{TEST_EVERY}th one is a test image. Add images, or leave the classes out with --set classes."
         )
     return ImageSet(
         _read(photos, spec),

@@ -41,6 +41,8 @@ def has_fast_bf16(device: torch.device) -> bool:
 
     On other CPUs, PyTorch imitates bf16, which is much slower.
     """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

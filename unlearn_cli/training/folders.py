@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -11,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from unlearn_cli.errors import WorkError
+from unlearn_cli.errors import UnlearnError, WorkError
 from unlearn_cli.training.workers import usable_cores
 
 Split = Literal["all", "train", "test"]
 TEST_EVERY = 5
 """A folder has no test set of its own, so each fifth photo of a class is taken as one."""
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo .png .webp .tif .tiff .bmp .dib .avif .heic .heif .hif .jp2 .j2k .jpf .jpx "
+    ".ppm .pgm .pbm .pnm .tga".split()
+)
+"""The suffixes of images. Pillow reads most of them, and HEIC with the extra ``heic``."""
 BAD_NAMED = 10
 """How many unreadable images an error message names."""
 
@@ -24,18 +31,39 @@ BAD_NAMED = 10
 def list_classes(root: Path) -> dict[str, list[Path]]:
     """Return the sorted image files below each subfolder, by the subfolder's name, which is the class.
 
-    Raises ``WorkError`` if ``root`` is not a folder with such subfolders.
+    The order is that of torchvision's ``ImageFolder``. Hidden folders and files, whose names begin with a dot, are left
+    out. Raises ``WorkError`` if ``root`` is not a folder with such subfolders.
     """
-    from torchvision.datasets import ImageFolder
-
     try:
-        tree = ImageFolder(str(root), allow_empty=True)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WorkError(f"{root} is not a folder with one subfolder of images for each class.") from error
-    files: dict[str, list[Path]] = {name: [] for name in tree.classes}
-    for path, label in tree.samples:
-        files[tree.classes[label]].append(Path(path))
-    return files
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _is_hidden(entry.name))
+    except OSError:
+        names = []
+    if not names:
+        raise WorkError(f"{root} is not a folder with one subfolder of images for each class.")
+    return {name: list(_images_below(root / name)) for name in names}
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for place, _, files in sorted(os.walk(folder, followlinks=True)):
+        if any(map(_is_hidden, Path(place).relative_to(folder).parts)):
+            continue
+        yield from (Path(place, name) for name in sorted(files) if not _is_hidden(name) and _is_image(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def read_heif() -> None:
+    """Make Pillow read HEIC too, where the extra ``heic`` is installed."""
+    with contextlib.suppress(ModuleNotFoundError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def counterparts(files: dict[str, list[Path]], root: Path, other: Path) -> dict[str, list[Path]]:
@@ -91,6 +119,8 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
     """
     images = np.empty((len(photos), 3, size, size), np.uint8)
 
+    if any(path.suffix.lower() in (".heic", ".heif", ".hif") for path, _ in photos):
+        read_heif()
     places: dict[Path, list[int]] = {}
     for place, (path, _) in enumerate(photos):
         places.setdefault(path, []).append(place)
@@ -99,7 +129,7 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
         try:
             views = read(path, [photos[place][1] for place in places[path]])
             images[places[path]] = np.stack(views).transpose(0, 3, 1, 2)
-        except (WorkError, MemoryError):
+        except (UnlearnError, ImportError, MemoryError):
             raise  # The file is not to blame: a detector is missing, for example.
         except Exception:  # Pillow's decoders raise nearly any exception for damaged files.
             return path

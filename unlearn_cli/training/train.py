@@ -262,11 +262,20 @@ def as_input(levels: Tensor) -> Tensor:
     return levels.to(dtype=torch.float32, memory_format=torch.channels_last)
 
 
+PIXELS_TESTED_AT_ONCE = 1 << 22
+"""A thousand images of 64 pixels, of which ResNet-18's first stage needs 1 GB."""
+
+
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Return the class that the network predicts for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
     model.eval()
-    return torch.cat([model(as_input(part)).argmax(1) for part in images.split(batch_size)])
+    return torch.cat([model(as_input(part)).argmax(1) for part in images.split(at_once(images))])
+
+
+def at_once(images: Tensor, most: int = 1000) -> int:
+    """Return how many images a network sees at once without gradients; fewer of large ones, which need much memory."""
+    return max(1, min(most, PIXELS_TESTED_AT_ONCE // (images.shape[2] * images.shape[3])))
 
 
 def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -> tuple[list[int], list[int]]:

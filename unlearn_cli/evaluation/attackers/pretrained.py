@@ -80,7 +80,7 @@ class Backbone:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features ``[N, D]``, each of length 1, of images uint8 ``[N, H, W, 3]`` (RGB)."""
         planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return of_length_one(embed(self._model, planes, batch_size=64).numpy())
+        return of_length_one(embed(self._model, planes).numpy())
 
 
 def fingerprint_of(path: Path) -> str:
@@ -121,8 +121,8 @@ def load_pretrained(name: str, classes: int | None = None, seed: int = 0) -> nn.
             model.load_state_dict(state)
         except (KeyError, RuntimeError, TypeError) as error:
             raise UsageError(f"{file} does not hold weights of {network}. Name another file.") from error
-        if classes is not None:
-            _replace_head(model, classes)
+        if classes is not None:  # A new one, also where the file has one for as many.
+            _replace_head(model, classes, anew=True)
         _without_auxiliary(model)
     return ImageNetInput(model).to(memory_format=torch.channels_last)
 
@@ -177,9 +177,9 @@ def _head(model: nn.Module) -> str:
     return str(name)
 
 
-def _replace_head(model: nn.Module, classes: int) -> None:
+def _replace_head(model: nn.Module, classes: int, *, anew: bool = False) -> None:
     last = last_layer(model)
-    if last.out_features != classes:
+    if anew or last.out_features != classes:
         model.set_submodule(_head(model), nn.Linear(last.in_features, classes))
 
 

@@ -88,7 +88,13 @@ def fingerprint(name: str) -> str:
     """Return the SHA-256 of the recogniser's file. Raises ``UsageError`` as ``open_recogniser`` does."""
     if name == OWN:
         return fingerprint_of(_student_file())
-    return fingerprint_of(_dlib_file() if name == "dlib" else Path(name.partition("=")[2] or name))
+    return fingerprint_of(_dlib_file() if name == "dlib" else Path(file_of(name)[1]))
+
+
+def file_of(name: str) -> tuple[str, str]:
+    """Return what stands before a network's file in its name, such as ``NETWORK=``, and the file's path."""
+    network, sign, file = ("", "", name) if name.endswith(".onnx") else name.partition("=")
+    return (network + sign, file) if file else ("", name)
 
 
 def _student_file() -> Path:
