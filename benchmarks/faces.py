@@ -1,6 +1,6 @@
 """Measure how well and how fast faces are found, by YuNet (``protect``) and by the Haar cascade (trips).
 
-usage: python benchmarks/faces.py ../shared      (its tables are in docs/results/faces.md; some ten minutes)
+usage: python benchmarks/faces.py ../shared      (its tables are in docs/results/faces.md; some fifteen minutes)
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import argparse
 import io
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -52,16 +54,19 @@ def scene(things: Sequence[Path], draw: np.random.Generator) -> Pixels:
 
 
 def pasted(
-    frame: Pixels, portrait: Pixels, width: float, tilt: float, draw: np.random.Generator, half: int = -1
+    frame: Pixels, portrait: Pixels, width: float, tilt: float, draw: np.random.Generator, column: int = 0, of: int = 1
 ) -> complex:
-    """Paste the head of a portrait into a frame, feathered, so that its face is so wide; return the face's centre."""
+    """Paste the head of a portrait into a column of a frame, feathered, so that its face is so wide.
+
+    Return the face's centre.
+    """
     side = round(width / FACE_SHARE)
     large = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_CUBIC)
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), tilt, 1)
     large = cv2.warpAffine(large, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
     distance = np.hypot(*np.meshgrid(*[np.linspace(-1, 1, side)] * 2))
     share = np.clip((0.95 - distance) / 0.2, 0, 1)[..., None].astype(np.float32)
-    low, high = (0, frame.shape[1]) if half < 0 else (half * frame.shape[1] // 2, (half + 1) * frame.shape[1] // 2)
+    low, high = (part * frame.shape[1] // of for part in (column, column + 1))
     left = int(draw.integers(low, max(low + 1, high - side + 1)))
     top = int(draw.integers(0, max(1, frame.shape[0] - side + 1)))
     part = frame[top : top + side, left : left + side]
@@ -106,40 +111,60 @@ def most_turned(paths: Sequence[Path], count: int) -> list[Pixels]:
     return [pixels(path) for _, path in sorted(found, key=lambda pair: -pair[0])[:count]]
 
 
-def composites_table(portraits: list[Pixels], things: Sequence[Path]) -> None:
-    print(f"\n{COMPOSITES} composites of each kind, {FRAME[0]} x {FRAME[1]} pixels: found, and stray boxes in all")
-    kinds = [(f"face of {width} px", width, 0) for width in FACES] + [
-        (f"tilted {tilt}°", 400, tilt) for tilt in TILTS[1:]
-    ]
-    print("| | " + " | ".join(kind for kind, *_ in kinds) + " | two faces, both | stray boxes |")
-    print("|---|" + "---|" * (len(kinds) + 2))
-    rows: dict[str, list[str]] = {name: [] for name in DETECTORS}
-    stray = dict.fromkeys(DETECTORS, 0)
-    for kind, width, tilt in kinds:
-        draw = np.random.default_rng(len(kind) + width + tilt)
-        found = dict.fromkeys(DETECTORS, 0)
-        for _ in range(COMPOSITES):
-            frame = scene(things, draw)
-            centre = pasted(frame, portraits[int(draw.integers(len(portraits)))], width, tilt, draw)
-            for name, find in DETECTORS.items():
-                near = [is_near(box, centre, width) for box in find(frame)]
-                found[name] += any(near)
-                stray[name] += near.count(False)
-        for name in DETECTORS:
-            rows[name].append(f"{100 * found[name] / COMPOSITES:.0f} %")
-    draw = np.random.default_rng(7)
-    both = dict.fromkeys(DETECTORS, 0)
-    for _ in range(COMPOSITES):
-        frame = scene(things, draw)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of composite: how wide its faces are, how they are tilted, and how many there are."""
+
+    name: str
+    width: int
+    tilt: int = 0
+    people: int = 1
+
+    def found(self, portraits: list[Pixels], things: Sequence[Path], draw: np.random.Generator) -> list[list[int]]:
+        """Return for each detector whether all faces of a composite were found (0 or 1), and the stray boxes."""
+        frame, chosen = scene(things, draw), draw.integers(len(portraits), size=self.people)
         centres = [
-            pasted(frame, portraits[int(draw.integers(len(portraits)))], 500, 0, draw, half=half) for half in (0, 1)
+            pasted(frame, portraits[one], self.width, self.tilt, draw, column, self.people)
+            for column, one in enumerate(chosen)
         ]
-        for name, find in DETECTORS.items():
-            boxes = find(frame)
-            both[name] += all(any(is_near(box, centre, 500) for box in boxes) for centre in centres)
-            stray[name] += sum(not any(is_near(box, centre, 500) for centre in centres) for box in boxes)
-    for name in DETECTORS:
-        print(f"| {name} | " + " | ".join(rows[name]) + f" | {both[name]} of {COMPOSITES} | {stray[name]} |")
+        rows = []
+        for find in DETECTORS.values():
+            near = [[is_near(box, centre, self.width) for centre in centres] for box in find(frame)]
+            every = all(any(of[place] for of in near) for place in range(self.people))
+            rows.append([int(every), sum(not any(of) for of in near)])
+        return rows
+
+
+KINDS = (
+    *(Kind(f"{width} px", width) for width in FACES),
+    *(Kind(f"tilted {tilt}°", 400, tilt) for tilt in TILTS[1:]),
+    *(Kind(f"{width} px, tilted {tilt}°", width, tilt) for width in (100, 1500) for tilt in (30, 90)),
+    Kind("two people, both", 500, people=2),
+    Kind("five people, all", 300, people=5),
+)
+"""A tilted face is 400 pixels wide unless its kind says otherwise; two faces are 500 pixels wide, and five 300."""
+
+
+def composites_table(portraits: list[Pixels], things: Sequence[Path]) -> None:
+    """Print how often all faces of a composite are found, a column for each detector."""
+    print(f"\n{COMPOSITES} composites of each kind, {FRAME[0]} x {FRAME[1]} pixels")
+    print(f"| | {' | '.join(DETECTORS)} |\n|---" + "|---" * len(DETECTORS) + "|")
+    stray = np.zeros(len(DETECTORS), int)
+    for number, kind in enumerate(KINDS):
+        draw = np.random.default_rng(number)
+        found = np.sum([kind.found(portraits, things, draw) for _ in range(COMPOSITES)], axis=0)
+        stray += found[:, 1]
+        print(f"| {kind.name} | " + " | ".join(f"{100 * share / COMPOSITES:.0f} %" for share in found[:, 0]) + " |")
+    print(f"| stray boxes in all {COMPOSITES * len(KINDS)} | " + " | ".join(map(str, stray)) + " |")
+
+
+def cameras_table(photos: Sequence[Path]) -> None:
+    """Print how many faces are found in each photo of a camera."""
+    print(f"\n| photo | {' | '.join(DETECTORS)} |\n|---" + "|---" * len(DETECTORS) + "|")
+    for path in photos:
+        with warnings.catch_warnings(action="ignore"):  # One of them is damaged.
+            photo = pixels(path)
+        print(f"| {path.name} | " + " | ".join(str(len(find(photo))) for find in DETECTORS.values()) + " |")
 
 
 def spread_table(portraits: list[Pixels]) -> None:
@@ -176,6 +201,7 @@ def main() -> None:
     things = [things[i] for i in np.random.default_rng(1).permutation(len(things))[:THINGS]]
     portraits_table(portraits, most_turned([every[i] for i in order[:1500]], 50))
     composites_table(portraits, things)
+    cameras_table(sorted((shared / "photos" / "camera").glob("*.jpg")))
     spread_table(portraits[:100])
     print(f"\n| | photos of {len(things)} things with a box | 12 megapixels, ms |\n|---|---|---|")
     frame = scene(things, np.random.default_rng(2))
