@@ -42,7 +42,7 @@ RECOGNISERS = {
     "dlib": "dlib",
     "facenet": "FaceNet",
     "mobileface": "MobileFace",
-    "student": "our student",
+    "student": "our own",
 }
 
 

@@ -21,7 +21,12 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
 BEGIN, END = "<!-- written by docs/make_table.py -->\n", "<!-- end -->\n"
 HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
 DEFAULT: Strength = "medium"
-RECOGNISERS = {"face_recognition_sface_2021dec": "SFace", "facenet": "FaceNet", "mobileface": "MobileFace"}
+RECOGNISERS = {
+    "face_recognition_sface_2021dec": "SFace",
+    "facenet": "FaceNet",
+    "mobileface": "MobileFace",
+    "student": "our own",
+}
 """The names of recognisers whose files have other names."""
 FORMS = {
     "personal": "with your own pattern (`--preset personal`)",

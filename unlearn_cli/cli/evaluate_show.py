@@ -13,8 +13,12 @@ from unlearn_cli.cli.console import duration, err, out, plain, print_table, prog
 if TYPE_CHECKING:
     from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated, SeveralAtOnce
     from unlearn_cli.evaluation.recipe import Planned
-    from unlearn_cli.evaluation.report import Report
+    from unlearn_cli.evaluation.report import Report, Row
     from unlearn_cli.evaluation.run import Event
+
+
+LEAST_WIDTH_OF_A_COLUMN = 20
+"""With less room for each column, a table of results is harder to read than a list."""
 
 
 def watch(
@@ -104,54 +108,71 @@ def _told(estimate: EvaluationEstimated) -> str:
 
 
 def show(report: Report, output: Path) -> None:
-    """Print the table of results and where the report is."""
-    from rich.table import Table
+    """Print the results, and where the report is."""
+    from unlearn_cli.evaluation.page import percent
 
-    from unlearn_cli.evaluation.page import fared, percent
-    from unlearn_cli.evaluation.published import told
-
-    rows = report.rows
-    parts, verified = any(row.protected for row in rows), any(row.verification for row in rows)
-    columns = ["training images", "last epoch", "best epoch"]
-    columns += ["protected classes", "same classes, unprotected", "worst class", "other classes"] if parts else []
-    columns += ["AUC", "same, unprotected"] if verified else []
-    triggered = any(row.trigger for row in rows)
-    columns += ["trigger"] if triggered else []
-    columns += ["paper"] if any(row.reported for row in rows) else []
-    table = Table(title=f"Clean accuracy (on clean test images), with 95 % confidence intervals\n{plain(report.ran)}")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        cells = [row.name, percent(row.final), percent(row.peak)]
-        if parts:
-            own, clean, others = (row.protected, row.unprotected, row.others) if row.protected else (None, None, None)
-            cells += [percent(of.final) if of else "-" for of in (own, clean)]
-            cells += [fared(row.worst_class) if own else "-", percent(others.final) if others else "-"]
-        if verified:
-            cells += [f"{auc:.3f}" if auc is not None else "-" for auc in (row.auc, row.auc_unprotected)]
-        if triggered:
-            cells.append(percent(row.figure("trigger")))
-        if "paper" in columns:
-            cells.append(told(row.reported))
-        table.add_row(*map(plain, cells))
-    out().print(table)
-    seeds = max((row.seeds for row in rows), default=0)
+    _print_results(report)
+    seeds = max((row.seeds for row in report.rows), default=0)
     out().print(
         f"Scale {report.scale}, {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
         f"Report: {plain(str(output / 'report.html'))}"
     )
-    noise = {row.labels["noise"]: row.separability for row in reversed(rows) if row.separability is not None}
+    noise = {row.labels["noise"]: row.separability for row in reversed(report.rows) if row.separability is not None}
     for name, of in noise.items():
         out().print(
             f"The noise alone ({plain(name)}): a linear classifier names the class of {percent(of.held_out)} of noise "
             "that it was not fitted to."
         )
-    if any(row.white_box for row in rows):
+    if any(row.white_box for row in report.rows):
         out().print("White-box: this network took part in making the noise, so it says nothing about other networks.")
     if report.missing:
         err().print(
             f"{report.missing} runs are not in this report yet, because another process is still working on them."
         )
+
+
+def _print_results(report: Report) -> None:
+    """Print the results: as a table on a wide terminal, as a list on a narrow one, and elsewhere with tabs."""
+    from rich.padding import Padding
+
+    columns, rows = _columns(report), [_cells(row, report) for row in report.rows]
+    kept = [place for place, _ in enumerate(columns) if any(cells[place] != "-" for cells in rows)]
+    columns, rows = [columns[place] for place in kept], [[cells[place] for place in kept] for cells in rows]
+    if not out().is_terminal:
+        print_table(columns, rows)
+        return
+    out().print(f"Clean accuracy (on clean test images), with 95 % confidence intervals\n{plain(report.ran)}")
+    if out().width >= LEAST_WIDTH_OF_A_COLUMN * len(columns):
+        print_table(columns, rows)
+        return
+    for name, *cells in rows:
+        told = "; ".join(f"{column} {cell}" for column, cell in zip(columns[1:], cells, strict=True) if cell != "-")
+        out().print(f"\n[bold]{plain(name)}[/]", soft_wrap=False)
+        out().print(Padding(plain(told), (0, 0, 0, 2)), soft_wrap=False)
+    out().print()
+
+
+def _columns(report: Report) -> list[str]:
+    return [
+        *("training images", "last epoch", "best epoch"),
+        *("protected classes", "same classes, unprotected", "worst class", "other classes"),
+        *("AUC", "AUC unprotected", "trigger"),
+        *(["paper"] if any(row.reported for row in report.rows) else []),
+    ]
+
+
+def _cells(row: Row, report: Report) -> list[str]:
+    """Return a row's cells in the order of ``_columns``, with a dash where there is nothing."""
+    from unlearn_cli.evaluation.page import fared, percent
+    from unlearn_cli.evaluation.published import told
+
+    some = row.protected is not None
+    cells = [row.name, percent(row.final), percent(row.peak)]
+    cells += [percent(of.final) if some and of else "-" for of in (row.protected, row.unprotected)]
+    cells += [fared(row.worst_class) if some else "-", percent(row.others.final) if row.others else "-"]
+    cells += [f"{auc:.3f}" if auc is not None else "-" for auc in (row.auc, row.auc_unprotected)]
+    cells += [percent(row.figure("trigger"))]
+    return cells + ([told(row.reported)] if any(of.reported for of in report.rows) else [])
 
 
 def record(report: Report, bank: str) -> None:
