@@ -118,8 +118,11 @@ def page(text: str) -> str:
 def with_interval(result: Result) -> str:
     """Return the accuracy on the protected people in per cent with its interval; white-box results are marked."""
     of = result.protected
-    low, high = of.final_interval or (of.final, of.final)
-    return f"{100 * of.final:.1f} % ({100 * low:.0f} to {100 * high:.0f}){' ‡' if result.white_box else ''}"
+    interval = ""
+    if of.final_interval is not None:
+        low, high = of.final_interval
+        interval = f" ({100 * low:.0f} to {100 * high:.0f})"
+    return f"{100 * of.final:.1f} %{interval}{' ‡' if result.white_box else ''}"
 
 
 def others_of(result: Result) -> list[str]:
@@ -128,7 +131,7 @@ def others_of(result: Result) -> list[str]:
     person = "-"
     if worst_class is not None:
         person = f"{worst_class.name}: {100 * worst_class.final:.0f} % of {worst_class.test_images} photos"
-    auc = f"{result.auc:.3f} ({result.clean_auc:.3f})" if result.auc and result.clean_auc else "-"
+    auc = f"{result.auc:.3f} ({result.clean_auc:.3f})" if None not in (result.auc, result.clean_auc) else "-"
     return [str(result.seeds), f"{_percent(result.others)} ({_percent(result.clean_others)})", person, auc]
 
 

@@ -100,7 +100,8 @@ def against_recognisers() -> Iterator[tuple[Result, str]]:
         asked = [of for of in found if recogniser(of)]
         worst = {recogniser(of): of for of in sorted(asked, key=lambda of: of.protected.final)}
         for light in range(len(LIGHTS)):
-            if same := sorted(name for name, of in worst.items() if light_of(of) == light):
+            same = sorted(name for name, of in worst.items() if light_of(of) == light)
+            if same := sorted(same, key=lambda name: not worst[name].white_box):
                 names = (f"{name}{TOOK_PART if worst[name].white_box else ''}" for name in same)
                 yield most(worst[name] for name in same), f"face search with {', '.join(names)}, {how}"
             if models := [of for of in trained if not recogniser(of) and light_of(of) == light]:

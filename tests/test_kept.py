@@ -39,6 +39,16 @@ def test_the_oldest_are_forgotten_when_it_is_full(cache: Path) -> None:
     assert bytes([99]) in found
     assert bytes([0]) not in found
     assert list(found) == [bytes([number]) for number in range(100 - len(found), 100)]
+    assert len(found) > 20
+    assert cache.stat().st_size < 500_000
+
+
+def test_what_is_too_much_at_once_does_not_fill_it(cache: Path) -> None:
+    kept = Kept("things", 400_000)
+    kept.put({b"old": bytes(100)})
+    kept.put({bytes([number]): bytes(10_000) for number in range(100)})
+    assert kept.get([bytes([number]) for number in range(100)]).keys() == {bytes([number]) for number in range(20)}
+    assert kept.get([b"old"])
     assert cache.stat().st_size < 500_000
 
 

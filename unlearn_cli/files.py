@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from platformdirs import user_cache_path
+
 TEMPORARY_PREFIX = ".unlearn-"
 """The beginning of every temporary file's name; a search for photos ignores such files."""
 
@@ -189,11 +191,17 @@ def lock(file: IO[Any]) -> bool:
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Wait until no other process of this user holds the lock of this name, and hold it."""
-    path = Path(tempfile.gettempdir(), f"{TEMPORARY_PREFIX}{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock")
-    with path.open("a") as file:
-        while not lock(file):
-            time.sleep(SECONDS_BETWEEN_TRIES)
+    """Wait until no other process of this user holds the lock of this name, and hold it.
+
+    Where the user's cache folder cannot be written, nothing is locked.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder = user_cache_path("unlearn", ensure_exists=True) / "locks"
+            folder.mkdir(exist_ok=True)
+            file = stack.enter_context((folder / hashlib.sha256(name.encode()).hexdigest()[:16]).open("a"))
+            while not lock(file):
+                time.sleep(SECONDS_BETWEEN_TRIES)
         yield
 
 

@@ -7,12 +7,15 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from platformdirs import user_cache_path
 
 WAIT = 30.0
 """How many seconds to wait for other processes that write to the cache."""
+PARTS = 16
+"""Into how many parts room is made for what is kept."""
 AT_ONCE = 500
 """How many keys to ask for at a time; SQLite allows 999 in its oldest builds."""
 
@@ -37,14 +40,26 @@ class Kept:
         return found
 
     def put(self, values: Mapping[bytes, bytes]) -> None:
-        """Keep these values. While the cache is larger than it may be, the older half of it is forgotten first."""
+        """Keep these values, as far as half of the cache has room for them; the oldest others are forgotten for it."""
         with contextlib.suppress(OSError, sqlite3.Error), self._opened() as kept:
-            new, (count,) = sum(map(len, values.values())), kept.execute("SELECT COUNT(*) FROM kept").fetchone()
-            while count and self._size(kept) + new > self.most_bytes:
-                old = "SELECT rowid FROM kept ORDER BY rowid LIMIT ?"
-                kept.execute(f"DELETE FROM kept WHERE rowid IN ({old})", ((count + 1) // 2,))
-                count //= 2
-            kept.executemany("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", values.items())
+            written, free = 0, 0
+            for key, value in values.items():
+                if written + len(value) > self.most_bytes / 2:
+                    break
+                if free < len(value):  # Only now and then, because asking for the size takes longer than writing.
+                    free = max(len(value), self.most_bytes // PARTS)
+                    self._forget(kept, free)
+                written, free = written + len(value), free - len(value)
+                kept.execute("INSERT OR IGNORE INTO kept (key, value) VALUES (?, ?)", (key, value))
+
+    def _forget(self, kept: sqlite3.Connection, room: int) -> None:
+        """Forget the oldest values until there is room for so many bytes; the file itself does not shrink."""
+        while self._size(kept) + room > self.most_bytes:
+            (count,) = kept.execute("SELECT COUNT(*) FROM kept").fetchone()
+            if not count:
+                return
+            oldest = "SELECT rowid FROM kept ORDER BY rowid LIMIT ?"
+            kept.execute(f"DELETE FROM kept WHERE rowid IN ({oldest})", ((count + 3) // 4,))
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -71,3 +86,11 @@ class Kept:
 def key_of(*what: Any, data: bytes = b"") -> bytes:
     """Return the key for what decides a value: anything that JSON can hold, and bytes."""
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode() + b"\0" + data).digest()
+
+
+def version_of(package: str) -> str:
+    """Return the name and version of an installed package, for a key; an empty text if it is not installed."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return ""

@@ -267,7 +267,7 @@ def test_ad_hoc_cells_have_a_baseline_for_each_network_and_defence() -> None:
 def test_features_are_what_the_last_layer_sees() -> None:
     model = build_model("resnet10-w16", 5, 32, 0).eval()
     images = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
-    features = embed(model, images)
+    features = embed(model, images, most=3)
     assert features.shape == (7, 128)
     last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
     assert torch.allclose(last(features), model(images.float()), atol=1e-4)

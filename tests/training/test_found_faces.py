@@ -56,9 +56,9 @@ def test_another_detector_searches_again(portrait: NDArray[np.uint8], monkeypatc
 
 def test_a_damaged_or_missing_memory_is_none(portrait: NDArray[np.uint8], cache: Path) -> None:
     cache.mkdir()
-    (cache / "faces.sqlite").write_bytes(b"no database" * 1000)
+    (cache / "found-faces.sqlite").write_bytes(b"no database" * 1000)
     assert found_faces(portrait) == find_boxes(portrait)
-    (cache / "faces.sqlite").unlink()
+    (cache / "found-faces.sqlite").unlink()
     cache.rmdir()
     cache.write_bytes(b"no folder")
     assert found_faces(portrait) == find_boxes(portrait)
@@ -66,6 +66,6 @@ def test_a_damaged_or_missing_memory_is_none(portrait: NDArray[np.uint8], cache:
 
 def test_no_photo_is_kept(portrait: NDArray[np.uint8], cache: Path) -> None:
     found_faces(portrait)
-    kept = (cache / "faces.sqlite").read_bytes()
+    kept = (cache / "found-faces.sqlite").read_bytes()
     assert portrait.tobytes()[:300] not in kept
     assert len(kept) < 50_000

@@ -133,7 +133,7 @@ def _check_noise(noise: NDArray[np.int8], provenance: Provenance) -> None:
         raise BankError(f"it has {len(noise)} patterns for {len(provenance.classes)} classes")
     if provenance.frame == "patch" and max(noise.shape[2:]) > provenance.scale:
         raise BankError(f"its patch of {noise.shape[3]} pixels is larger than its images")
-    # The comparison is in int16, because the absolute value of int8's -128 is -128.
-    largest = int(np.abs(noise.astype(np.int16)).max())
+    # Not by the absolute values: those need twice the memory, and that of int8's -128 is -128.
+    largest = max(int(noise.max()), -int(noise.min()))
     if largest > provenance.epsilon:
         raise BankError(f"its noise reaches {largest} levels, more than its bound of {provenance.epsilon}")

@@ -179,6 +179,8 @@ def add_results(bank: Path, sha256: str, results: Sequence[Result]) -> None:
     Each replaces a result with the same command and labels, which is the same measurement made before. The content of a
     card that belongs to another file is dropped, because it says nothing about this one.
     """
+    if not results:
+        return
     with locked(f"card of {bank.resolve()}"):
         card = read_card(bank, sha256)
         same = [(result.command, result.labels) for result in results]

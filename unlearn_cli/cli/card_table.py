@@ -47,7 +47,7 @@ def table_rows(card: Card) -> Iterator[tuple[str, ...]]:
             _percent(result.random),
             others,
             _worst(result),
-            f"{result.auc:.3f} ({result.clean_auc:.3f} unprotected)" if result.auc and result.clean_auc else "-",
+            _auc(result),
             str(result.seeds),
         )
 
@@ -82,6 +82,12 @@ def _trip(result: Result) -> str:
     encoded = f", JPEG {trip['quality']}" if trip.get("quality") else ""
     found = f", faces found by {trip['detector']}" if trip.get("detector") else ""
     return f", trip '{trip['name']}'{encoded}{found}"
+
+
+def _auc(result: Result) -> str:
+    if result.auc is None or result.clean_auc is None:
+        return "-"
+    return f"{result.auc:.3f} ({result.clean_auc:.3f} unprotected)"
 
 
 def _worst(result: Result) -> str:

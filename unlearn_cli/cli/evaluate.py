@@ -325,9 +325,10 @@ class _Run:
     ) -> Victims:
         """Return which victims are trained, and how."""
         from unlearn_cli.evaluation.plans import Victims
+        from unlearn_cli.training.devices import precision_on
 
         # Only what the user said, so that a scale's own values for a network stay where nothing was said.
-        said = {"epochs": rare.epochs, "precision": rare.precision or ("bf16" if self.device.type == "cuda" else None)}
+        said = {"epochs": rare.epochs, "precision": rare.precision or precision_on(self.device)}
         said["learning_rate"] = getattr(rare, "learning_rate", None)
         if isinstance(rare, Optimised):
             said |= {"weight_decay": rare.weight_decay, "batch_size": rare.batch_size or batch_size}

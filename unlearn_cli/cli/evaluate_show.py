@@ -36,8 +36,7 @@ def watch(
     from unlearn_cli.training.train import EpochEnded
 
     # Closing the events stops the processes that work for them, if the user interrupts.
-    with closing(events), progress_bar(hidden=hidden) as bar:
-        # The bar of all runs counts per cent of the time, which is corrected as runs end, because they differ in cost.
+    with closing(events), progress_bar(hidden=hidden) as bar:  # Runs differ in cost: the bar counts per cent of time.
         whole = bar.add_task("All runs", total=100, detail="", visible=False)
         row = bar.add_task("Training", total=None, detail="", visible=False)
         forecast, began = Forecast([Expected()] * len(planned)), time.perf_counter()  # Only the first worker estimates.
@@ -55,7 +54,8 @@ def watch(
             if isinstance(event, EvaluationEstimated):
                 forecast, began = Forecast(event.each), time.perf_counter()
                 bar.console.print(_told(event))
-            elif isinstance(event, SeveralAtOnce):
+            elif isinstance(event, SeveralAtOnce):  # All that follows are their results.
+                forecast = Forecast([Expected()] * len(planned))
                 bar.update(
                     whole, completed=100 * event.passed / (event.passed + event.left or 1.0), visible=True,
                     detail=f"about {duration(event.left)} left, {event.ended} of {event.todo} runs done",

@@ -121,7 +121,10 @@ def _spread(
     cells: Sequence[Cell], estimate: EvaluationEstimated, library: Library, about: About, where: Where
 ) -> Iterator[SeveralAtOnce]:
     """Execute the runs at the same time, and report now and then how far they are."""
-    expected = {hash_of(identity(cell, library)): one.seconds for cell, one in zip(cells, estimate.each, strict=True)}
+    expected: dict[str, float] = {}
+    for cell, one in zip(cells, estimate.each, strict=True):
+        name = hash_of(identity(cell, library))  # Several planned runs may be one, whose time counts at the first.
+        expected[name] = expected.get(name, 0.0) + one.seconds
     todo = {hash_of(identity(cell, library)): cell for cell in estimate.todo}
     each, ended, began = [expected[name] for name in todo], dict.fromkeys(todo, False), time.perf_counter()
     looks = spread(cells, where.output, where.device, about.command, jobs=where.jobs, engine=where.engine)

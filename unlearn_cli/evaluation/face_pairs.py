@@ -20,7 +20,6 @@ from unlearn_cli.files import sha256_of
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, read_photos
 from unlearn_cli.training.train import as_input, at_once
 
-AT_ONCE = 500
 COLUMNS = ("first", "second", "same")
 MOST_PAIRS = 3000
 """How many pairs of each kind the paper draws (section 4.5)."""
@@ -123,14 +122,14 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 
 @torch.no_grad()
-def embed(model: nn.Module, images: Tensor) -> Tensor:
+def embed(model: nn.Module, images: Tensor, most: int = 500) -> Tensor:
     """Return the features of images, ``[N, D]``: the inputs of the last linear layer, in evaluation mode."""
     last = last_layer(model)
     found: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))
     try:
         model.eval()
-        for part in images.split(at_once(images, AT_ONCE)):
+        for part in images.split(at_once(images, most)):
             model(as_input(part))
     finally:
         handle.remove()

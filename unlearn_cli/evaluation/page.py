@@ -72,7 +72,11 @@ def percent(figure: Figure | float | None) -> str:
 
 
 def trained(by: TrainingSettings) -> str:
-    """Return how victims were trained, in words."""
+    """Return how victims were trained, in words; of what is not trained, that it is not."""
+    if by.model.startswith("frozen:"):
+        return f"{by.model}: used as it is"
+    if by.model.endswith(":last"):
+        return f"{by.model}: ridge regression on the features"
     parts = [
         f"SGD with momentum {by.momentum:g}{' (Nesterov)' if by.nesterov else ''}",
         f"weight decay {by.weight_decay:g}",

@@ -98,7 +98,8 @@ class Row(Accuracies):
     confusion: Confusion
     trigger: tuple[float | None, ...] | None
     auc: float | None
-    """Of face verification, as a mean over the runs; with a recogniser, over pairs of the protected people's photos."""
+    """Of face verification, as a mean over the runs; with a recogniser, over pairs of the protected people's photos, or
+    of everybody's where nobody is protected."""
     auc_unprotected: float | None = None
     """Of the same recogniser, for the same people, where nothing is protected."""
     separability: Separability | None = None
@@ -280,7 +281,8 @@ def _is_baseline(clean: Row, row: Row) -> bool:
 
 
 def _auc(found: Sequence[FacePairs | None]) -> float | None:
-    (mean,) = means([(of.auc,) for of in found if of is not None]) or (None,)
+    """Return the mean AUC over the runs; None unless all of them have one."""
+    (mean,) = means([(of.auc if of is not None else None,) for of in found]) or (None,)
     return mean
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 import torch
@@ -31,8 +32,9 @@ def spread(
 ) -> Generator[None, None, None]:
     """Execute the runs in ``jobs`` processes, which take the machine's GPUs in turn; with Ray, each run as a task.
 
-    It yields every ``SECONDS_BETWEEN_LOOKS`` seconds until all have ended; if it is closed before, they are stopped.
-    Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is asked for and not installed.
+    It yields every ``SECONDS_BETWEEN_LOOKS`` seconds until all have ended. If it is closed before, or one of them
+    fails, the others are stopped. Raises ``WorkError`` if one fails, and ``UsageError`` if Ray is asked for and not
+    installed.
     """
     if engine == "ray":
         yield from _by_ray(cells, output, device, command, jobs)
@@ -44,7 +46,7 @@ def spread(
         context.Process(
             target=_work_and_tell,
             args=(problems, list(cells), output, str(_device(device, job)), command, threads),
-            daemon=True,  # So that none outlives this process.
+            daemon=True,
         )
         for job in range(jobs)
     ]
@@ -52,18 +54,20 @@ def spread(
         process.start()
     try:
         # A problem ends the others too, because whoever waits wants to know at once.
-        while problems.empty() and (alive := [process for process in processes if process.is_alive()]):
+        while problems.empty() and not any(process.exitcode for process in processes):
+            alive = [process for process in processes if process.is_alive()]
+            if not alive:
+                break
             alive[0].join(SECONDS_BETWEEN_LOOKS)
             yield
-    except BaseException:
+        problem = problems.get() if not problems.empty() else None
+    finally:
+        failed = any(process.exitcode for process in processes)
         for process in processes:
             process.terminate()
-        raise
-    if not problems.empty():
-        for process in processes:
-            process.terminate()
-        raise WorkError(f"{problems.get()} The results of finished runs are kept.")
-    if any(process.exitcode for process in processes):
+    if problem is not None:
+        raise WorkError(f"{problem} The results of finished runs are kept.")
+    if failed:
         raise WorkError(
             "A process of --jobs ended early, perhaps because memory ran out. The results of finished runs are kept; "
             "try fewer --jobs."
@@ -78,6 +82,7 @@ def threads_of_each(jobs: int) -> int:
 def _work_and_tell(
     problems: SimpleQueue[str], cells: list[Cell], output: Path, device: str, command: str, threads: int
 ) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
         _work(cells, output, device, command, threads)
     except UnlearnError as error:
@@ -86,6 +91,14 @@ def _work_and_tell(
         problems.put(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
     except KeyboardInterrupt:
         pass  # The parent process reports it.
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, however it ends, and end this process too, which would lock its run otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _device(device: torch.device, job: int) -> torch.device:
@@ -108,12 +121,14 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
             "The engine ray needs the extra 'ray'. In unlearn's source folder, run: pip install '.[ray]'"
         ) from error
     threads = threads_of_each(jobs)
+    # Nobody knows how many cores the machines of a cluster have; here, the tasks share the cores.
+    alone = device.type == "cpu" and not os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
         # A cluster that happens to run here is used only if RAY_ADDRESS names it.
         cores = jobs * threads if device.type == "cpu" else None
         here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": cores}
         ray.init(**here, log_to_driver=False, include_dashboard=False)
-    task = ray.remote(num_cpus=threads, num_gpus=1 if device.type == "cuda" else 0)(_work)
+    task = ray.remote(num_cpus=threads if alone else 1, num_gpus=1 if device.type == "cuda" else 0)(_work)
     folder, cells = output.absolute(), [_absolute(cell) for cell in cells]
     tasks = [task.remote([cell], folder, device.type, command, threads) for cell in cells]
     try:
@@ -121,6 +136,10 @@ def _by_ray(cells: Sequence[Cell], output: Path, device: torch.device, command: 
             ended, tasks = ray.wait(tasks, timeout=SECONDS_BETWEEN_LOOKS)
             ray.get(ended)
             yield
+    except GeneratorExit:
+        for task_ in tasks:
+            ray.cancel(task_)
+        raise
     except ray.exceptions.RayTaskError as error:
         raise WorkError(f"A Ray task failed: {error.cause} The results of finished runs are kept.") from error
     except ray.exceptions.RayError as error:

@@ -26,7 +26,8 @@ PLAIN_STEPS, PLAIN_STEPS_OF = 30, {"resnet18": 120, "resnet50": 120, "densenet12
 Measured on CIFAR-10, iterations of M steps: resnet10-w16 3 of 10, fast-w32 2 of 10 and 2 of 80, resnet18 12 of 10 for
 both forms. Of the other large networks none was timed; they are taken to be like resnet18.
 """
-LEAST_ITERATIONS = 2
+LEAST_ITERATIONS, STEPS_OF_ERROR_MAX = 2, 10
+"""Error-maximizing noise trains no surrogate between its passes; three of them are likely."""
 
 SHORTER_PASS = 0.25
 """How long a pass with ``skip_below`` is, relative to one with all steps, once the surrogate has seen the noise.
@@ -84,7 +85,8 @@ def likely_iterations(settings: ErrorMin | ErrorMax) -> int:
     if isinstance(settings, ErrorMax) and settings.form == "sample-wise":
         return 1
     likely = LIKELY
-    if isinstance(settings, ErrorMin) and settings.through == "none":
-        steps = PLAIN_STEPS_OF.get(settings.surrogate, PLAIN_STEPS)
-        likely = max(LEAST_ITERATIONS, math.ceil(steps / settings.surrogate_steps))
+    if settings.through == "none":
+        steps = PLAIN_STEPS_OF.get(settings.surrogate, PLAIN_STEPS) if isinstance(settings, ErrorMin) else PLAIN_STEPS
+        each = settings.surrogate_steps if isinstance(settings, ErrorMin) else STEPS_OF_ERROR_MAX
+        likely = max(LEAST_ITERATIONS, math.ceil(steps / each))
     return min(settings.max_iterations, likely)

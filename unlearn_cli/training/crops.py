@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.files import sha256_of
-from unlearn_cli.kept import Kept, key_of
+from unlearn_cli.kept import Kept, key_of, version_of
 from unlearn_cli.training.folders import read_squares
 from unlearn_cli.training.found_faces import finder_of
 from unlearn_cli.training.trip import Trip, arrive
@@ -52,6 +51,6 @@ def _keys(photos: Sequence[tuple[Path, str]], trip: Trip, size: int) -> list[byt
     with ThreadPoolExecutor(usable_cores()) as pool:
         contents = dict(zip(paths, pool.map(sha256_of, paths), strict=True))
     # Other versions of these may decode, find or resize a little differently.
-    by = [version(name) for name in ("pillow", "opencv-python-headless")]
+    by = [version_of(name) for name in ("pillow", "pillow-heif", "opencv-python-headless")]
     made = (VERSION, by, finder_of(trip.detector or ""), asdict(trip), size)
     return [key_of(*made, contents[path], view) if contents[path] is not None else None for path, view in photos]

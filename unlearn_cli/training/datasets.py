@@ -259,9 +259,10 @@ def _read_tree(files: dict[str, list[Path]], spec: DatasetSpec, split: Split, ro
         )
     if missing := sorted(set(range(len(classes))) - {photo.label for photo in photos}):
         few = _some([classes[label] for label in missing])
+        least = f"{TEST_EVERY}, because every {TEST_EVERY}th one is a test image" if split != "all" else "one"
         raise WorkError(
-            f"These classes in {root} have too few images: {few}. Each needs at least {TEST_EVERY}, because every "
-            f"{TEST_EVERY}th one is a test image. Add images, or leave the classes out with --set classes."
+            f"These classes in {root} have too few images: {few}. Each needs at least {least}. Add images, or leave "
+            "these classes out."
         )
     return ImageSet(
         _read(photos, spec),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import version
+from typing import Literal
 
 import torch
 
@@ -46,6 +47,11 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def precision_on(device: torch.device) -> Literal["bf16"] | None:
+    """Return the precision of victims that only the device decides: bf16 on fast GPUs; None for what the scale says."""
+    return "bf16" if device.type == "cuda" and has_fast_bf16(device) else None
 
 
 def wait_for(device: torch.device) -> None:

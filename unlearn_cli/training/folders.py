@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ SUFFIXES = frozenset(
     ".ppm .pgm .pbm .pnm .tga".split()
 )
 """The suffixes of images. Pillow reads most of them, and HEIC with the extra ``heic``."""
+HEIF = (".heic", ".heif", ".hif")
 BAD_NAMED = 10
 """How many unreadable images an error message names."""
 
@@ -58,7 +60,7 @@ def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def read_heif() -> None:
+def register_heif() -> None:
     """Make Pillow read HEIC too, where the extra ``heic`` is installed."""
     with contextlib.suppress(ModuleNotFoundError):
         import pillow_heif
@@ -119,8 +121,8 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
     """
     images = np.empty((len(photos), 3, size, size), np.uint8)
 
-    if any(path.suffix.lower() in (".heic", ".heif", ".hif") for path, _ in photos):
-        read_heif()
+    if any(path.suffix.lower() in HEIF for path, _ in photos):
+        register_heif()
     places: dict[Path, list[int]] = {}
     for place, (path, _) in enumerate(photos):
         places.setdefault(path, []).append(place)
@@ -138,6 +140,8 @@ def read_squares(photos: Sequence[tuple[Path, str]], read: Read, size: int) -> N
     # Threads are enough, because decoding releases the interpreter's lock.
     with ThreadPoolExecutor(usable_cores()) as pool:
         bad = [path for path in pool.map(fill, places) if path is not None]
+    if any(path.suffix.lower() in HEIF for path in bad) and find_spec("pillow_heif") is None:
+        raise WorkError(f"{bad[0].parent} has HEIC photos, which need the extra 'heic': pip install '.[heic]'.")
     if bad:
         named = ", ".join(map(str, bad[:BAD_NAMED])) + (f" and {len(bad) - BAD_NAMED} more" if bad[BAD_NAMED:] else "")
         raise WorkError(f"These files cannot be read as images: {named}. Remove them from the dataset.")

