@@ -288,6 +288,27 @@ def test_pairs_are_a_csv_file(tmp_path: Path) -> None:
     assert read_pairs(path) == [("a.jpg", "b.jpg", True), ("a.jpg", "c.jpg", False)]
 
 
+def test_a_policys_file_takes_the_place_of_changes_like_it_and_gets_the_papers_figures(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text('[[["Rotate", 1, 0]]]')
+    recipe, scale = load_recipe("table3"), SCALES["paper"]
+    found = plan(recipe, scale, Source(policy=policy))
+    assert {one.labels.get("augment") for one in found} >= {"fast-autoaugment", "cutout"}
+    assert "fast-autoaugment-like" not in {one.labels.get("augment") for one in found}
+    own = [one for one in found if one.labels.get("augment") == "fast-autoaugment"]
+    assert all(one.cell.training.augment == f"fast-autoaugment:{policy}" for one in own)
+    reported = [of for one in own for of in one.reported]
+    assert {round(100 * of.value, 2) for of in reported} >= {22.89, 42.7}
+    assert not any(of.note for of in reported)
+    names = {hash_of(identity(own[0].cell, Library()))}
+    policy.rename(tmp_path / "moved.json")
+    moved = [one for one in plan(recipe, scale, Source(policy=tmp_path / "moved.json")) if one.labels == own[0].labels]
+    names.add(hash_of(identity(moved[0].cell, Library())))
+    (tmp_path / "moved.json").write_text('[[["Rotate", 1, 1]]]')
+    names.add(hash_of(identity(moved[0].cell, Library())))
+    assert len(names) == 2  # Its content counts, and not its place.
+
+
 def test_a_smaller_scale_keeps_what_a_recipe_is_about() -> None:
     for paper, tiny in zip(planned("figure8"), planned("figure8", "tiny"), strict=True):
         same = {"images": paper.cell.images, "training": paper.cell.training, "noise": paper.cell.noise}

@@ -261,7 +261,7 @@ def recipe(
     def planned(run: _Run) -> Plan:
         spec = run.spec(dataset or "cifar10", rare, data_dir=data_dir, download=download)
         victims = run.victims(rare, None, "standard", "none", seeds or 1, random=False)
-        return plans.plan_recipe(name, victims, spec, rare.pairs, rare.train_size)
+        return plans.plan_recipe(name, victims, spec, rare.pairs, rare.train_size, rare.policy)
 
     _evaluate(planned, rare, output, only, scale, jobs, record=None)
 

@@ -51,7 +51,7 @@ Augment = Annotated[
     str,
     typer.Option(
         help="Augmentations, by commas: none, standard (flips and shifts), cutout, mixup, cutmix, autoaugment, "
-        "fast-autoaugment-like, rotation, resized-crop."
+        "fast-autoaugment-like, fast-autoaugment:FILE (its authors' archive.py), rotation, resized-crop."
     ),
 ]
 Defence = Annotated[
@@ -115,6 +115,7 @@ class OfRecipe(Training):
     """The settings of the command ``recipe``."""
 
     learning_rate: float | None = setting("largest learning rate", "by the recipe and --scale", least=0)
+    policy: Path | None = setting("file with Fast AutoAugment's policy, its authors' archive.py", "changes like it")
     train_size: int | None = setting("number of training images", "depends on --scale", least=1)
 
 

@@ -17,6 +17,7 @@ from unlearn_cli.evaluation.attackers.recognisers import Recogniser, fingerprint
 from unlearn_cli.evaluation.face_pairs import pairs_digest
 from unlearn_cli.files import sha256_of
 from unlearn_cli.noise.settings import NoiseSettings
+from unlearn_cli.training.augmentations import FROM_FILE
 from unlearn_cli.training.datasets import DatasetSpec, ImageSet, digest, listing, load_counterpart, load_dataset
 from unlearn_cli.training.folders import Split
 from unlearn_cli.training.train import TrainingSettings
@@ -229,7 +230,10 @@ def noise_identity(plan: NoisePlan, on: Images, library: Library) -> dict[str, A
 
 def _hashed(settings: TrainingSettings | NoiseSettings) -> dict[str, Any]:
     """Return settings without newer ones that have no effect, so that they keep the hashes of earlier versions."""
-    return {name: value for name, value in asdict(settings).items() if (name, value) not in NEWER_WITHOUT_EFFECT}
+    values = {name: value for name, value in asdict(settings).items() if (name, value) not in NEWER_WITHOUT_EFFECT}
+    if (augment := str(values.get("augment"))).startswith(FROM_FILE):  # A file counts by its content.
+        values["augment"] = f"{FROM_FILE}{sha256_of(Path(augment.removeprefix(FROM_FILE)))}"
+    return values
 
 
 def _of_images(images: Images, library: Library) -> dict[str, Any]:

@@ -80,11 +80,18 @@ class Victims:
         return About(what, source, text, self.scale.name, self.command)
 
 
-def plan_recipe(name: str, victims: Victims, spec: DatasetSpec, pairs: Path | None, train_size: int | None) -> Plan:
+def plan_recipe(
+    name: str,
+    victims: Victims,
+    spec: DatasetSpec,
+    pairs: Path | None,
+    train_size: int | None,
+    policy: Path | None = None,
+) -> Plan:
     """Return the runs of a recipe of the paper, with the user's settings in place of the recipe's."""
     recipe, first = load_recipe(name), victims.training.get("seed", 0)
     folder = Path(spec.source.removeprefix("folder:")) if spec.source.startswith("folder:") else None
-    source = Source(folder=folder, data_dir=spec.data_dir, download=spec.download, pairs=pairs)
+    source = Source(folder=folder, data_dir=spec.data_dir, download=spec.download, pairs=pairs, policy=policy)
 
     def sized(cell: Cell) -> Cell:
         images = replace(cell.images, train_size=train_size) if train_size is not None else cell.images

@@ -16,6 +16,7 @@ from unlearn_cli.evaluation.recipe_file import Recipe
 from unlearn_cli.evaluation.scale import Scale
 from unlearn_cli.noise.presets import PRESETS
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings, make_settings
+from unlearn_cli.training.augmentations import FROM_FILE
 from unlearn_cli.training.datasets import DatasetSpec
 from unlearn_cli.training.train import TrainingSettings
 
@@ -31,6 +32,7 @@ OF_BASELINES = ("model", "noise", "train_share", "augment", "defence", "joined")
 AXES_OF_THE_PAPER = tuple(axis for axis in AXES if axis not in ("search", "trigger", "joined"))
 """The properties that tell the paper's own figures apart."""
 
+LIKE = "fast-autoaugment-like"
 SEARCHES = ("paper", "ours")
 """The searches for noise: the paper's, on images as they are (``presets.PRESETS``), and ours, through augmentations."""
 
@@ -70,6 +72,8 @@ class Source:
     data_dir: Path | None = None
     download: bool = False
     pairs: Path | None = None
+    policy: Path | None = None
+    """The file with the policy of Fast AutoAugment, in place of changes like it."""
 
 
 def plan(recipe: Recipe, scale: Scale, source: Source, seeds: Sequence[int] = (0,)) -> list[Planned]:
@@ -144,6 +148,8 @@ def _product(block: dict[str, Any]) -> list[dict[str, Any]]:
 def _planned(recipe: Recipe, scale: Scale, source: Source, chosen: dict[str, Any], seed: int) -> Planned | None:
     if chosen.get("keep") == "clean":
         chosen = {**chosen, "search": "ours"}  # The noise is left out with its images, so that no search matters.
+    if source.policy is not None and chosen.get("augment") == LIKE:
+        chosen = {**chosen, "augment": f"{FROM_FILE}{source.policy}"}
     model = scale.model(chosen.get("model", "resnet18"))
     if model is None:
         return None
@@ -190,6 +196,8 @@ def _labels(chosen: Mapping[str, Any], cell: Cell) -> dict[str, str]:
         searched = noise_is_searched(cell.noise) and cell.keep != "clean"
         told = {key: str(value) for key, value in chosen.items() if key != "search" or searched}
     labels = {"model": chosen.get("model", "resnet18"), "noise": "clean"} | told
+    if labels.get("augment", "").startswith(FROM_FILE):
+        labels["augment"] = FROM_FILE.removesuffix(":")
     if cell.noise is not None and cell.noise.settings is not None:
         labels |= {"form": cell.noise.settings.form, "method": cell.noise.settings.method}
     return labels
@@ -199,7 +207,11 @@ def _reported(recipe: Recipe, labels: Mapping[str, str]) -> tuple[Published, ...
     """Return the paper's figures of a run: none where the noise was searched for in another way than the paper's."""
     if labels.get("search", "paper") != "paper":
         return ()
-    return published(recipe.name, {axis: labels[axis] for axis in AXES_OF_THE_PAPER if axis in labels})
+    axes = {axis: labels[axis] for axis in AXES_OF_THE_PAPER if axis in labels}
+    if axes.get("augment") != FROM_FILE.removesuffix(":"):
+        return published(recipe.name, axes)
+    # The paper's figures for this policy stand beside ours for changes like it, with a note that says so.
+    return tuple(replace(figure, note="") for figure in published(recipe.name, {**axes, "augment": LIKE}))
 
 
 def _ships(cell: Cell, labels: Mapping[str, str]) -> bool:

@@ -20,6 +20,7 @@ from unlearn_cli.errors import UnlearnError, UsageError, WorkError
 from unlearn_cli.evaluation.attackers.recognisers import file_of
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.run import Runner
+from unlearn_cli.training.augmentations import FROM_FILE
 from unlearn_cli.training.workers import usable_cores
 
 Engine = Literal["local", "ray"]
@@ -164,8 +165,12 @@ def _absolute(cell: Cell) -> Cell:
         before, file = file_of(name)
         return f"{before}{Path(file).absolute()}" if Path(file).is_file() else name
 
+    augment = cell.training.augment
+    if augment.startswith(FROM_FILE):
+        augment = f"{FROM_FILE}{Path(augment.removeprefix(FROM_FILE)).absolute()}"
     return replace(
         cell,
+        training=replace(cell.training, augment=augment),
         images=images(cell.images),
         joined=images(cell.joined) if cell.joined is not None else None,
         noise=noise(cell.noise) if cell.noise is not None else None,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError
+from unlearn_cli.training.policy import apply_policy, read_policy
 
 Augment = Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]
 """A function of images, labels, the number of classes and a generator; it returns images and targets."""
@@ -28,6 +30,7 @@ GREY = 127.5
 """The pixel value that the networks of ``models`` normalise to zero."""
 POLICY_GROUP = 8
 """How many images of a batch share one random policy, or one change of colours."""
+FROM_FILE = "fast-autoaugment:"
 CUTMIX_PROBABILITY = 0.5
 ROTATION = 20.0
 """The largest rotation of CIFAR-100's images in the paper's official code, in degrees."""
@@ -106,7 +109,8 @@ def fast_autoaugment_like(
     """Change contrast, brightness, sharpness and rotation at random, two of them a time, and cut a square out.
 
     This is what Huang et al. (2021), appendix D, say of their Fast AutoAugment policy (Lim et al., 2019). The policy
-    itself was searched for and is not in either paper: our strengths are drawn from AutoAugment's ranges.
+    itself was searched for and is not in either paper: our strengths are drawn from AutoAugment's ranges. With its
+    authors' file, ``fast-autoaugment:FILE`` is the policy itself.
     """
     images = _in_groups(flip_and_shift(images, generator), lambda part: _two_changes(part, generator), generator)
     return _cut_out(images, generator), labels
@@ -148,10 +152,26 @@ AUGMENTATIONS: dict[str, Augment] = {
 
 
 def augmentation(name: str) -> Augment:
-    """Return the augmentation of this name. Raises ``UsageError`` if there is none."""
+    """Return the augmentation of this name; ``fast-autoaugment:FILE`` reads its policy from a file.
+
+    Raises ``UsageError`` if there is none.
+    """
+    if name.startswith(FROM_FILE):
+        return _fast_autoaugment(Path(name.removeprefix(FROM_FILE)))
     if name not in AUGMENTATIONS:
-        raise UsageError(f"There is no augmentation '{name}'. Use one of {', '.join(AUGMENTATIONS)}.")
+        raise UsageError(f"There is no augmentation '{name}'. Use one of {', '.join(AUGMENTATIONS)}, {FROM_FILE}FILE.")
     return AUGMENTATIONS[name]
+
+
+def _fast_autoaugment(path: Path) -> Augment:
+    """Return what a policy's authors do to CIFAR-10: the policy, flips and shifts, and a grey square."""
+    policy = read_policy(path)
+
+    def augment(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+        pixels = images.round().clamp(0, 255).to(torch.uint8) if images.is_floating_point() else images
+        return _cut_out(flip_and_shift(apply_policy(pixels, policy, generator), generator), generator), labels
+
+    return augment
 
 
 def _share_and_order(count: int, generator: torch.Generator) -> tuple[float, Tensor]:

@@ -49,7 +49,7 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     """The share of each target that is spread over all classes."""
     augment: str = "standard"
-    """A key of ``augmentations.AUGMENTATIONS``."""
+    """A key of ``augmentations.AUGMENTATIONS``, or ``fast-autoaugment:FILE``."""
     gradient_clip: float | None = None
     """The largest Euclidean norm of a step's gradient; None means no limit."""
     precision: Literal["fp32", "bf16"] = "fp32"
