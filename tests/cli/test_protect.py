@@ -419,3 +419,14 @@ def test_a_clash_of_names_stops_nothing(tmp_path: Path, unlearn: RunUnlearn) -> 
     verified = unlearn("verify", "in", "in-protected")
     assert verified.returncode == 0, verified.stderr
     assert "protected: 3 of 3" in verified.stdout
+
+
+def test_noise_that_compression_has_removed_is_told_when_it_is_looked_for(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    (tmp_path / "in").mkdir()
+    with Image.open(Path(__file__).parents[2] / "docs" / "portrait.jpg") as portrait:
+        portrait.save(tmp_path / "in" / "a.jpg", quality=95)
+    for quality, verdict in ((95, "protected"), (3, "not protected")):
+        unlearn("protect", "in", "--class", "cat", "--quality", quality, "--existing", "overwrite")
+        run = unlearn("verify", "in", "in-protected", "--measure", "--json")
+        (photo,) = json.loads(run.stdout)["photos"]
+        assert (photo["status"], run.returncode) == (verdict, int(verdict != "protected"))

@@ -255,7 +255,7 @@ class Check:
         try:
             return self._compared(_Original(original, before, hashlib.sha256(data).hexdigest()), copy, record, read)
         except (PhotoError, PhotoSkippedError) as error:
-            return Pair(original, copy, "failed", str(error), code=error.code)
+            return Pair(original, copy, "failed", f"its copy cannot be compared: {error}", code=error.code)
         except MemoryError:
             return Pair(original, copy, "failed", "there is not enough memory to compare it", code="out-of-memory")
 
@@ -280,6 +280,8 @@ class Check:
         elif not made_for_it:
             fit = self.patterns.best(before, after)
         verdict, reason = _judged(linf, fit, record, same_file=same_file, vouched=vouched)
+        if vouched and isinstance(fit, Fit) and record is not None and self._is_gone(fit, record):
+            verdict, reason = "not protected", "no noise can be found in it, perhaps because it was compressed too much"
         if same_file and verdict == "altered":
             fit = None  # It is only the least unlikely pattern for the difference of two pictures.
         bound = record.epsilon if record is not None else None
@@ -291,6 +293,12 @@ class Check:
         if verdict == "protected" and (doubts := _doubts(fit, record)):
             verdict, reason, code = "weak", "; ".join(doubts), DOUBT_CODES[doubts[0]]
         return Pair(original.path, copy, verdict, reason, lossless, linf, quality, fit, made_for_it, code)
+
+    def _is_gone(self, fit: Fit, record: Record) -> bool:
+        """Return whether noise was not found that must be in a copy as it was written, whole and with its key."""
+        whole = record.bank_sha256 is not None and self.patterns.epsilon_of(record.bank_sha256) == record.epsilon
+        sure = whole and not doubts_in(record.reason) and not is_of_other_key(record, self.key)
+        return sure and fit.correlation < PROTECTED_CORRELATION
 
     def _recorded(self, record: Record) -> Found | None:
         """Return the noise that a record tells; None if an earlier version has not recorded it completely."""
