@@ -430,3 +430,24 @@ def test_noise_that_compression_has_removed_is_told_when_it_is_looked_for(tmp_pa
         run = unlearn("verify", "in", "in-protected", "--measure", "--json")
         (photo,) = json.loads(run.stdout)["photos"]
         assert (photo["status"], run.returncode) == (verdict, int(verdict != "protected"))
+
+
+def test_what_an_in_place_run_has_not_reached_is_not_called_too_much(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    unlearn("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")
+    make_photo(tmp_path / "in" / "b.png")
+    run = unlearn("verify", "kept", "in")
+    assert run.returncode == 1
+    assert "not protected: in/b.png: it has no backup" in run.stderr
+    assert "extra" not in run.stdout + run.stderr
+
+
+def test_a_preview_is_not_written_among_the_copies(tmp_path: Path, unlearn: RunUnlearn) -> None:
+    make_photo(tmp_path / "in" / "a.png")
+    unlearn("protect", "in", "--class", "cat")
+    for place in ("in-protected/index.html", "./in-protected/sub/../p.png"):
+        run = unlearn("preview", "in", "in-protected", "-o", place)
+        assert run.returncode == 2
+        assert "must not lie in in-protected" in run.stderr
+    assert [path.name for path in (tmp_path / "in-protected").iterdir()] == ["a.png"]
+    assert unlearn("preview", "in", "in-protected").returncode == 0

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, WorkError
 from unlearn_cli.files import write_atomically
 from unlearn_cli.photos.decode import decode, read_file
+from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.quality import visible
 from unlearn_cli.photos.verdicts import pair_up
 
@@ -148,9 +149,14 @@ def preview(originals: Path, protected: Path, output: Path, names: Sequence[str]
 
     ``names`` are the photos to show, by their paths, or by their names or relative paths below ``originals``, which may
     be patterns such as ``2024/*``; without names, the first ten that can be shown are. Raises ``UsageError`` as
-    ``Preview.prepare`` and ``pair_up`` do and for a name that no photo has, and ``WorkError`` if there is nothing to
-    show or the preview cannot be written.
+    ``Preview.prepare`` and ``pair_up`` do, for a name that no photo has, and for an ``output`` among the copies, and
+    ``WorkError`` if there is nothing to show or the preview cannot be written.
     """
+    if protected.is_dir() and resolved(output).is_relative_to(resolved(protected)):
+        raise UsageError(
+            f"A preview shows your original photos, so it must not lie in {protected}, which you share. Name another "
+            "place with --output."
+        )
     pairs = [(photo, copy) for photo, copy in pair_up(originals, protected) if photo is not None]
     if names:
         pairs = _chosen(pairs, originals, names)

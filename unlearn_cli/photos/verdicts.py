@@ -62,6 +62,9 @@ ALTERED_RESIDUAL = 4.0
 most 2."""
 
 
+NOT_YET = "it has no backup, so that the run which protects these photos in place has not come to it: run it again"
+
+
 @dataclass(frozen=True)
 class Pair:
     """The result for one photo and its copy."""
@@ -105,7 +108,8 @@ def verify(
     paired, known = pair_up(originals, protected), _known(protected)
     if on_total is not None:
         on_total(len(paired))
-    check = Check(Patterns(banks, key), key, measure=measure)
+    in_place = any(record.backup is not None for record in known.values())
+    check = Check(Patterns(banks, key), key, measure=measure, in_place=in_place)
 
     def checked(pair: tuple[Path | None, Path | None]) -> Pair:
         return check.pair(*pair, _recorded(known, *pair), read_file)
@@ -228,8 +232,9 @@ Read = Callable[[Path], bytes]
 class Check:
     """The comparison of photos with their copies, wherever they are."""
 
-    def __init__(self, patterns: Patterns, key: Key | None, *, measure: bool) -> None:
-        self.patterns, self.key, self.measure = patterns, key, measure
+    def __init__(self, patterns: Patterns, key: Key | None, *, measure: bool, in_place: bool = False) -> None:
+        """``in_place`` says that the copies have replaced their originals, which are in a backup."""
+        self.patterns, self.key, self.measure, self.in_place = patterns, key, measure, in_place
 
     def pair(self, original: Path | None, copy: Path | None, record: Record | None, read: Read) -> Pair:
         """Return the result of comparing a photo with its copy, of which there may be a record."""
@@ -239,6 +244,8 @@ class Check:
         if original is None:
             if record is not None and record.status == "skipped":  # An in-place run skipped it: it is the original.
                 return Pair(None, copy, "skipped", record.reason, code=record.code)
+            if record is None and self.in_place:  # Whoever takes it for a copy too many may delete the only original.
+                return Pair(None, copy, "not protected", NOT_YET)
             return Pair(None, copy, "extra", "there is no original for it")
         if copy is None:
             return _without_copy(original, record, read)
