@@ -22,9 +22,11 @@ from pathlib import Path
 COMMAND = [sys.executable, "-m", "unlearn_cli", "protect", "in", "--class", "person", "-q", "-j", "2"]
 IN_PLACE = ["--in-place", "--backup", "kept"]
 
+ENVIRONMENT = {"UNLEARN_KEY": "0f" * 32, **os.environ}
+"""So that it makes and uses no key of whoever runs this."""
+
 
 def main() -> None:
-    os.environ.setdefault("UNLEARN_KEY", "0f" * 32)  # So that it makes and uses no key of whoever runs this.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--kills", type=int, default=200)
@@ -44,7 +46,7 @@ def main() -> None:
         whole = Path(folder) / "whole"
         shutil.copytree(album, whole)
         start = time.perf_counter()
-        subprocess.run(command, cwd=whole, check=True)
+        subprocess.run(command, env=ENVIRONMENT, cwd=whole, check=True)
         length = time.perf_counter() - start
         output = "in" if options.in_place else "in-protected"
         expected = contents(whole / output)
@@ -54,13 +56,15 @@ def main() -> None:
             if kill % 2 == 0:
                 shutil.rmtree(work, ignore_errors=True)
                 shutil.copytree(album, work)
-            process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, env=ENVIRONMENT, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             time.sleep(draw.uniform(0, length))
             finished += process.poll() is not None
             process.kill()
             interrupted += process.wait() != 0
             left += check(work, output, originals, expected, in_place=options.in_place)
-            subprocess.run(command, cwd=work, check=True)
+            subprocess.run(command, env=ENVIRONMENT, cwd=work, check=True)
             assert contents(work / output) == expected, f"kill {kill}: the rerun ended differently"
             if kill % 2 == 0:
                 undo_outputs(work, output, originals, draw, in_place=options.in_place)
@@ -94,7 +98,7 @@ def undo_outputs(work: Path, output: str, originals: dict[str, str], draw: rando
     """Leave something to do for the next kill: put originals back, or remove some copies."""
     if in_place:
         undo = [sys.executable, "-m", "unlearn_cli", "restore", "in.jsonl", "-q"]
-        subprocess.run(undo, cwd=work, check=True)
+        subprocess.run(undo, env=ENVIRONMENT, cwd=work, check=True)
         assert contents(work / "in") == originals
         return
     for path in sorted((work / output).rglob("*.*")):

@@ -114,7 +114,7 @@ def show(report: Report, output: Path) -> None:
     _print_results(report)
     seeds = max((row.seeds for row in report.rows), default=0)
     out().print(
-        f"Scale {report.scale}, {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
+        f"{plain(report.ran)}; {seeds} {'seed' if seeds == 1 else 'seeds'}, chance {percent(report.chance)}. "
         f"Report: {plain(str(output / 'report.html'))}"
     )
     noise = {row.labels["noise"]: row.separability for row in reversed(report.rows) if row.separability is not None}
@@ -141,7 +141,7 @@ def _print_results(report: Report) -> None:
     if not out().is_terminal:
         print_table(columns, rows)
         return
-    out().print(f"Clean accuracy (on clean test images), with 95 % confidence intervals\n{plain(report.ran)}")
+    out().print("Clean accuracy (on clean test images), with 95 % confidence intervals")
     if out().width >= LEAST_WIDTH_OF_A_COLUMN * len(columns):
         print_table(columns, rows)
         return
