@@ -62,6 +62,10 @@ class BankError(UnlearnError):
     exit_code = 3
 
 
+class NewerBankError(BankError):
+    """A noise bank was written by a newer version of unlearn."""
+
+
 class PhotoError(WorkError):
     """One photo could not be read, protected or written; this does not affect the others."""
 

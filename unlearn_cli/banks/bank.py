@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unlearn_cli.banks.provenance import Provenance, parse_finite_json
-from unlearn_cli.errors import BankError
+from unlearn_cli.errors import BankError, NewerBankError
 from unlearn_cli.files import write_atomically
 
 METADATA_KEY = "unlearn"
@@ -92,8 +92,8 @@ def load_bank(path: Path, expected_sha256: str | None = None) -> Bank:
         noise, provenance = _parse(data)
     except BankError as error:
         advice = "Install unlearn again, or make the bank again with 'unlearn generate'."
-        newer = str(error).endswith("update unlearn")
-        raise BankError(f"The noise bank {path} cannot be used: {error}.{'' if newer else f' {advice}'}") from error
+        told = "" if isinstance(error, NewerBankError) else f" {advice}"
+        raise BankError(f"The noise bank {path} cannot be used: {error}.{told}") from error
     return Bank(path.stem, noise, provenance, digest, path)
 
 

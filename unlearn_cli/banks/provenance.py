@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from unlearn_cli.errors import BankError, where_damaged
+from unlearn_cli.errors import BankError, NewerBankError, where_damaged
 
 SCHEMA = 2
 """The newest bank format that this version reads; it writes the oldest one that can hold the noise."""
@@ -113,7 +113,7 @@ class Provenance:
         if not isinstance(schema, int) or schema < 1:
             raise BankError("its provenance does not have a schema number")
         if schema > SCHEMA:
-            raise BankError(
+            raise NewerBankError(
                 f"it has schema {schema}, but this version reads only schemas up to {SCHEMA}: update unlearn"
             )
         known = {item.name for item in fields(cls)}

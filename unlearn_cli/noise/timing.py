@@ -24,10 +24,11 @@ PLAIN_STEPS, PLAIN_STEPS_OF = 30, {"resnet18": 120, "resnet50": 120, "densenet12
 """How many steps of the surrogate a search on images as they are is likely to need in all, and those of large networks.
 
 Measured on CIFAR-10, iterations of M steps: resnet10-w16 3 of 10, fast-w32 2 of 10 and 2 of 80, resnet18 12 of 10 for
-both forms. Of the other large networks none was timed; they are taken to be like resnet18.
+both forms. The other large networks were not timed; they are taken to be like resnet18.
 """
-LEAST_ITERATIONS, STEPS_OF_ERROR_MAX = 2, 10
-"""Error-maximizing noise trains no surrogate between its passes; three of them are likely."""
+LEAST_ITERATIONS = 2
+LIKELY_PASSES = 3
+"""How many passes class-wise error-maximizing noise is taken to need; it trains no surrogate between them."""
 
 SHORTER_PASS = 0.25
 """How long a pass with ``skip_below`` is, relative to one with all steps, once the surrogate has seen the noise.
@@ -84,9 +85,11 @@ def likely_iterations(settings: ErrorMin | ErrorMax) -> int:
     """Return how many iterations a search is likely to need."""
     if isinstance(settings, ErrorMax) and settings.form == "sample-wise":
         return 1
-    likely = LIKELY
-    if settings.through == "none":
-        steps = PLAIN_STEPS_OF.get(settings.surrogate, PLAIN_STEPS) if isinstance(settings, ErrorMin) else PLAIN_STEPS
-        each = settings.surrogate_steps if isinstance(settings, ErrorMin) else STEPS_OF_ERROR_MAX
-        likely = max(LEAST_ITERATIONS, math.ceil(steps / each))
+    if settings.through != "none":
+        likely = LIKELY
+    elif isinstance(settings, ErrorMax):
+        likely = LIKELY_PASSES
+    else:
+        steps = PLAIN_STEPS_OF.get(settings.surrogate, PLAIN_STEPS)
+        likely = max(LEAST_ITERATIONS, math.ceil(steps / settings.surrogate_steps))
     return min(settings.max_iterations, likely)
