@@ -22,7 +22,7 @@ from unlearn_cli.evaluation.recipe_file import load_recipe, recipe_names
 from unlearn_cli.evaluation.scale import SCALES, Scale
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
-from unlearn_cli.training.fast import FAST_TRAINING
+from unlearn_cli.training.fast import FAST_SMALL_TRAINING, FAST_TRAINING
 from unlearn_cli.training.models import build_model
 from unlearn_cli.training.train import TrainingSettings
 
@@ -319,12 +319,13 @@ def test_a_smaller_scale_keeps_what_a_recipe_is_about() -> None:
 def test_at_laptop_scale_a_small_network_learns_all_images_in_its_own_way() -> None:
     cells = planned("table1-cifar10", "laptop")
     of = {one.cell.training.model: one.cell for one in cells}
-    assert set(of) == {"fast", "vgg11-w16"}
+    assert set(of) == {"fast-w32", "vgg11-w16"}
     assert {cell.images.train_size for cell in of.values()} == {None}
-    for name, value in FAST_TRAINING.items():
-        assert getattr(of["fast"].training, name) == value
+    for name, value in FAST_SMALL_TRAINING.items():
+        assert getattr(of["fast-w32"].training, name) == value
     assert of["vgg11-w16"].training.schedule == "cosine"
     assert of["vgg11-w16"].training.label_smoothing == 0
+    assert of["vgg11-w16"].training.weight_average == 0
     assert {settings.surrogate for settings in searches(cells)} == {"fast-w32"}
 
 
@@ -336,7 +337,7 @@ def searches(cells: list[Planned]) -> list[ErrorMin]:
 def test_without_fast_bf16_a_scale_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     def precisions(scale: Scale) -> set[str]:
         cells = plan(load_recipe("table1-cifar10"), scale, SOURCE)
-        victims = {one.cell.training.precision for one in cells if one.cell.training.model == "fast"}
+        victims = {one.cell.training.precision for one in cells if one.cell.training.model == "fast-w32"}
         return victims | {settings.precision for settings in searches(cells)}
 
     for has, precision in ((True, "bf16"), (False, "fp32")):
@@ -348,7 +349,7 @@ def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() ->
     def settings(**said: object) -> dict[str, TrainingSettings]:
         victims = Victims(
             scale=SCALES["laptop"],
-            model="fast,resnet10-w16",
+            model="fast,fast-w32,resnet10-w16",
             augment="standard",
             defence="none",
             seeds=1,
@@ -360,5 +361,6 @@ def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() ->
 
     usual = settings()
     assert {name: getattr(usual["fast"], name) for name in FAST_TRAINING} == FAST_TRAINING
-    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=10)
+    assert {name: getattr(usual["fast-w32"], name) for name in FAST_SMALL_TRAINING} == FAST_SMALL_TRAINING
+    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=12)
     assert (settings(learning_rate=0.3)["fast"].learning_rate, settings(epochs=3)["fast"].epochs) == (0.3, 3)

@@ -122,6 +122,14 @@ def test_a_cells_name_is_what_it_is_and_not_where(folder: Path, tmp_path: Path) 
     assert hash_of(identity(same, Library())) not in names | {name}
 
 
+def test_the_network_with_averaged_weights_is_what_everything_is_measured_with(folder: Path, tmp_path: Path) -> None:
+    clean = cells_of(folder)[0]
+    slow = replace(clean, training=replace(TINY, epochs=4, weight_average=0.999))  # It hardly leaves the first step.
+    averaged, usual = finish(Runner(tmp_path / "out", CPU), [slow, replace(slow, training=replace(TINY, epochs=4))])
+    assert averaged["epochs"][-1]["clean"] < usual["epochs"][-1]["clean"]
+    assert np.array(averaged["confusion"]).trace() / 6 == pytest.approx(averaged["epochs"][-1]["clean"], abs=1e-4)
+
+
 def test_settings_that_are_newer_do_not_change_the_names_of_earlier_results(folder: Path) -> None:
     (cell, *_) = cells_of(folder)
     first = {"model", "epochs", "batch_size", "learning_rate", "momentum", "weight_decay", "augment", "precision"}

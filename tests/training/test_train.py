@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
+from unlearn_cli.training import augmentations
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model
-from unlearn_cli.training.train import EpochEnded, Trained, TrainingSettings, train_victim
+from unlearn_cli.training.train import EpochEnded, Trained, TrainingSettings, predict, train_network, train_victim
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32, learning_rate=0.05)
@@ -40,17 +42,63 @@ def curve(epochs: list[EpochEnded]) -> list[tuple[int, float, float]]:
     return [(e.epoch, e.train_accuracy, e.clean_accuracy) for e in epochs]
 
 
-def test_an_interrupted_training_goes_on_to_the_same_bits(data: ImageSet, tmp_path: Path) -> None:
-    whole = epochs(data, data, SETTINGS, CPU, tmp_path / "whole.pt")
+@pytest.mark.parametrize("weight_average", [0.0, 0.5])
+def test_an_interrupted_training_goes_on_to_the_same_bits(
+    data: ImageSet, tmp_path: Path, weight_average: float
+) -> None:
+    settings = replace(SETTINGS, weight_average=weight_average, alternate_flips=weight_average > 0)
+    whole = epochs(data, data, settings, CPU, tmp_path / "whole.pt")
     assert whole[-1].clean_accuracy > 0.9
-    broken = train_victim(data, data, SETTINGS, CPU, tmp_path / "broken.pt")
+    broken = train_victim(data, data, settings, CPU, tmp_path / "broken.pt")
     first = [next(broken), next(broken)]
     broken.close()
-    rest = epochs(data, data, SETTINGS, CPU, tmp_path / "broken.pt")
+    rest = epochs(data, data, settings, CPU, tmp_path / "broken.pt")
     assert curve(rest) == curve(whole)
     assert rest[:2] == first
-    one, other = (torch.load(tmp_path / f"{name}.pt", weights_only=True)["model"] for name in ("whole", "broken"))
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    one, other = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "broken"))
+    for part in ("model", "average") if weight_average else ("model",):
+        assert all(torch.equal(one[part][key], other[part][key]) for key in one[part])
+
+
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs(
+    data: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    flips = augmentations.flip_and_shift_by
+
+    def recorded(images: Tensor, draws: Tensor) -> Tensor:
+        seen.append(draws[2])
+        return flips(images, draws)
+
+    monkeypatch.setattr(augmentations, "flip_and_shift_by", recorded)
+    monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
+    epochs(data, data, replace(SETTINGS, batch_size=len(data), alternate_flips=True), CPU)
+    one, two, three, four = [draws < 0.5 for draws in seen]
+    assert torch.equal(one, ~two)
+    assert torch.equal(one, three)
+    assert torch.equal(two, four)
+    assert 0.3 < one.float().mean() < 0.7
+
+
+def test_with_weight_average_a_moving_average_of_the_weights_is_what_is_tested(data: ImageSet) -> None:
+    settings = replace(SETTINGS, model="fast-w32", batch_size=len(data), weight_average=0.25)
+    network = build_model(settings.model, 2, data.size, 0)
+    seen, told = [], []
+    for event in train_network(network, data, data, settings):
+        if isinstance(event, EpochEnded):  # Each epoch is one step.
+            seen.append({name: value.detach().clone() for name, value in network.state_dict().items()})
+            told.append(event.clean_accuracy)
+    assert isinstance(event, Trained)
+    mean = seen[0]
+    for weights in seen[1:]:
+        mean = {name: torch.lerp(mean[name].float(), weights[name].float(), 0.75) for name in mean}
+    result = event.network.state_dict()
+    counts = [name for name in mean if name.endswith("num_batches_tracked")]
+    assert result.keys() == mean.keys()
+    assert all(torch.allclose(result[name], mean[name], atol=1e-5) for name in mean if name not in counts)
+    assert not torch.allclose(result["head.weight"], network.state_dict()["head.weight"])
+    right = (predict(event.network, data.images) == data.labels).float().mean().item()
+    assert told[-1] == pytest.approx(right)
 
 
 def test_a_finished_training_is_not_done_again(data: ImageSet, tmp_path: Path) -> None:

@@ -331,7 +331,8 @@ class _Run:
         said = {"epochs": rare.epochs, "precision": rare.precision or precision_on(self.device)}
         said["learning_rate"] = getattr(rare, "learning_rate", None)
         if isinstance(rare, Optimised):
-            said |= {"weight_decay": rare.weight_decay, "batch_size": rare.batch_size or batch_size}
+            said |= {name: getattr(rare, name) for name in ("weight_decay", "weight_average", "alternate_flips")}
+            said["batch_size"] = rare.batch_size or batch_size
         training: dict[str, Any] = {"seed": rare.seed or 0, "compile": bool(rare.compile)}
         training |= {name: value for name, value in said.items() if value is not None}
         return Victims(

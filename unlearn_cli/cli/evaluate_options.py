@@ -123,9 +123,19 @@ class OfRecipe(Training):
 class Optimised(Training):
     """The settings of all commands except ``recipe``, because a recipe decides these values itself."""
 
-    batch_size: int | None = setting("images in each training step", "128; people: 32; laptop: 512", least=2)
-    learning_rate: float | None = setting("largest learning rate", "0.1; laptop: 0.75", least=0)
+    batch_size: int | None = setting("images in each training step", "128; people: 32; laptop: 256", least=2)
+    learning_rate: float | None = setting("largest learning rate", "0.1; laptop: 0.5", least=0)
     weight_decay: float | None = setting("weight decay of the victims' SGD", "0.0005; laptop: 0.0013", least=0)
+    weight_average: float | None = setting(
+        "share that a moving average of the weights, which is what is tested, keeps in each step",
+        "none; laptop: 0.98",
+        least=0,
+        most=0.9999,
+    )
+    alternate_flips: bool | None = setting(
+        "flip half of the images in one epoch and the others in the next; with the standard augmentation alone",
+        "no; laptop: yes",
+    )
     image_size: int | None = setting("resize images to this side in pixels", "unchanged; people: depends on --scale", 8)
     classes: str | None = setting("use only the classes that match these patterns", "all")
 

@@ -25,7 +25,7 @@ from unlearn_cli.training.train import TrainingSettings
 CELL_SCHEMA = 1
 NEWER_WITHOUT_EFFECT = (
     ("gradient_clip", None), ("schedule", "cosine"), ("nesterov", False), ("label_smoothing", 0.0),
-    ("skip_below", None),
+    ("skip_below", None), ("weight_average", 0.0), ("alternate_flips", False),
 )  # fmt: skip
 """Settings that the first version did not have, with the values that change nothing."""
 HASH_LETTERS = 16

@@ -85,6 +85,8 @@ def trained(by: TrainingSettings) -> str:
         f"batches of {by.batch_size}",
         f"{by.precision} arithmetic",
         f"label smoothing {by.label_smoothing:g}" if by.label_smoothing else "",
+        "alternating flips" if by.alternate_flips else "",
+        f"tested with a moving average of the weights ({by.weight_average:g})" if by.weight_average else "",
         f"gradients of at most {by.gradient_clip:g}" if by.gradient_clip else "",
     ]
     return f"{by.model}: {', '.join(part for part in parts if part)}"

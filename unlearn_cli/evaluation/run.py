@@ -144,6 +144,7 @@ class Runner:
             else:
                 trained = event
         assert trained is not None
+        network = trained.network
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
         test, views, seed = scenario.test, cell.images.spec.views, cell.training.seed

@@ -21,6 +21,7 @@ from unlearn_cli.evaluation.attackers.recognisers import file_of
 from unlearn_cli.evaluation.cell import Cell, Images, NoisePlan
 from unlearn_cli.evaluation.run import Runner
 from unlearn_cli.training.augmentations import FROM_FILE
+from unlearn_cli.training.devices import keep_freed_memory
 from unlearn_cli.training.workers import usable_cores
 
 Engine = Literal["local", "ray"]
@@ -110,6 +111,7 @@ def _device(device: torch.device, job: int) -> torch.device:
 
 def _work(cells: list[Cell], output: Path, device: str, command: str, threads: int) -> None:
     torch.set_num_threads(threads)
+    keep_freed_memory()
     for _ in Runner(output, torch.device(device), command=command).run(cells):
         pass
 

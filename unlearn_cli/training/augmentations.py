@@ -233,8 +233,8 @@ SHIFT_SHARE = 8
 """Images are shifted by up to ``size // SHIFT_SHARE`` pixels: 4 at 32 pixels, as in the paper."""
 
 
-def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Flip each image with probability 1/2 and shift it by up to an eighth of its size.
+def flip_and_shift(images: Tensor, generator: torch.Generator, flipped: Tensor | None = None) -> Tensor:
+    """Flip each image with probability 1/2, or those of a mask ``[B]``, and shift it by up to an eighth of its size.
 
     This is the standard CIFAR augmentation: random flips and crops (Huang et al., 2021, appendix D), the crops after
     padding by 4 pixels (their code). ``images`` is ``[B, 3, H, W]`` of any dtype; pixels that are shifted in
@@ -242,7 +242,10 @@ def flip_and_shift(images: Tensor, generator: torch.Generator) -> Tensor:
     that a seed gives the same draws on every device.
     """
     # All three draws go to the device at once, because a copy to a GPU costs more than drawing the numbers.
-    return flip_and_shift_by(images, torch.rand((3, len(images)), generator=generator).to(images.device))
+    draws = torch.rand((3, len(images)), generator=generator)
+    if flipped is not None:
+        draws[2] = torch.where(flipped, 0.0, 1.0)
+    return flip_and_shift_by(images, draws.to(images.device))
 
 
 def flip_and_shift_by(images: Tensor, draws: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ The code is our own. Its ideas are those of Keller Jordan's *94% on CIFAR-10 in 
 and of the works that it builds on: a first convolution that whitens patches and is not trained (Page, *How to Train
 Your ResNet*, 2018; Coates and Ng, 2012), three groups of two convolutions with max pooling before the normalisation,
 GELU, batch norm without a learned scale, an identity as the initial weights of each convolution (Zagoruyko and
-Komodakis, *DiracNets*, 2017), a small constant factor on the logits, label smoothing, and Nesterov's momentum with a
-learning rate that rises and then falls linearly.
+Komodakis, *DiracNets*, 2017), a small constant factor on the logits, label smoothing, Nesterov's momentum with a
+learning rate that rises and then falls linearly, flips that alternate from epoch to epoch, and a moving average of the
+weights.
 """
 
 from __future__ import annotations
@@ -43,7 +44,17 @@ FAST_TRAINING: dict[str, Any] = {
     "label_smoothing": 0.2,
     "precision": "bf16",
 }
-"""The fields of ``TrainingSettings`` that both networks are trained with as victims."""
+"""The fields of ``TrainingSettings`` that ``fast`` is trained with as a victim."""
+FAST_SMALL_TRAINING: dict[str, Any] = FAST_TRAINING | {
+    "batch_size": 256,
+    "learning_rate": 0.5,
+    "weight_average": 0.98,
+    "alternate_flips": True,
+}
+"""The same for ``fast-w32``: more and smaller steps, which keep an average of the weights over some fifty steps.
+
+What each of them brings is in docs/results/paper.md.
+"""
 
 
 class Whitening(nn.Module):

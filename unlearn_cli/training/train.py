@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn_cli.errors import WorkError
-from unlearn_cli.training.augmentations import augmentation
+from unlearn_cli.training.augmentations import augmentation, flip_and_shift
 from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.fast import fit_to_images
@@ -50,6 +51,10 @@ class TrainingSettings:
     """The share of each target that is spread over all classes."""
     augment: str = "standard"
     """A key of ``augmentations.AUGMENTATIONS``, or ``fast-autoaugment:FILE``."""
+    alternate_flips: bool = False
+    """Whether ``standard`` flips half of the images in each epoch and the other half in the next, and not at random."""
+    weight_average: float = 0.0
+    """The share that a moving average of the weights keeps in each step; it is what is tested. 0 means none."""
     gradient_clip: float | None = None
     """The largest Euclidean norm of a step's gradient; None means no limit."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -78,6 +83,7 @@ class Trained:
     """The training is over: the last event of ``train_network``."""
 
     network: nn.Module
+    """The one that was trained, or with ``weight_average`` another one with the average of its weights."""
     epochs: tuple[EpochEnded, ...]
 
 
@@ -120,17 +126,19 @@ def train_network(
     optimizer = make_optimizer(model, settings)
     steps = settings.epochs * len(_batches(torch.arange(len(train)), settings, workers))
     schedule = _schedule(optimizer, settings, steps)
-    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    history = _restore(checkpoint, settings, state, device)
     training = _Training(model, train, settings, optimizer, schedule, harden, workers)
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if training.average is not None:
+        state["average"] = training.average
+    history = _restore(checkpoint, settings, state, device)
     yield from history
     for epoch in range(len(history) + 1, settings.epochs + 1):
         start = time.perf_counter()
         train_accuracy = training.epoch(epoch)
         if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
             raise WorkError(DIVERGED)
-        workers.average(model.buffers())
-        right, count = right_by_class(model, test, workers)
+        workers.average((*model.buffers(), *training.result.buffers()))
+        right, count = right_by_class(training.result, test, workers)
         done = EpochEnded(
             epoch,
             settings.epochs,
@@ -143,7 +151,7 @@ def train_network(
         if checkpoint is not None and workers.rank == 0:
             _keep(checkpoint, settings, state, history)
         yield done
-    yield Trained(model, tuple(history))
+    yield Trained(training.result, tuple(history))
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
@@ -200,9 +208,23 @@ class _Training:
         self.optimizer, self.schedule, self.harden = optimizer, schedule, harden
         self.augment = augmentation(settings.augment)
         self.device = train.images.device
+        self.flipped: Tensor | None = None
+        """Which images this epoch flips; None where that is drawn for each batch."""
         self.run: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False) if settings.compile else model
         if workers.count > 1:
             self.run = nn.parallel.DistributedDataParallel(model)
+        self.average: AveragedModel | None = None
+        if settings.weight_average:
+            kept = get_ema_multi_avg_fn(settings.weight_average)
+            self.average = AveragedModel(model, multi_avg_fn=kept, use_buffers=True)
+
+    @property
+    def result(self) -> nn.Module:
+        """Return the network that is tested: the one that is trained, or the average of its weights."""
+        if self.average is None:
+            return self.model
+        averaged: nn.Module = self.average.module
+        return averaged
 
     def epoch(self, epoch: int) -> float:
         """Train one epoch; return the accuracy on its augmented images, counted while training.
@@ -215,6 +237,9 @@ class _Training:
         order = torch.randperm(len(self.train), generator=generator).to(self.device)
         if self.workers.count > 1:
             generator.manual_seed(seed * self.workers.count + self.workers.rank)
+        if self.settings.alternate_flips and self.settings.augment == "standard":
+            drawn = torch.rand(len(self.train), generator=torch.Generator().manual_seed(self.settings.seed))
+            self.flipped = (drawn < 0.5) ^ (epoch % 2 == 0)
         self.model.train()
         right, seen = torch.zeros((), device=self.device), 0
         for batch in _batches(order, self.settings, self.workers):
@@ -224,8 +249,11 @@ class _Training:
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Take one step of SGD; return how many images were classified correctly, as a tensor."""
-        labels = self.train.labels[batch]
-        images, targets = self.augment(self.train.images[batch], labels, len(self.train.classes), generator)
+        images, labels = self.train.images[batch], self.train.labels[batch]
+        if self.flipped is None:
+            images, targets = self.augment(images, labels, len(self.train.classes), generator)
+        else:
+            images, targets = flip_and_shift(images, generator, self.flipped[batch.cpu()]), labels
         images = as_input(images)
         if self.harden is not None:
             images = self.harden(self.model, images, targets, generator)
@@ -237,6 +265,8 @@ class _Training:
         clip_gradient(self.model, self.settings.gradient_clip)
         self.optimizer.step()
         self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return (logits.detach().argmax(1) == labels).sum()
 
 

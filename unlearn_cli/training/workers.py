@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unlearn_cli.errors import UsageError
-from unlearn_cli.training.devices import pick_device
+from unlearn_cli.training.devices import keep_freed_memory, pick_device
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def join_workers(name: str | None = None) -> tuple[Workers, torch.device]:
     if count > 1 and torch.cuda.is_available() and local < torch.cuda.device_count():
         torch.cuda.set_device(local)  # This comes first, or every process would use memory on the first GPU.
     device = pick_device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
     # torchrun limits each process to one thread. A single process keeps a number that its user has set.
     if device.type == "cpu" and (count > 1 or "OMP_NUM_THREADS" not in os.environ):
         torch.set_num_threads(max(1, usable_cores() // local_count))
