@@ -362,5 +362,5 @@ def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() ->
     usual = settings()
     assert {name: getattr(usual["fast"], name) for name in FAST_TRAINING} == FAST_TRAINING
     assert {name: getattr(usual["fast-w32"], name) for name in FAST_SMALL_TRAINING} == FAST_SMALL_TRAINING
-    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=12)
+    assert usual["resnet10-w16"] == TrainingSettings(model="resnet10-w16", epochs=13)
     assert (settings(learning_rate=0.3)["fast"].learning_rate, settings(epochs=3)["fast"].epochs) == (0.3, 3)
