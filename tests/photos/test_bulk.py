@@ -213,7 +213,7 @@ def test_what_changed_is_made_again_and_what_is_not_ours_is_left_alone(
     s3.pipe_file(f"{bucket}/out/0/0003.png", b"somebody else's")
     places = Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out"))
     first = {photo.source.name: photo for photo in run(places, cat)}
-    assert (first["0003.png"].status, first["0003.png"].code) == ("skipped", "copy-exists")
+    assert (first["0003.png"].status, first["0003.png"].code) == ("failed", "copy-exists")
     assert s3.cat_file(f"{bucket}/out/0/0003.png") == b"somebody else's"
     s3.pipe_file(f"{bucket}/in/0/0000.png", (folder / "0" / "0006.png").read_bytes())
     s3.rm_file(f"{bucket}/out/0/0009.png")

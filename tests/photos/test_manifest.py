@@ -110,7 +110,9 @@ def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "in-protected" / "a.png"
     target.parent.mkdir()
     target.write_bytes(b"something the user put there")
-    assert "another file is already in the place of its copy" in run(tmp_path / "in")["a.png"].reason
+    done = run(tmp_path / "in")["a.png"]
+    assert (done.status, done.code) == ("failed", "copy-exists")  # Somebody would share that file as the copy.
+    assert "another file, which may be unprotected, is in the place of its copy" in done.reason
     assert "--existing skip" in run(tmp_path / "in", skip_existing=True)["a.png"].reason
     assert target.read_bytes() == b"something the user put there"
 

@@ -231,7 +231,7 @@ def test_what_is_left_of_a_photo_that_is_gone_is_never_written_over(tmp_path: Pa
     (tmp_path / "in" / "a.gif").unlink()
     make_photo(tmp_path / "in" / "a.png", 50)
     assert (
-        "another file is already in the place of its copy"
+        "another file, which may be unprotected, is in the place of its copy"
         in run(tmp_path / "in", writing=Writing("png"))["a.png"].reason
     )
     assert (tmp_path / "in-protected" / "a.png").read_bytes() == left

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from unlearn_cli.errors import Code
+from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UnlearnError
 from unlearn_cli.photos.anchored import Anchored
 from unlearn_cli.photos.apply import Noise
 from unlearn_cli.photos.encode import WRITING, Writing
@@ -118,3 +118,16 @@ class PhotoDone:
 def unexpected(error: Exception) -> str:
     """Return why a photo failed with an error that nobody foresaw."""
     return f"an unexpected error ({type(error).__name__}: {error}); please report it"
+
+
+def refusal(*, ours: bool) -> UnlearnError:
+    """Return the error for a photo in the place of whose copy is a file that no run wrote so.
+
+    A copy that its owner changed is kept on purpose. What is no copy at all is a failure: it would be shared as one.
+    """
+    if ours:
+        return PhotoSkippedError(
+            "its copy was changed after it was written (--existing overwrite replaces it)", "changed"
+        )
+    reason = "another file, which may be unprotected, is in the place of its copy (--existing overwrite replaces it)"
+    return PhotoError(reason, "copy-exists")

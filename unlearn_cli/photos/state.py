@@ -6,12 +6,12 @@ import os
 import threading
 from pathlib import Path
 
-from unlearn_cli.errors import PhotoSkippedError
+from unlearn_cli.errors import PhotoError
 from unlearn_cli.files import sha256_of
 from unlearn_cli.photos.encode import FormatChoice
 from unlearn_cli.photos.manifest import Manifest
 from unlearn_cli.photos.names import Choices, Names, Task, choices, expected
-from unlearn_cli.photos.outcome import Options
+from unlearn_cli.photos.outcome import Options, refusal
 
 
 class SharedNames:
@@ -109,7 +109,7 @@ class State:
     def is_to_be_written(self, target: Path, sha256: str, digest: str) -> bool:
         """Return whether the copy, of this ``digest``, has to be written to its place; ``sha256`` is the original's.
 
-        Raises ``PhotoSkippedError`` if a file that is not ours is in its place.
+        Raises what ``refusal`` returns if something else is in its place.
         """
         if target == self.task.source or not os.path.lexists(target):
             return True
@@ -129,13 +129,10 @@ class State:
             return True  # The run before the killed one wrote it.
         if in_place:
             reason = "another file already has the name of its copy: rename one of them and run again"
-            raise PhotoSkippedError(reason, "copy-exists")
+            raise PhotoError(reason, "copy-exists")
         if there in self.manifest.protected and self._is_left_behind(target):
             return True
-        what = (
-            "its copy was changed after it was written" if ours else "another file is already in the place of its copy"
-        )
-        raise PhotoSkippedError(f"{what} (--existing overwrite replaces it)", "changed" if ours else "copy-exists")
+        raise refusal(ours=ours)
 
     def _is_left_behind(self, target: Path) -> bool:
         """Return whether the file in the copy's place is another photo's copy, which gets another name in this run."""

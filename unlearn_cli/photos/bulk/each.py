@@ -22,7 +22,7 @@ from unlearn_cli.photos.encode import renamed
 from unlearn_cli.photos.kinds import JPEG_START
 from unlearn_cli.photos.manifest import Record
 from unlearn_cli.photos.one import Protected, protect_photo
-from unlearn_cli.photos.outcome import FACE_REQUIRED, KEPT, Options, PhotoDone, doubts_in, unexpected
+from unlearn_cli.photos.outcome import FACE_REQUIRED, KEPT, Options, PhotoDone, doubts_in, refusal, unexpected
 from unlearn_cli.photos.protection import Protection
 from unlearn_cli.photos.resample import LARGE, Workspace
 from unlearn_cli.photos.urls import url_of
@@ -160,7 +160,7 @@ class _Making:
         return next(one for one in _candidates(whole) if one == name or self.job.source.find(one) is None)
 
     def _written(self, name: str, made: Protected, digest: str) -> Stored:
-        """Write the copy, unless it is there. Raises ``PhotoSkippedError`` if another file is in its place."""
+        """Write the copy, unless it is there. Raises what ``refusal`` returns if something else is in its place."""
         job, last, there = self.job, self.item.last, self.item.there
         try:
             if there is None or there.name != name:
@@ -172,7 +172,7 @@ class _Making:
                     if content == digest:
                         return there  # An earlier run wrote it, but was killed before it could record that.
                     if not (ours and last is not None and content == last.output_sha256):
-                        raise _taken(ours=ours)
+                        raise refusal(ours=ours)
             writing = job.options.writing
             like = job.source.stat(self.item.file.name)
             return job.target.write(name, made.data, like, times=writing.preserve_times)
@@ -204,11 +204,6 @@ def _candidates(whole: str) -> Iterator[str]:
     stem, suffix = os.path.splitext(whole)
     for number in count(2):
         yield f"{stem}-{number}{suffix}"
-
-
-def _taken(*, ours: bool) -> PhotoSkippedError:
-    what = "its copy was changed after it was written" if ours else "another file is already in the place of its copy"
-    return PhotoSkippedError(f"{what} (--existing overwrite replaces it)", "changed" if ours else "copy-exists")
 
 
 def _same(there: Stored, recorded: Stored | None) -> bool:
