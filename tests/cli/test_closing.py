@@ -58,10 +58,10 @@ def test_the_closing_says_what_for_whom_what_is_weak_and_what_next(strength: str
     assert 2 <= len(meaning) <= 4
     assert "face search" in meaning[0]
     assert meaning[-1].endswith(f"For all results, run 'unlearn banks show {bank}'.")
-    assert run.stderr.splitlines()[-1] == (
-        "Next: 'unlearn verify in in-protected' checks the copies, "
-        "and 'unlearn preview in in-protected' shows them before and after."
-    )
+    assert run.stderr.splitlines()[-2:] == [
+        "Check the copies:      unlearn verify in in-protected",
+        "See before and after:  unlearn preview in in-protected",
+    ]
     verified = here("verify", "in", "in-protected")
     assert not re.search(INNER_WORDS, run.output + verified.output)
     loud = here("protect", "in", "--class", "person", "--strength", strength, "-v", "--existing", "overwrite")
@@ -88,10 +88,10 @@ def test_the_next_commands_are_those_that_work(
         (tmp_path / "in" / "a.gif").unlink()
     run = here("protect", *arguments, "--class", "cat")
     assert run.exit_code == 0, run.stderr
-    assert f"Next: 'unlearn verify {originals} {copies}' " in run.stderr
+    assert re.search(f"Check the copies: +unlearn verify {originals} {copies}\n", run.stderr)
     if originals != "ORIGINALS":
         assert here("verify", originals.strip("'"), copies).exit_code == 0
-    assert ("\nUndo: 'unlearn restore in.jsonl' " in run.stderr) == ("--in-place" in arguments)
+    assert ("Put the originals back:  unlearn restore in.jsonl\n" in run.stderr) == ("--in-place" in arguments)
 
 
 def test_a_finished_rerun_says_that_all_is_up_to_date(tmp_path: Path, here: Here) -> None:

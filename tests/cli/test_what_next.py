@@ -38,7 +38,7 @@ def test_the_next_command_names_the_key_file(tmp_path: Path, unlearn: RunUnlearn
     assert unlearn("key", "new", "anna's.key").returncode == 0
     run = unlearn("protect", "in", "--class", "person", "--key-file", "anna's.key")
     command = "unlearn verify in in-protected --key-file 'anna'\"'\"'s.key'"
-    assert f"Next: '{command}' checks" in run.stderr
+    assert f"Check the copies:      {command}\n" in run.stderr
     checked = subprocess.run(
         command.replace("unlearn", f"{sys.executable} -m unlearn_cli", 1),
         shell=True,

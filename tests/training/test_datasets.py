@@ -72,7 +72,7 @@ def test_the_first_images_are_the_same_number_of_each_class(tree: Path) -> None:
         ({"source": "mnist"}, UsageError, "no dataset 'mnist'"),
         ({"image_size": None}, UsageError, "image-size"),
         ({"download": True}, UsageError, "--download"),
-        ({"source": "folder:/nowhere"}, WorkError, "one subfolder"),
+        ({"source": "folder:/nowhere", "image_size": None}, WorkError, "one subfolder"),
         ({"classes": ("b*",)}, WorkError, "too few classes: 1 match, but at least 2"),
         ({"source": "cifar10"}, UsageError, "always have 32 pixels"),
         ({"source": "cifar10", "image_size": 32, "data_dir": Path("/nowhere")}, WorkError, "--data-dir"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from unlearn_cli.banks.bank import Bank, load_bank
 from unlearn_cli.banks.card import card_path
-from unlearn_cli.banks.provenance import parse_finite_json
+from unlearn_cli.banks.provenance import Strength, parse_finite_json
 from unlearn_cli.errors import BankError, UsageError
 from unlearn_cli.files import write_atomically
 
@@ -74,12 +76,12 @@ def shipped_folder() -> Path:
 
 
 def shipped_banks() -> list[Entry]:
-    """Return the shipped banks, in the order of ``index.json``. Raises ``BankError`` if that is damaged."""
+    """Return the shipped banks: first those for people, from low to max. Raises ``BankError`` for a damaged list."""
     folder = shipped_folder()
     path = folder / "index.json"
     try:
         banks = parse_finite_json(path.read_bytes())["banks"]
-        return [
+        entries = [
             Entry(
                 name,
                 folder / f"{name}.safetensors",
@@ -90,8 +92,15 @@ def shipped_banks() -> list[Entry]:
             )
             for name, item in banks.items()
         ]
+        return sorted(entries, key=_place)
     except (OSError, BankError, KeyError, TypeError, AttributeError) as error:
         raise BankError(f"The list of shipped banks {path} cannot be read. Install unlearn again.") from error
+
+
+def _place(entry: Entry) -> tuple[bool, int, str]:
+    strengths = get_args(Strength)
+    strength = strengths.index(entry.strength) if entry.strength in strengths else len(strengths)
+    return entry.family != "person", strength, entry.name
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -166,7 +175,7 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
             having = [entry for entry in shipped_banks() if _find(class_name, entry.classes, entry.family) is not None]
             elsewhere = [entry.name for entry in sorted(having, key=lambda entry: entry.strength != USUAL_STRENGTH)]
             hint = f" The shipped bank {elsewhere[0]} has this class: leave out --bank." if elsewhere else ""
-            raise UsageError(_unknown(class_name, {bank.name: (family,) if family else bank.classes}) + hint)
+            raise UsageError(_unknown(class_name, [family] if family else bank.classes) + hint)
         if strength not in (None, bank.provenance.strength):
             raise UsageError(f"The bank '{bank.name}' has only one strength: leave out either --bank or --strength.")
         return Choice(bank, index, _is_keyed(class_name, bank))
@@ -175,7 +184,7 @@ def choose(class_name: str, bank_name: str | None = None, strength: str | None =
         (entry, index) for entry in entries if (index := _find(class_name, entry.classes, entry.family)) is not None
     ]
     if not found:
-        raise UsageError(_unknown(class_name, {entry.name: entry.offered for entry in entries}))
+        raise UsageError(_unknown(class_name, [name for entry in entries for name in entry.offered]))
     fitting = [(entry, index) for entry, index in found if entry.strength == (strength or USUAL_STRENGTH)]
     if not fitting and strength is not None:
         raise UsageError(f"The bank '{found[0][0].name}' has only one strength: leave out --strength.")
@@ -215,11 +224,10 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter not in " -_")
 
 
-def _unknown(wanted: str, offered: dict[str, tuple[str, ...]]) -> str:
-    names = [name for bank in offered.values() for name in bank]
+def _unknown(wanted: str, names: Sequence[str]) -> str:
     words = [*names, *(alias for alias, name in ALIASES.items() if name in names)]
-    listing = "; ".join(f"{bank}: {', '.join(classes)}" for bank, classes in offered.items())
-    return f"There is no class '{wanted}'.{_nearest(wanted, words)} Choose one of ({listing})."
+    listing = ", ".join(dict.fromkeys(names))
+    return f"There is no class '{wanted}'.{_nearest(wanted, words)} Choose one of these: {listing}."
 
 
 def _nearest(wanted: str, names: list[str]) -> str:

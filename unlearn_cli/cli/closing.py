@@ -83,15 +83,14 @@ def next_steps(todo: Plan, key_file: Path | None = None) -> list[str]:
     if (pair := _pair(todo)) is not None:
         originals, copies = (shlex.quote(here(path)) for path in pair)
     key = f" --key-file {shlex.quote(here(key_file))}" if key_file is not None else ""
-    lines = [
-        f"Next: 'unlearn verify {originals} {copies}{key}' checks the copies, "
-        f"and 'unlearn preview {originals} {copies}' shows them before and after."
+    steps = [
+        ("Check the copies:", f"unlearn verify {originals} {copies}{key}"),
+        ("See before and after:", f"unlearn preview {originals} {copies}"),
     ]
     undo = dict.fromkeys(task.manifest for task in todo.tasks if task.backup is not None)
-    if undo:
-        commands = " and ".join(f"'unlearn restore {shlex.quote(here(manifest))}'" for manifest in undo)
-        lines.append(f"Undo: {commands} puts the originals back.")
-    return lines
+    steps += [("Put the originals back:", f"unlearn restore {shlex.quote(here(manifest))}") for manifest in undo]
+    wide = max(len(what) for what, _ in steps)
+    return [f"{what:{wide}}  {command}" for what, command in steps]
 
 
 def written_to(todo: Plan) -> list[Path]:

@@ -146,7 +146,7 @@ def _run(bulk: BulkRun, protections: dict[str, Protection], asked: Bulk, talk: T
             err().print(f"- {plain(line)}")
         given, made = (shlex.quote(place) for place in (bulk.source.place, bulk.target.place))
         key = f" --key-file {shlex.quote(str(asked.key_file))}" if asked.key_file is not None else ""
-        err().print(plain(f"Next: 'unlearn verify {given} {made}{key}' checks the copies."))
+        err().print(plain(f"Check the copies:  unlearn verify {given} {made}{key}"))
     if totals.counts["failed"]:
         raise typer.Exit(1)
 

@@ -213,14 +213,15 @@ def _load_imagenet(spec: DatasetSpec, split: Split) -> ImageSet:
 
 
 def _load_folder(spec: DatasetSpec, split: Split) -> ImageSet:
+    root = Path(spec.source.removeprefix("folder:"))
+    files = list_classes(root)
     if spec.image_size is None or spec.image_size < 8:
         raise UsageError(
             "The images of a folder must be resized to one size of at least 8 pixels. Set the image-size, such as 64."
         )
     if spec.download:
         raise UsageError("Your own folder cannot be downloaded: leave out --download.")
-    root = Path(spec.source.removeprefix("folder:"))
-    return _read_tree(list_classes(root), spec, split, root)
+    return _read_tree(files, spec, split, root)
 
 
 def load_counterpart(spec: DatasetSpec, split: Split, data: ImageSet, other: Path, labels: Set[int]) -> ImageSet:
