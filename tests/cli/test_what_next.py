@@ -54,7 +54,7 @@ def test_the_next_command_names_the_key_file(tmp_path: Path, unlearn: RunUnlearn
 def test_restore_says_what_it_means_and_when_nothing_is_left(tmp_path: Path, unlearn: RunUnlearn) -> None:
     make_photo(tmp_path / "in" / "deep" / "a.png")
     run = unlearn("protect", "in", "--class", "cat", "--in-place", "--backup", "kept")
-    assert "Undo: 'unlearn restore in.jsonl' puts the originals back." in run.stderr
+    assert "Put the originals back:  unlearn restore in.jsonl\n" in run.stderr
     # The manifest, the photos and the backup all say which run is meant.
     for named in ("in.jsonl", "in", "kept"):
         would = unlearn("restore", named, "-n")
