@@ -23,7 +23,7 @@ for bank in $banks; do
       -o pretrained/photos-10.safetensors --overwrite \
       --set 'dataset-name=imagenette (ten classes of ImageNet), 150 photos of each' --set 'licence=research use only'
   elif [[ $bank == cifar10 ]]; then
-    unlearn generate --dataset cifar10 --data-dir data --train-size 50000 --surrogate fast-w32 --set stop-error=0.01 -o "pretrained/$bank.safetensors" --overwrite
+    unlearn generate --dataset cifar10 --data-dir data -o "pretrained/$bank.safetensors" --overwrite
   else
     echo "There is no bank $bank." >&2
     exit 2

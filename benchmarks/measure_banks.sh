@@ -59,7 +59,9 @@ tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
 for step in ${*:-$steps}; do # The steps frozen and existing are not among them, since they need the extra recognisers.
   case $step in
-    cifar10) measure cifar10 bank cifar10 --data-dir data --scale laptop --defence none,gray,jpeg:10 --seeds 3 --random-control ;;
+    cifar10)
+      measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control
+      measure cifar10 bank cifar10 --data-dir data --scale laptop --defence reweight ;;
     people) for bank in person person-high; do measure people people $few --bank $bank; done ;;
     low) measure people people $many --bank person-low ;;
     trips)

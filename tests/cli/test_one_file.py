@@ -63,7 +63,8 @@ def test_a_photos_name_as_the_output_is_one_file(
 def test_a_file_that_is_there_is_not_lost(photo: Path, tmp_path: Path, unlearn: RunUnlearn) -> None:
     (tmp_path / "b.png").write_bytes(b"mine")
     run = unlearn("protect", photo, *CAT, "-o", "b.png")
-    assert "--existing overwrite replaces it" in run.stdout
+    assert run.returncode == 1
+    assert "--existing overwrite replaces it" in run.stderr
     assert (tmp_path / "b.png").read_bytes() == b"mine"
     assert unlearn("protect", photo, *CAT, "-o", "b.png", "--existing", "overwrite").returncode == 0
     assert kind(tmp_path / "b.png") == "PNG"
