@@ -121,9 +121,10 @@ def unexpected(error: Exception) -> str:
 
 
 def refusal(*, ours: bool) -> UnlearnError:
-    """Return the error for a photo in the place of whose copy is a file that no run wrote so.
+    """Return the error for a photo whose copy is not written because another file is in its place.
 
-    A copy that its owner changed is kept on purpose. What is no copy at all is a failure: it would be shared as one.
+    ``ours`` says that the file is a copy which somebody changed; it is kept on purpose. Any other file is a failure,
+    because it would be shared as the copy.
     """
     if ours:
         return PhotoSkippedError(
