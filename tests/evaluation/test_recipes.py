@@ -6,10 +6,12 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from unlearn_cli.cli.evaluate_options import ScaleName
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.evaluation.ad_hoc import ad_hoc
 from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, identity
@@ -343,6 +345,15 @@ def test_without_fast_bf16_a_scale_computes_in_fp32(monkeypatch: pytest.MonkeyPa
     for has, precision in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
         assert precisions(SCALES["laptop"].on(torch.device("cpu"))) == {precision}
+
+
+@pytest.mark.parametrize("scale", ["paper", "laptop", "cpu"])
+def test_the_help_of_scale_says_what_it_trains(scale: str) -> None:
+    first = planned("table1-cifar10", scale)[0].cell
+    size = first.images.train_size
+    images = "all" if size is None else str(size)
+    said = f"{scale}: {first.training.model}, {images} images, {first.training.epochs} epochs;"
+    assert said in get_args(ScaleName)[1].help
 
 
 def test_a_banks_victims_train_as_their_scale_says_and_the_user_comes_first() -> None:

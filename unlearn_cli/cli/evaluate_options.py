@@ -24,7 +24,7 @@ Only = Annotated[
 ScaleName = Annotated[
     Literal["paper", "laptop", "cpu", "tiny"] | None,
     typer.Option(
-        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; laptop: fast, all images, 10 epochs; "
+        help="Size of the evaluation. paper: resnet18, all images, 60 epochs; laptop: fast-w32, all images, 13 epochs; "
         "cpu: resnet10-w16, 10000 images, 12 epochs; tiny: only a check that everything runs.  [default: cpu on a CPU, "
         "else paper]"
     ),

@@ -148,7 +148,7 @@ class Runner:
         if self.workers.rank == 0 and bool(scenario.protected.any()):
             write_atomically(self.output / "cells" / f"{name}.png", example_sheet(scenario))
         test, views, seed = scenario.test, cell.images.spec.views, cell.training.seed
-        predicted = predict(network, test.images.to(self.device)).cpu()
+        predicted = predict(network, test.images.to(self.device), cell.training.precision).cpu()
         counts = confusion(predicted.numpy(), test.labels.numpy(), len(test.classes))
         result = self._result(cell, what, scenario, tuple(_epoch(ended) for ended in trained.epochs), counts)
         pairs = cell.pairs
@@ -242,7 +242,8 @@ class Runner:
             asked = replace(others, labels=torch.full_like(others.labels, label))
             noisy = protect_set(asked, scenario.bank, patterns=patterns).images
             seen = scenario.filter(noisy) if scenario.filter is not None else noisy
-            shares[label] = round((predict(model, seen.to(self.device)) == label).float().mean().item(), 4)
+            predicted = predict(model, seen.to(self.device), cell.training.precision)
+            shares[label] = round((predicted == label).float().mean().item(), 4)
         return tuple(shares)
 
 

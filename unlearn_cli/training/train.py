@@ -29,6 +29,9 @@ returns the images to train on."""
 DIVERGED = "The training diverged: its weights are no longer finite numbers. Use a smaller learning-rate."
 
 
+Precision = Literal["fp32", "bf16"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """The settings of a victim's training.
@@ -57,7 +60,8 @@ class TrainingSettings:
     """The share that a moving average of the weights keeps in each step; it is what is tested. 0 means none."""
     gradient_clip: float | None = None
     """The largest Euclidean norm of a step's gradient; None means no limit."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
+    """The numbers that the network computes with in training and in its test; its weights are kept in fp32."""
     compile: bool = False
     seed: int = 0
 
@@ -138,7 +142,7 @@ def train_network(
         if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
             raise WorkError(DIVERGED)
         workers.average((*model.buffers(), *training.result.buffers()))
-        right, count = right_by_class(training.result, test, workers)
+        right, count = right_by_class(training.result, test, settings.precision, workers)
         done = EpochEnded(
             epoch,
             settings.epochs,
@@ -257,7 +261,7 @@ class _Training:
         images = as_input(images)
         if self.harden is not None:
             images = self.harden(self.model, images, targets, generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        with _computing_in(self.settings.precision, self.device):
             logits = self.run(images)
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.settings.label_smoothing)
         self.optimizer.zero_grad()
@@ -296,11 +300,16 @@ PIXELS_TESTED_AT_ONCE = 1 << 22
 """A thousand images of 64 pixels, of which ResNet-18's first stage needs 1 GB."""
 
 
+def _computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, images: Tensor, precision: Precision = "fp32") -> Tensor:
     """Return the class that the network predicts for each image ``[N, 3, H, W]``, in evaluation mode: int64 ``[N]``."""
     model.eval()
-    return torch.cat([model(as_input(part)).argmax(1) for part in images.split(at_once(images))])
+    with _computing_in(precision, images.device):
+        return torch.cat([model(as_input(part)).argmax(1) for part in images.split(at_once(images))])
 
 
 def at_once(images: Tensor, most: int = 1000) -> int:
@@ -308,13 +317,15 @@ def at_once(images: Tensor, most: int = 1000) -> int:
     return max(1, min(most, PIXELS_TESTED_AT_ONCE // (images.shape[2] * images.shape[3])))
 
 
-def right_by_class(model: nn.Module, data: ImageSet, workers: Workers = ALONE) -> tuple[list[int], list[int]]:
+def right_by_class(
+    model: nn.Module, data: ImageSet, precision: Precision = "fp32", workers: Workers = ALONE
+) -> tuple[list[int], list[int]]:
     """Return how many images of each class the network classifies correctly, and how many there are.
 
     Both are counted over all workers.
     """
     mine = data.at(slice(workers.rank, None, workers.count))
-    right = predict(model, mine.images) == mine.labels
+    right = predict(model, mine.images, precision) == mine.labels
     counts = [torch.bincount(labels, minlength=len(data.classes)) for labels in (mine.labels[right], mine.labels)]
     of, among = (workers.sum(count).tolist() for count in counts)
     return of, among
