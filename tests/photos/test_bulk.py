@@ -205,6 +205,18 @@ def test_a_photo_that_cannot_be_read_fails_alone(
     assert objects_of(s3, f"{bucket}/out") == copies
 
 
+def test_the_photo_itself_in_its_copys_place_is_a_failure(
+    local: tuple[Path, dict[str, bytes]], s3: Any, bucket: str, cat: Protection
+) -> None:
+    folder, _ = local
+    upload(s3, folder, f"{bucket}/in")
+    places = Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out"))
+    run(places, cat)
+    s3.pipe_file(f"{bucket}/out/0/0003.png", (folder / "0" / "0003.png").read_bytes())
+    again = {photo.source.name: photo for photo in run(places, cat)}
+    assert (again["0003.png"].status, again["0003.png"].code) == ("failed", "copy-exists")
+
+
 def test_what_changed_is_made_again_and_what_is_not_ours_is_left_alone(
     local: tuple[Path, dict[str, bytes]], s3: Any, bucket: str, cat: Protection
 ) -> None:

@@ -105,6 +105,15 @@ def test_what_the_user_did_to_a_copy_is_never_lost(tmp_path: Path) -> None:
     assert target.read_bytes() != b"cropped by hand"
 
 
+def test_the_photo_itself_in_its_copys_place_is_a_failure(tmp_path: Path) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    run(tmp_path / "in")
+    (tmp_path / "in-protected" / "a.png").write_bytes(source.read_bytes())
+    done = run(tmp_path / "in")["a.png"]
+    assert (done.status, done.code) == ("failed", "copy-exists")
+    assert run(tmp_path / "in", overwrite=True)["a.png"].status == "protected"
+
+
 def test_a_strangers_file_is_left_alone(tmp_path: Path) -> None:
     make_photo(tmp_path / "in" / "a.png")
     target = tmp_path / "in-protected" / "a.png"

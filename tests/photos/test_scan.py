@@ -99,10 +99,12 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     assert len(todo.tasks) == 1
 
 
-def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:
+def test_links_to_folders_are_not_followed_and_the_user_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "selfies/a.jpg")
     (tmp_path / "selfies/again").symlink_to(tmp_path / "selfies", target_is_directory=True)
-    assert len(plan([tmp_path / "selfies"]).tasks) == 1
+    todo = plan([tmp_path / "selfies"])
+    assert len(todo.tasks) == 1
+    assert [(path.name, "not followed" in why) for path, why in todo.not_protected] == [("again", True)]
 
 
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path: Path) -> None:

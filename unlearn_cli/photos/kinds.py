@@ -25,6 +25,7 @@ VIDEO_SUFFIXES = frozenset({".mov", ".mp4"})
 RAW = "it is a camera's raw file: export it as JPEG or TIFF and protect that"
 JXL = "JPEG XL is not supported: export it as JPEG or PNG"
 LIVE_PHOTO = "it is the video of a Live Photo and shows the same scene without protection: do not share it"
+LINKED_FOLDER = "it is a link to another folder, which is not followed: protect that folder too if it will be shared"
 
 JPEG_START = b"\xff\xd8\xff"
 

@@ -123,8 +123,8 @@ def unexpected(error: Exception) -> str:
 def refusal(*, ours: bool) -> UnlearnError:
     """Return the error for a photo whose copy is not written because another file is in its place.
 
-    ``ours`` says that the file is a copy which somebody changed; it is kept on purpose. Any other file is a failure,
-    because it would be shared as the copy.
+    ``ours`` says that the file is a copy which somebody changed; it is kept on purpose. Any other file, such as the
+    photo itself, is a failure, because it would be shared as the copy.
     """
     if ours:
         return PhotoSkippedError(

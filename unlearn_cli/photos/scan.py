@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.photos.encode import FormatChoice
-from unlearn_cli.photos.kinds import LIVE_PHOTO, is_photo, is_video, stems, why_not_taken
+from unlearn_cli.photos.kinds import LINKED_FOLDER, LIVE_PHOTO, is_photo, is_video, stems, why_not_taken
 from unlearn_cli.photos.lists import by_place, is_of_shard
 from unlearn_cli.photos.manifest import SUFFIX, is_manifest
 from unlearn_cli.photos.names import Earlier, Names, Places, Task, name_copies, resolved
@@ -41,7 +41,7 @@ class Plan:
     manifests: tuple[Path, ...] = ()
     """Manifests of earlier runs that were found on the way; they know protected photos."""
     not_protected: tuple[tuple[Path, str], ...] = ()
-    """Pictures below the folders that cannot be protected, each with the reason and what to do instead."""
+    """Pictures and links to folders below the given ones that are left out, each with the reason and what to do."""
     names: Names = field(default_factory=Names, compare=False)
     """The places of all copies, including those of the other shards of a shared folder."""
 
@@ -318,6 +318,9 @@ class _Walk:
 
     def _enters(self, folder: Path, apart: set[Path]) -> bool:
         if folder.name.startswith(".") or (not folder.is_symlink() and self._real(folder) in apart):
+            return False
+        if folder.is_symlink():
+            self.not_protected.append((folder, LINKED_FOLDER))
             return False
         if is_copy(folder) and not self.where.again:
             self.copies.append(folder)

@@ -132,7 +132,7 @@ class State:
             raise PhotoError(reason, "copy-exists")
         if there in self.manifest.protected and self._is_left_behind(target):
             return True
-        raise refusal(ours=ours)
+        raise refusal(ours=ours and there != sha256)
 
     def _is_left_behind(self, target: Path) -> bool:
         """Return whether the file in the copy's place is another photo's copy, which gets another name in this run."""

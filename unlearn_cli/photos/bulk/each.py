@@ -172,7 +172,7 @@ class _Making:
                     if content == digest:
                         return there  # An earlier run wrote it, but was killed before it could record that.
                     if not (ours and last is not None and content == last.output_sha256):
-                        raise refusal(ours=ours)
+                        raise refusal(ours=ours and content != self.sha256)
             writing = job.options.writing
             like = job.source.stat(self.item.file.name)
             return job.target.write(name, made.data, like, times=writing.preserve_times)
