@@ -45,7 +45,10 @@ Settings = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option(help="Networks to train (victims), separated by commas.  [default: depends on --scale]")
+    str | None,
+    typer.Option(
+        help="Networks to train (victims), by commas: those of 'generate --surrogate'.  [default: depends on --scale]"
+    ),
 ]
 Augment = Annotated[
     str,

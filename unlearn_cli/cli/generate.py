@@ -86,8 +86,8 @@ def generate(
     surrogate: Annotated[
         str | None,
         typer.Option(
-            help="Networks that the noise is made on, by commas: resnet18, vgg11, resnet10-w16, vgg11-w16, or a "
-            "classifier of torchvision.  "
+            help="Networks that the noise is made on, by commas: resnet18, vgg11, resnet10-w16, vgg11-w16, fast, "
+            "fast-w32, timm:NAME, or a classifier of torchvision.  "
             "[default: resnet18; on a CPU resnet10-w16]"
         ),
     ] = None,
