@@ -173,6 +173,38 @@ def test_an_interrupted_search_for_noise_goes_on(folder: Path, tmp_path: Path, m
     assert not list((tmp_path / "parts" / "noise").glob("*.search"))
 
 
+def estimated(output: Path, *cells: Cell) -> EvaluationEstimated:
+    planned = [Planned(cell=cell, labels={}) for cell in cells]
+    first = next(iter(evaluate(planned, About("", "", "", "tiny", ""), Where(output=output, device=CPU))))
+    assert isinstance(first, EvaluationEstimated)
+    return first
+
+
+def test_what_an_interrupted_evaluation_has_done_is_not_estimated_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearn_cli.noise.resume.SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr("unlearn_cli.noise.resume.SHARE", 0.0)
+    settings = replace(MADE, form="sample-wise", max_iterations=4, stop_error=0.0, noise_steps=1, surrogate_steps=1)
+    clean, made, _ = cells_of(folder)
+    long = replace(clean, training=replace(TINY, epochs=4))
+    cell = replace(made, noise=NoisePlan(settings=settings))
+    whole = estimated(tmp_path / "out", long, cell).each
+    assert [(one.training_done, one.noise_done) for one in whole] == [(0, 0), (0, 0)]
+
+    events = Runner(tmp_path / "out", CPU).run([long])
+    next(event for event in events if isinstance(event, EpochEnded) and event.epoch == 3)
+    events.close()  # type: ignore[attr-defined]
+    events = Runner(tmp_path / "out", CPU).run([cell])
+    next(event for event in events if isinstance(event, NoiseMaking) and isinstance(event.event, Iterated))
+    events.close()  # type: ignore[attr-defined]
+    left = estimated(tmp_path / "out", long, cell)
+    assert left.each[0].training_done == 3 / 4
+    assert left.each[0].seconds == left.each[0].training / 4
+    assert left.each[1].noise_done == 1 / left.each[1].iterations
+    assert left.noise == left.each[1].noise - left.each[1].noise / left.each[1].iterations
+
+
 def test_clean_images_alone_are_one_cell_whatever_the_noise(folder: Path) -> None:
     _, _, half = cells_of(folder)
     alone = replace(half, keep="clean")
@@ -270,6 +302,9 @@ def test_what_is_left_is_corrected_by_what_is_over() -> None:
 def test_what_is_left_after_an_interruption() -> None:
     """What an earlier process did takes no time now, and says nothing about the speed but how long an epoch took."""
     now = [0.0]
+    begun = Expected(noise=100, iterations=10, training=60, noise_done=0.6, training_done=0.5)
+    forecast = Forecast([begun, Expected(training=60)], lambda: now[0])
+    assert forecast.left == 40 + 30 + 60
     forecast = Forecast([Expected(noise=100, iterations=10, training=60), Expected(training=60)], lambda: now[0])
     forecast.began(0)
     forecast.resumed_noise(6)

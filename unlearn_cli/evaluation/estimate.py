@@ -5,13 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from unlearn_cli.evaluation.attackers.reweight import SHARES
 from unlearn_cli.evaluation.attackers.separable import MOST_IMAGES
-from unlearn_cli.evaluation.cell import Cell, Images, Library, NoisePlan, hash_of, noise_identity, protected_labels
+from unlearn_cli.evaluation.cell import (
+    Cell,
+    Images,
+    Library,
+    NoisePlan,
+    hash_of,
+    identity,
+    noise_identity,
+    protected_labels,
+)
 from unlearn_cli.evaluation.defences.hardening import CHOICES, STEPS
 from unlearn_cli.evaluation.forecast import Expected
 from unlearn_cli.evaluation.noise_store import NoiseStore
@@ -20,7 +30,7 @@ from unlearn_cli.faces import TEMPLATE_SIDE
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, NoiseSettings
 from unlearn_cli.noise.timing import Speed, likely_iterations, measure_speed
 from unlearn_cli.training.datasets import ImageSet
-from unlearn_cli.training.train import EpochEnded, train_network
+from unlearn_cli.training.train import EpochEnded, epochs_in, train_network
 
 BATCHES = 3
 FACES = 8
@@ -36,14 +46,21 @@ TIMED_BATCH = 64
 """The size of the batches with which a search for noise is timed on a CPU, where a larger one is no faster."""
 
 
-def estimate_each(cells: Sequence[Cell], library: Library, store: NoiseStore) -> list[Expected]:
+def estimate_each(cells: Sequence[Cell], library: Library, store: NoiseStore, output: Path) -> list[Expected]:
     """Return the seconds that each run takes if all are done one after the other.
 
     What runs share counts at the first of them: making noise that is not there yet, reading protected photos, and
-    their features.
+    their features. Checkpoints of an interrupted evaluation in ``output`` say how much of a run is done.
     """
     estimate = _Estimate(library, store)
-    return [estimate.expected(cell) for cell in cells]
+    return [replace(estimate.expected(cell), training_done=_share_trained(cell, library, output)) for cell in cells]
+
+
+def _share_trained(cell: Cell, library: Library, output: Path) -> float:
+    """Return the share of a run's epochs that an interrupted evaluation has trained."""
+    if cell.frozen is not None:
+        return 0.0
+    return epochs_in(output / "cells" / f"{hash_of(identity(cell, library))}.pt") / cell.training.epochs
 
 
 class _Estimate:
@@ -57,8 +74,12 @@ class _Estimate:
 
     def expected(self, cell: Cell) -> Expected:
         """Return the seconds that a run takes."""
-        noise, iterations = self._noise(cell.noise, cell.images) if cell.noise and cell.keep != "clean" else (0.0, 0)
-        return Expected(noise=noise, iterations=iterations, training=self.reading(cell) + self.running(cell))
+        plan, training = cell.noise, self.reading(cell) + self.running(cell)
+        if plan is None or cell.keep == "clean":
+            return Expected(training=training)
+        noise, iterations = self._noise(plan, cell.images)
+        made = min(1.0, self.store.iterations_of(plan, cell.images) / iterations) if iterations else 0.0
+        return Expected(noise=noise, iterations=iterations, training=training, noise_done=made)
 
     def _noise(self, plan: NoisePlan, on: Images) -> tuple[float, int]:
         """Return how long making a plan's noise takes, and its iterations; 0 where it is there or was counted."""

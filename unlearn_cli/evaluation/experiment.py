@@ -62,7 +62,7 @@ class EvaluationEstimated:
     @property
     def noise(self) -> float:
         """Return how much of that is making noise; a search may end earlier or later than most."""
-        return sum(one.noise for one in self.each) / self.at_once
+        return sum(one.left_of("noise") for one in self.each) / self.at_once
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _estimate(planned: Sequence[Planned], library: Library, where: Where) -> Eva
     if where.jobs > 1:
         torch.set_num_threads(threads_of_each(where.jobs))  # Each run will have as many.
     try:
-        expected = dict(zip(todo.values(), estimate_each(cells, library, store), strict=True))
+        expected = dict(zip(todo.values(), estimate_each(cells, library, store, where.output), strict=True))
     finally:
         torch.set_num_threads(threads)
     each = tuple(expected.get(index, Expected()) for index in range(len(planned)))

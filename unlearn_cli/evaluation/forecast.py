@@ -14,7 +14,7 @@ PARTS: tuple[Part, ...] = ("noise", "training")
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The seconds that a run is expected to take; all of them are 0 where its result is there."""
+    """The seconds that a run is expected to take from its beginning; all of them are 0 where its result is there."""
 
     noise: float = 0.0
     """Making its noise, unless another run before it does so."""
@@ -22,15 +22,23 @@ class Expected:
     """How many iterations of the search that is."""
     training: float = 0.0
     """All the rest."""
+    noise_done: float = 0.0
+    """The share of the noise that an earlier process has made, which need not be made again."""
+    training_done: float = 0.0
+    """The share of the rest that an earlier process has done."""
 
     @property
     def seconds(self) -> float:
-        """Return the seconds of the whole run."""
-        return self.noise + self.training
+        """Return the seconds that are left of the whole run."""
+        return self.left_of("noise") + self.left_of("training")
 
     def of(self, part: Part) -> float:
-        """Return the seconds of one part."""
+        """Return the seconds of one part from its beginning."""
         return self.noise if part == "noise" else self.training
+
+    def left_of(self, part: Part) -> float:
+        """Return the seconds that are left of one part."""
+        return self.of(part) * (1 - (self.noise_done if part == "noise" else self.training_done))
 
 
 def left_of_several(each: Sequence[float], ended: Sequence[bool], passed: float, at_once: int) -> float:
@@ -91,10 +99,10 @@ class Forecast:
         """Return the seconds that are left for the current run and all after it."""
         if self.index >= len(self.each):
             return 0.0
-        later = sum(self._factor(part) * one.of(part) for one in self.each[self.index + 1 :] for part in PARTS)
+        later = sum(self._factor(part) * one.left_of(part) for one in self.each[self.index + 1 :] for part in PARTS)
         now = self.each[self.index]
-        rest = self._factor("training") * now.training if self.part == "noise" else 0.0
-        return later + rest + self._left_of_part(now.of(self.part))
+        rest = self._factor("training") * now.left_of("training") if self.part == "noise" else 0.0
+        return later + rest + self._left_of_part(now.left_of(self.part))
 
     def _left_of_part(self, expected: float) -> float:
         if self.rest is not None:

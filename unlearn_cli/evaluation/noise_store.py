@@ -19,6 +19,7 @@ from unlearn_cli.files import lock
 from unlearn_cli.noise.bank_file import BankWritten, Origin, make_bank
 from unlearn_cli.noise.events import Event
 from unlearn_cli.noise.mixture import mix
+from unlearn_cli.noise.resume import iterations_in
 from unlearn_cli.noise.settings import Searched
 from unlearn_cli.training.workers import Workers
 
@@ -67,6 +68,10 @@ class NoiseStore:
             return all(self.is_made(part, on) for part in plan.parts)
         return plan.settings is None or self._is_complete(self._path(plan, on))
 
+    def iterations_of(self, plan: NoisePlan, on: Images) -> int:
+        """Return after how many iterations an interrupted search for the noise of a plan was saved."""
+        return iterations_in(_search_folder(self._path(plan, on))) if plan.settings is not None else 0
+
     def _is_complete(self, path: Path) -> bool:
         # The card is written last, so its presence says that the bank is complete.
         return path.is_file() and card_path(path).is_file()
@@ -84,7 +89,7 @@ class NoiseStore:
         assert plan.settings is not None
         data = self.library.train(where)
         # A search may take an hour, so an interrupted one goes on from here.
-        kept = path.with_suffix(".search") if isinstance(plan.settings, Searched) else None
+        kept = _search_folder(path) if isinstance(plan.settings, Searched) else None
         for event in make_bank(
             path,
             data,
@@ -102,3 +107,8 @@ class NoiseStore:
 
     def _path(self, plan: NoisePlan, on: Images) -> Path:
         return self.folder / f"{hash_of(noise_identity(plan, on, self.library))}.safetensors"
+
+
+def _search_folder(path: Path) -> Path:
+    """Return the folder of the checkpoints of a search whose bank this file will be."""
+    return path.with_suffix(".search")

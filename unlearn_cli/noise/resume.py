@@ -15,7 +15,7 @@ import torch
 from unlearn_cli.errors import WorkError
 from unlearn_cli.noise.events import Resumed
 from unlearn_cli.noise.settings import Joint, NoiseSettings
-from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
+from unlearn_cli.training.checkpoint import open_checkpoint, peek, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet, digest
 from unlearn_cli.training.workers import Workers
 
@@ -50,6 +50,16 @@ class Progress:
         value = -error if upwards else error
         since = 0 if value < self.best else self.since_best + 1
         return Progress(self.iteration + 1, self.epoch, error, min(value, self.best), since, seconds)
+
+
+def iterations_in(folder: Path) -> int:
+    """Return after how many iterations a search was saved in a checkpoint folder; 0 if nothing readable is there.
+
+    Any worker's file tells it, because all of them are from the same moment.
+    """
+    found = next(iter(sorted(folder.glob("search-*-of-*.pt"))), None)
+    content = peek(found) if found is not None else None
+    return int(content["progress"]["iteration"]) if content is not None else 0
 
 
 class Search(Protocol):

@@ -38,6 +38,14 @@ def open_checkpoint(path: Path, device: torch.device, work: str) -> Iterator[Any
         raise WorkError(f"The checkpoint {path} is damaged. Delete it to begin {work} again.") from error
 
 
+def peek(path: Path) -> Any:
+    """Return the content of a checkpoint without reading its tensors; None if no readable checkpoint is there."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # torch.load raises many kinds of exceptions; whoever continues from the file will be told.
+        return None
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     """Return whether memory ran out, which PyTorch reports on a CPU as a ``RuntimeError``."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

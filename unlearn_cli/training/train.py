@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn_cli.errors import WorkError
 from unlearn_cli.training.augmentations import augmentation, flip_and_shift
-from unlearn_cli.training.checkpoint import open_checkpoint, save_checkpoint
+from unlearn_cli.training.checkpoint import open_checkpoint, peek, save_checkpoint
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.fast import fit_to_images
 from unlearn_cli.training.models import build_model
@@ -334,6 +334,12 @@ def right_by_class(
 def _keep(path: Path, settings: TrainingSettings, state: dict[str, Any], history: list[EpochEnded]) -> None:
     parts = {name: part.state_dict() for name, part in state.items()}
     save_checkpoint(path, {"settings": asdict(settings), "history": [asdict(epoch) for epoch in history], **parts})
+
+
+def epochs_in(checkpoint: Path) -> int:
+    """Return how many epochs of a training are saved in a checkpoint; 0 if nothing readable is there."""
+    content = peek(checkpoint)
+    return len(content["history"]) if content is not None else 0
 
 
 def _restore(
