@@ -17,10 +17,10 @@ from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.files import TEMPORARY_PREFIX
 from unlearn_cli.photos import manifest as module
 from unlearn_cli.photos.encode import Writing
-from unlearn_cli.photos.folder import protect_folder
+from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.manifest import Manifest, Record
 from unlearn_cli.photos.protection import Protection
-from unlearn_cli.photos.scan import Where
+from unlearn_cli.photos.scan import Where, plan
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -173,6 +173,20 @@ def test_another_file_is_not_taken_for_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a manifest"):
         run(tmp_path / "in", Where(manifest=tmp_path / "notes.jsonl"))
     assert (tmp_path / "notes.jsonl").read_text() == '{"my": "notes"}\n'
+
+
+def test_a_manifest_is_not_put_among_what_will_be_shared(tmp_path: Path) -> None:
+    source = make_photo(tmp_path / "in" / "a.png")
+    for where in (
+        Where(manifest=tmp_path / "in-protected" / "m.jsonl"),
+        Where(output=tmp_path / "out", manifest=tmp_path / "out" / "below" / "m.jsonl"),
+        Where(backup=tmp_path / "kept", manifest=tmp_path / "in" / "m.jsonl"),
+    ):
+        with pytest.raises(UsageError, match="which you will share"):
+            run(tmp_path / "in", where)
+    # Single files whose copies go beside them share a folder with the originals.
+    list(protect_photos(plan([source], Where(manifest=tmp_path / "in" / "m.jsonl")), {"": PROTECTION}))
+    assert [path.name for path in sorted((tmp_path / "in").iterdir())] == ["a-protected.png", "a.png", "m.jsonl"]
 
 
 def test_several_folders_can_share_a_manifest(tmp_path: Path) -> None:

@@ -265,10 +265,18 @@ class _Walk:
             return Path.cwd()
 
     def _manifest(self, output: Path) -> Path:
-        """Return the manifest's path: beside the output, with a separate manifest for each shard."""
+        """Return the manifest's path: beside the output, with a separate manifest for each shard.
+
+        Raises ``UsageError`` for a name that is not a manifest's, and for a place in the folder that will be shared.
+        """
         if self.where.manifest is not None:
             if self.where.manifest.suffix != SUFFIX:  # Later runs look for manifests by this suffix.
                 raise UsageError(f"A manifest's name must end in {SUFFIX}, not be {self.where.manifest.name}.")
+            if resolved(self.where.manifest).is_relative_to(resolved(output)):
+                raise UsageError(
+                    f"The manifest {self.where.manifest} would be in {output}, which you will share. It is for you "
+                    "alone: name a file in another folder with --manifest."
+                )
             return Path(os.path.abspath(self.where.manifest))
         if not output.name:
             raise UsageError(f"The manifest cannot go beside {output}. Name a file for it with --manifest.")
