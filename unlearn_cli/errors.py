@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C or a request to terminate."""
+
 Code = Literal[
     "already-protected",
     "altered",

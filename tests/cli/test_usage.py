@@ -203,6 +203,21 @@ def test_recipes_are_listed_with_times_and_without_torch(tmp_path: Path) -> None
     assert all(re.search(r"^\d+ (min|h)\b.*: \d+ trainings$", row[2]) for row in rows)
 
 
+def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_traceback() -> None:
+    code = """
+import sys
+class Ctrl_C:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Ctrl_C())
+from unlearn_cli.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGTERM")
 def test_a_request_to_terminate_ends_like_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -16,13 +16,12 @@ import typer
 
 from unlearn_cli.cli.answer import answer
 from unlearn_cli.cli.config import origin_of
-from unlearn_cli.errors import UnlearnError
+from unlearn_cli.errors import INTERRUPTED, UnlearnError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-INTERRUPTED = 130
 SECONDS_A_LINE = 10.0
 """How often a line tells the progress where there is no terminal."""
 
