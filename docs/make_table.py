@@ -6,7 +6,6 @@ example after a bank was made or measured anew.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
@@ -14,20 +13,22 @@ from typing import get_args
 from unlearn_cli.banks.card import Result, read_card
 from unlearn_cli.banks.catalog import choose
 from unlearn_cli.banks.provenance import Strength
-from unlearn_cli.cli.measured import ATTACKS, LITTLE_PROTECTION, NO_PROTECTION, how_trained, that_count
+from unlearn_cli.cli.measured import (
+    ATTACKS,
+    LITTLE_PROTECTION,
+    NO_PROTECTION,
+    RECOGNISERS,
+    attacker,
+    recogniser_of,
+    that_count,
+    worst_by,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
 BEGIN, END = "<!-- written by docs/make_table.py -->\n", "<!-- end -->\n"
 HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
 DEFAULT: Strength = "medium"
-RECOGNISERS = {
-    "face_recognition_sface_2021dec": "SFace",
-    "facenet": "FaceNet",
-    "mobileface": "MobileFace",
-    "student": "our own",
-}
-"""The names of recognisers whose files have other names."""
 FORMS = {
     "personal": "with your own pattern (`--preset personal`)",
     "sample-wise": "at `--strength max --form sample-wise`",
@@ -45,31 +46,21 @@ def results_of(strength: Strength, form: str = "class-wise") -> list[Result]:
 
 def recogniser(result: Result) -> str:
     """Return the name of the recogniser that was asked; nothing where a network was trained."""
-    kind, _, name = str(result.training["model"]).partition(":")
-    return RECOGNISERS.get(name, name) if kind == "frozen" else ""
+    name = recogniser_of(result)
+    return RECOGNISERS.get(name, name)
 
 
 def attack(result: Result) -> str:
-    """Return the name of a trained attacker, which is the same whatever share of clean photos corrects a last layer."""
-    return re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
+    """Return the kind of attack: the name of a trained attacker, "recogniser", or "none" for a plain training."""
+    if recogniser(result):
+        return "recogniser"
+    name = attacker(result).removeprefix("a model ")
+    return "none" if name == ATTACKS["none"] else name
 
 
 def worst_by_attack(strength: Strength, form: str = "class-wise") -> dict[str, Result]:
-    """Return the worst result of each kind of attack among those with most seeds.
-
-    Of plain trainings those count in which the fewest people protected their photos, which is hardest for the noise.
-    """
-    worst: dict[str, Result] = {}
-
-    def rank(kind: str, of: Result) -> tuple[float, ...]:
-        return -of.together if kind == "none" else 0, of.seeds, of.protected.final
-
-    for result in results_of(strength, form):
-        kind = "recogniser" if recogniser(result) else attack(result)
-        kind = "none" if kind == ATTACKS["none"] else kind
-        if kind not in worst or rank(kind, result) > rank(kind, worst[kind]):
-            worst[kind] = result
-    return worst
+    """Return the worst result of each kind of attack among those with most seeds."""
+    return worst_by(results_of(strength, form), attack)
 
 
 def lines() -> Iterator[tuple[Result, str]]:
@@ -105,7 +96,7 @@ def against_recognisers() -> Iterator[tuple[Result, str]]:
                 names = (f"{name}{TOOK_PART if worst[name].white_box else ''}" for name in same)
                 yield most(worst[name] for name in same), f"face search with {', '.join(names)}, {how}"
             if models := [of for of in trained if not recogniser(of) and light_of(of) == light]:
-                ways = sorted(attack(of).removeprefix("trained ") for of in models)
+                ways = sorted(attacker(of).removeprefix("a model ").removeprefix("trained ") for of in models)
                 yield most(models), f"a model trained {', or '.join(ways)}; {how}"
 
 

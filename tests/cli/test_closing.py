@@ -57,7 +57,7 @@ def test_the_closing_says_what_for_whom_what_is_weak_and_what_next(strength: str
     meaning = [line for line in run.stderr.splitlines() if line.startswith("- ")]
     assert 2 <= len(meaning) <= 4
     assert "face search" in meaning[0]
-    assert meaning[-1].endswith(f"For all results, run 'unlearn banks show {bank}'.")
+    assert meaning[-1].endswith(f"For every attacker, run 'unlearn banks show {bank}'.")
     assert run.stderr.splitlines()[-2:] == [
         "Check the copies:      unlearn verify in in-protected",
         "See before and after:  unlearn preview in in-protected",

@@ -71,7 +71,14 @@ def test_the_best_supported_figure_is_told_and_the_worst_defence(tmp_path: Path,
     assert len(lines) <= 4
     table = json.loads(unlearn("banks", "show", "mine.safetensors", "--json").stdout)["card"]["results"]
     assert len(table) == 5
-    shown = unlearn("banks", "show", "mine.safetensors").stdout
+    worst = [line.split("\t") for line in unlearn("banks", "show", "mine.safetensors").stdout.splitlines()]
+    assert [row[1:] for row in worst if len(row) > 1] == [
+        ["protected", "unprotected", "seeds"],
+        ["50", "70", "1"],
+        ["30", "70", "1"],
+        ["20", "70", "3"],
+    ]
+    shown = unlearn("banks", "show", "mine.safetensors", "--all").stdout
     assert re.findall(r"\b(\d\d\.0) %, best epoch", shown) == ["50.0", "40.0", "30.0", "20.0", "10.0"]
 
 

@@ -119,11 +119,11 @@ def test_an_interrupted_run_says_how_it_goes_on(tmp_path: Path) -> None:
 
 def test_banks_show_breaks_no_words_on_a_terminal_and_has_tabs_elsewhere(unlearn: RunUnlearn) -> None:
     """A block for each result, the worst first, in the order of the rows that programs read."""
-    piped = unlearn("banks", "show", "person").stdout.splitlines()
+    piped = unlearn("banks", "show", "person", "--all").stdout.splitlines()
     start = next(i for i, line in enumerate(piped) if line.startswith("training\t"))
     rows = [line.split("\t") for line in piped[start + 1 :] if line.count("\t") == piped[start].count("\t")]
     assert len(rows) > 3
-    shown = unlearn("banks", "show", "person", FORCE_COLOR="1", COLUMNS="80", TERM="xterm").stdout
+    shown = unlearn("banks", "show", "person", "--all", FORCE_COLOR="1", COLUMNS="80", TERM="xterm").stdout
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     blocks = plain[plain.index("Accuracy of") : plain.index("- The noise")]
     assert max(map(len, blocks.splitlines())) <= 80

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Group, help="List and show the noise banks.")
 
+BRIEF = ("bank", "classes", "noise", "made with", "images", "made")
+"""The rows that tell where a bank comes from, unless everything is wanted."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 
 
@@ -54,31 +57,47 @@ def list_banks(as_json: AsJson = False) -> None:
     print_table(columns, rows)
 
 
-@app.command("show", cls=Command, epilog="unlearn banks show person\nunlearn banks show mine.safetensors --json")
+@app.command(
+    "show",
+    cls=Command,
+    epilog="unlearn banks show person\nunlearn banks show person --all\nunlearn banks show mine.safetensors --json",
+)
 @exits()
 def show_bank(
     name: Annotated[str, typer.Argument(help="A shipped bank's name, or a .safetensors file.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every result with its conditions, and how the bank was made.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a bank was made and what was measured with it, the worst result first."""
+    """Show what a bank is and how well it was measured to protect, the worst result first."""
     from unlearn_cli.banks.card import read_card
     from unlearn_cli.banks.catalog import open_bank
-    from unlearn_cli.cli.measured import limits_of
+    from unlearn_cli.cli.measured import limits_of, unmeasured
 
     bank = open_bank(name)
     card = read_card(bank.path, bank.sha256)
     if as_json:
         print_json({"provenance": asdict(bank.provenance), "card": asdict(card), "sha256": bank.sha256})
         return
-    _print_provenance(bank)
-    _print_results(bank, card)
+    _print_provenance(bank, everything=everything)
+    if not card.results:
+        out().print(plain(unmeasured(bank.path, bank.provenance.frame)))
+    elif everything:
+        _print_results(card)
+    else:
+        _print_worst(card)
     for line in limits_of(bank.provenance, card.made):
         out().print(f"- {plain(line)}")
-    if card.made.command:
+    if everything and card.made.command:
         out().print(f"Made with: {plain(card.made.command)}")
+    elif card.results:
+        out().print(
+            f"All {len(card.results)} results, and how the bank was made: unlearn banks show {plain(name)} --all"
+        )
 
 
-def _print_provenance(bank: Bank) -> None:
+def _print_provenance(bank: Bank, *, everything: bool) -> None:
     from unlearn_cli.cli.summary import print_rows
 
     of = bank.provenance
@@ -92,20 +111,32 @@ def _print_provenance(bank: Bank) -> None:
         "method": f"{of.method}, transformations '{of.through}', surrogate {of.surrogate}, seed {of.seed}",
         **({"made with": f"{', '.join(of.teachers)}: no judges of this noise"} if of.teachers else {}),
         "settings": ", ".join(f"{key} {value}" for key, value in of.hyperparameters.items()),
+        "images": f"{of.dataset.get('images', '?')} of {of.dataset.get('name', '?')}; "
+        f"their licence: {of.dataset.get('licence') or 'none'}",
         "dataset": ", ".join(f"{key}: {value}" for key, value in of.dataset.items()),
-        "made": f"{of.date}, " + ", ".join(f"{key} {value}" for key, value in of.versions.items()),
+        "made": of.date,
+        "versions": ", ".join(f"{key} {value}" for key, value in of.versions.items()),
         "SHA-256": bank.sha256,
     }
-    print_rows(rows.items())
+    print_rows((name, text) for name, text in rows.items() if everything or name in BRIEF)
 
 
-def _print_results(bank: Bank, card: Card) -> None:
-    from unlearn_cli.cli.card_table import COLUMNS, block, table_rows
-    from unlearn_cli.cli.measured import unmeasured
+def _print_worst(card: Card) -> None:
+    from unlearn_cli.cli.card_table import WORST_COLUMNS, worst_rows
 
-    if not card.results:
-        out().print(plain(unmeasured(bank.path, bank.provenance.frame)))
+    tables = list(worst_rows(card))
+    if not tables:
+        out().print("Only networks that took part in making the noise were measured, which says nothing about others.")
         return
+    out().print("\nHow many of 100 new photos without noise are named correctly, the worst attacker first.")
+    for form, rows in tables:
+        out().print(f"With {form}:")
+        print_table(WORST_COLUMNS, rows)
+
+
+def _print_results(card: Card) -> None:
+    from unlearn_cli.cli.card_table import COLUMNS, block, table_rows
+
     if not out().is_terminal:
         print_table(COLUMNS, table_rows(card))
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from unlearn_cli.cli.closing import here
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from unlearn_cli.banks.card import Accuracy, Card, Made, Result
     from unlearn_cli.banks.provenance import Provenance
     from unlearn_cli.photos.protection import Protection
+
+Kind = TypeVar("Kind", bound=Hashable)
 
 MOST_LINES = 4
 """The largest number of lines in which ``protect`` says how well its noise protects."""
@@ -97,6 +100,41 @@ def worst_first(results: Iterable[Result]) -> list[Result]:
     return sorted(found, key=lambda result: (result not in counting, -result.protected.final))
 
 
+RECOGNISERS = {
+    "face_recognition_sface_2021dec": "SFace",
+    "facenet": "FaceNet",
+    "mobileface": "MobileFace",
+    "student": "our own",
+}
+"""The names of recognisers whose files have other names."""
+
+
+def attacker(result: Result) -> str:
+    """Return what the attacker of a result is, the same whatever share of clean photos corrects a last layer."""
+    if recogniser_of(result):
+        return "a recogniser that already knows faces"
+    how = re.sub(r"with \d+ % clean", "with some clean", how_trained(result))
+    return f"a model {how}"
+
+
+def worst_by(results: Iterable[Result], kind: Callable[[Result], Kind]) -> dict[Kind, Result]:
+    """Return the worst result of each kind among those with most seeds, the worst kind first.
+
+    Of plain trainings those count in which the fewest people protected their photos, which is hardest for the noise.
+    """
+
+    def rank(of: Result) -> tuple[float, ...]:
+        plain = how_trained(of) == ATTACKS["none"]
+        return -of.together if plain else 0, of.seeds, of.protected.final
+
+    worst: dict[Kind, Result] = {}
+    for result in results:
+        name = kind(result)
+        if name not in worst or rank(result) > rank(worst[name]):
+            worst[name] = result
+    return dict(sorted(worst.items(), key=lambda of: -of[1].protected.final))
+
+
 def after_protecting(protections: Sequence[Protection]) -> list[str]:
     """Return at most four lines on how well the noise of these protections protects.
 
@@ -117,7 +155,7 @@ def after_protecting(protections: Sequence[Protection]) -> list[str]:
     names = ", ".join(f"'unlearn banks show {_shown(protection)}'" for protection in banks)
     room = MOST_LINES - 1 - bool(limits)
     *told, last = [searches, *lines[:room], *limits[:1]]
-    return [*told, f"{last} For all results, run {names}."]
+    return [*told, f"{last} For every attacker, run {names}."]
 
 
 def _shown(protection: Protection) -> str:
