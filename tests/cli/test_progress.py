@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.cli.conftest import Run
+from tests.cli.test_generate import QUICK
 from unlearn_cli.cli import console
 from unlearn_cli.cli.app import app
 
@@ -44,3 +47,15 @@ def test_quiet_is_quiet(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     del album
     monkeypatch.setattr(console, "SECONDS_A_LINE", 0.0)
     assert CliRunner().invoke(app, [*COMMANDS["Protecting"], "-q"]).output == ""
+
+
+def test_lines_tell_how_far_a_search_and_an_evaluation_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("generate", "evaluate_show"):
+        monkeypatch.setattr(f"unlearn_cli.cli.{module}.SECONDS_A_LONG_LINE", 0.0)
+    made = run("generate", *QUICK, "-o", "a.safetensors")
+    assert re.search(r"^error rate 0\.\d+ after iteration 1 of at most 1$", made.stderr, re.MULTILINE), made.stderr
+    small = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "batch-size=8", "--scale", "tiny")
+    done = run("evaluate", "bank", "a.safetensors", *small, "-o", "report")
+    assert done.exit_code == 0, done.stderr
+    line = r"^about .* left, run 2 of 2: .*a.*; training 1 of 1, clean accuracy \d\.\d+$"
+    assert re.search(line, done.stderr, re.MULTILINE), done.stderr

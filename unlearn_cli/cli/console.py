@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-SECONDS_A_LINE = 10.0
-"""How often a line tells the progress where there is no terminal."""
+SECONDS_A_LINE, SECONDS_A_LONG_LINE = 10.0, 60.0
+"""How often a line tells the progress where there is no terminal: that of work on photos, and of trainings."""
 
 TRAINING_LIBRARIES = ("torch", "torchvision", "scipy", "matplotlib", "jinja2")
 
@@ -138,6 +138,19 @@ def progress_bar(*, hidden: bool = False) -> Progress:
     )
 
 
+class Lines:
+    """Tells how far long work is where there is no terminal: a line on stderr now and then."""
+
+    def __init__(self, every: float, *, hidden: bool = False) -> None:
+        self._every, self._hidden, self._told = every, hidden or err().is_terminal, time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Print a text, unless the last line was printed less than so many seconds ago."""
+        if not self._hidden and time.monotonic() - self._told >= self._every:
+            self._told = time.monotonic()
+            err().print(plain(text))
+
+
 class Steps:
     """The progress of work on many photos: a bar on a terminal, and elsewhere a line on stderr now and then.
 
@@ -145,10 +158,11 @@ class Steps:
     """
 
     def __init__(self, what: str, total: int | None, *, hidden: bool = False) -> None:
-        self._what, self._total, self._hidden = what, total, hidden or err().is_terminal
+        self._what, self._total = what, total
+        self._lines = Lines(SECONDS_A_LINE, hidden=hidden)
         self._bar = progress_bar(hidden=hidden)
         self._row = self._bar.add_task(what, total=total, detail="")
-        self._done, self._told = 0, time.monotonic()
+        self._done = 0
 
     def __enter__(self) -> Self:
         self._bar.__enter__()
@@ -166,10 +180,8 @@ class Steps:
         """Count one more photo, of this name."""
         self._done += 1
         self._bar.update(self._row, advance=1, detail=plain(detail))
-        if not self._hidden and time.monotonic() - self._told >= SECONDS_A_LINE:
-            self._told = time.monotonic()
-            of = f" of {self._total}" if self._total is not None else ""
-            err().print(f"{self._what}: {self._done}{of} photos")
+        of = f" of {self._total}" if self._total is not None else ""
+        self._lines.tell(f"{self._what}: {self._done}{of} photos")
 
     def say(self, text: str) -> None:
         """Print a line, which must be escaped already, above the bar."""

@@ -8,13 +8,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn_cli.cli.console import duration, err, out, plain, print_table, progress_bar
+from unlearn_cli.cli.console import (
+    SECONDS_A_LONG_LINE,
+    Lines,
+    duration,
+    err,
+    out,
+    plain,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated, SeveralAtOnce
+    from unlearn_cli.evaluation.forecast import Expected
     from unlearn_cli.evaluation.recipe import Planned
     from unlearn_cli.evaluation.report import Report, Row
     from unlearn_cli.evaluation.run import Event
+    from unlearn_cli.noise.events import Event as NoiseEvent
 
 
 LEAST_WIDTH_OF_A_COLUMN = 20
@@ -28,65 +39,87 @@ def watch(
     hidden: bool,
 ) -> Report:
     """Show the events of an evaluation as they come, and return its report."""
-    from unlearn_cli.evaluation.experiment import Evaluated, EvaluationEstimated, SeveralAtOnce
-    from unlearn_cli.evaluation.forecast import Expected, Forecast
-    from unlearn_cli.evaluation.noise_store import NoiseMaking
-    from unlearn_cli.evaluation.run import CellBegan, CellEnded
-    from unlearn_cli.noise.events import Iterated, Resumed
-    from unlearn_cli.training.train import EpochEnded
+    from unlearn_cli.evaluation.experiment import Evaluated
 
     # Closing the events stops the processes that work for them, if the user interrupts.
-    with closing(events), progress_bar(hidden=hidden) as bar:  # Runs differ in cost: the bar counts per cent of time.
-        whole = bar.add_task("All runs", total=100, detail="", visible=False)
-        row = bar.add_task("Training", total=None, detail="", visible=False)
-        forecast, began = Forecast([Expected()] * len(planned)), time.perf_counter()  # Only the first worker estimates.
-
-        def ahead() -> None:
-            left, passed = forecast.left, time.perf_counter() - began
-            at = min(forecast.index + 1, len(planned))
-            detail = f"run {at} of {len(planned)}: {', '.join(planned[at - 1].labels.values())}"
-            bar.update(
-                whole, completed=100 * passed / (passed + left or 1.0), visible=True,
-                detail=f"about {duration(left)} left, {detail}",
-            )  # fmt: skip
-
+    progress = _Progress(planned, hidden=hidden)
+    with closing(events), progress.bar:
         for event in events:
-            if isinstance(event, EvaluationEstimated):
-                forecast, began = Forecast(event.each), time.perf_counter()
-                bar.console.print(_told(event))
-            elif isinstance(event, SeveralAtOnce):  # All that follows are their results.
-                forecast = Forecast([Expected()] * len(planned))
-                bar.update(
-                    whole, completed=100 * event.passed / (event.passed + event.left or 1.0), visible=True,
-                    detail=f"about {duration(event.left)} left, {event.ended} of {event.todo} runs done",
-                )  # fmt: skip
-            elif isinstance(event, CellBegan):
-                forecast.began(event.index)
-                ahead()
-            elif isinstance(event, NoiseMaking) and isinstance(event.event, Resumed):
-                forecast.resumed_noise(event.event.iteration)
-            elif isinstance(event, NoiseMaking) and isinstance(event.event, Iterated):
-                made = event.event
-                forecast.is_making_noise(made.iteration)
-                bar.update(
-                    row, description="Making noise", total=made.max_iterations, completed=made.iteration, visible=True,
-                    detail=f"error rate {made.error:.3f}",
-                )  # fmt: skip
-                ahead()
-            elif isinstance(event, EpochEnded):
-                forecast.is_training(event.epoch, event.epochs, event.seconds)
-                bar.update(
-                    row, description="Training", total=event.epochs, completed=event.epoch, visible=True,
-                    detail=f"clean accuracy {event.clean_accuracy:.3f}",
-                )  # fmt: skip
-                ahead()
-            elif isinstance(event, CellEnded):
-                forecast.index = event.index
-                forecast.ended()
-                ahead()
-            elif isinstance(event, Evaluated):
+            if isinstance(event, Evaluated):
                 return event.report
+            progress.show(event)
     raise AssertionError("an evaluation ends with its report")
+
+
+class _Progress:
+    """The progress of an evaluation: a bar for all runs and one for what is done now, or a line now and then."""
+
+    def __init__(self, planned: Sequence[Planned], *, hidden: bool) -> None:
+        self.planned, self.bar = planned, progress_bar(hidden=hidden)
+        self.lines = Lines(SECONDS_A_LONG_LINE, hidden=hidden)
+        # Runs differ in cost: the bar counts per cent of time.
+        self.whole = self.bar.add_task("All runs", total=100, detail="", visible=False)
+        self.row = self.bar.add_task("Training", total=None, detail="", visible=False)
+        self.now = ""
+        self._begin([])
+
+    def _begin(self, each: Sequence[Expected]) -> None:
+        from unlearn_cli.evaluation.forecast import Expected, Forecast
+
+        # Only the first worker estimates, and what several processes have done is only read.
+        self.forecast = Forecast(each or [Expected()] * len(self.planned))
+        self.began = time.perf_counter()
+
+    def show(self, event: EvaluationEstimated | SeveralAtOnce | Event) -> None:
+        """Show how far the evaluation is after an event."""
+        from unlearn_cli.evaluation.experiment import EvaluationEstimated, SeveralAtOnce
+        from unlearn_cli.evaluation.noise_store import NoiseMaking
+        from unlearn_cli.evaluation.run import CellBegan, CellEnded
+        from unlearn_cli.training.train import EpochEnded
+
+        if isinstance(event, EvaluationEstimated):
+            self._begin(event.each)
+            self.bar.console.print(_told(event))
+        elif isinstance(event, SeveralAtOnce):  # All that follows are their results.
+            self._begin([])
+            self._all(event.passed, event.left, f"{event.ended} of {event.todo} runs done")
+        elif isinstance(event, CellBegan):
+            self.forecast.began(event.index)
+            self._ahead()
+        elif isinstance(event, NoiseMaking):
+            self._making(event.event)
+        elif isinstance(event, EpochEnded):
+            self.forecast.is_training(event.epoch, event.epochs, event.seconds)
+            self._step("Training", event.epoch, event.epochs, f"clean accuracy {event.clean_accuracy:.3f}")
+        elif isinstance(event, CellEnded):
+            self.forecast.index = event.index
+            self.forecast.ended()
+            self.now = ""
+            self._ahead()
+
+    def _making(self, event: NoiseEvent) -> None:
+        from unlearn_cli.noise.events import Iterated, Resumed
+
+        if isinstance(event, Resumed):
+            self.forecast.resumed_noise(event.iteration)
+        elif isinstance(event, Iterated):
+            self.forecast.is_making_noise(event.iteration)
+            self._step("Making noise", event.iteration, event.max_iterations, f"error rate {event.error:.3f}")
+
+    def _step(self, doing: str, done: int, of: int, detail: str) -> None:
+        self.bar.update(self.row, description=doing, total=of, completed=done, visible=True, detail=detail)
+        self.now = f"; {doing.lower()} {done} of {of}, {detail}"
+        self._ahead()
+
+    def _ahead(self) -> None:
+        at = min(self.forecast.index + 1, len(self.planned))
+        what = f"run {at} of {len(self.planned)}: {', '.join(self.planned[at - 1].labels.values())}"
+        self._all(time.perf_counter() - self.began, self.forecast.left, what)
+
+    def _all(self, passed: float, left: float, what: str) -> None:
+        detail = f"about {duration(left)} left, {what}"
+        self.bar.update(self.whole, completed=100 * passed / (passed + left or 1.0), visible=True, detail=detail)
+        self.lines.tell(f"{detail}{self.now}")
 
 
 def _told(estimate: EvaluationEstimated) -> str:

@@ -12,7 +12,17 @@ import typer
 
 from unlearn_cli.banks.provenance import Form
 from unlearn_cli.cli import dataset_options as options
-from unlearn_cli.cli.console import command_line, duration, err, exits, out, plain, progress_bar
+from unlearn_cli.cli.console import (
+    SECONDS_A_LONG_LINE,
+    Lines,
+    command_line,
+    duration,
+    err,
+    exits,
+    out,
+    plain,
+    progress_bar,
+)
 from unlearn_cli.cli.generate_personal import Chosen, personal
 from unlearn_cli.cli.hyperparameters import Hyperparameters
 from unlearn_cli.cli.set_option import MOST_SEED, listing, read_settings
@@ -262,6 +272,7 @@ def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, h
     from unlearn_cli.noise.bank_file import BankWritten
     from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
 
+    lines = Lines(SECONDS_A_LONG_LINE, hidden=hidden)
     with progress_bar(hidden=hidden) as bar:
         row = bar.add_task("Searching", total=None, detail="")
         for event in events:
@@ -281,8 +292,10 @@ def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, h
             elif isinstance(event, SurrogateEpoch):
                 detail = f"training the surrogate: error rate {event.error:.3f}"
                 bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)
+                lines.tell(f"{detail} after epoch {event.epoch} of {event.epochs}")
             elif isinstance(event, Iterated):
                 detail = f"error rate {event.error:.3f}"
                 detail += f", visibility {event.visibility:.3f}" if event.visibility is not None else ""
                 bar.update(row, total=event.max_iterations, completed=event.iteration, detail=detail)
+                lines.tell(f"{detail} after iteration {event.iteration} of at most {event.max_iterations}")
     return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from unlearn_cli.cli.console import command_line, duration, err, out, plain, progress_bar
+from unlearn_cli.cli.console import SECONDS_A_LINE, Lines, command_line, duration, err, out, plain, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,7 @@ def _tell_faces(count: int, without: list[Path]) -> None:
 def _watch(events: Iterator[Fitting | BankWritten], *, as_json: bool) -> BankWritten:
     from unlearn_cli.noise.bank_file import BankWritten
 
+    lines = Lines(SECONDS_A_LINE, hidden=as_json)
     with progress_bar(hidden=as_json) as bar:
         row = bar.add_task("Fitting the pattern", total=None, detail="")
         for event in events:
@@ -103,7 +104,9 @@ def _watch(events: Iterator[Fitting | BankWritten], *, as_json: bool) -> BankWri
                 return event
             if as_json:
                 typer.echo(json.dumps({"event": "fitting", **dataclasses.asdict(event)}))
-            bar.update(row, total=event.steps, completed=event.step, detail=f"likeness {event.cosine:.2f}")
+            detail = f"likeness {event.cosine:.2f}"
+            bar.update(row, total=event.steps, completed=event.step, detail=detail)
+            lines.tell(f"Fitting the pattern: step {event.step} of {event.steps}, {detail}")
     raise AssertionError("The search ended without a bank.")
 
 
