@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from unlearn_cli.faces import Box
 
@@ -37,11 +36,10 @@ DETECTOR = (
 _own = threading.local()
 
 
-def find_boxes(pixels: NDArray[Any], mode: str = "RGB") -> list[Box]:
-    """Return the faces in a photo's upright pixels ``[H, W]`` or ``[H, W, bands]``, largest first.
+def find_boxes(pixels: NDArray[np.uint8]) -> list[Box]:
+    """Return the faces in a photo's upright RGB pixels ``[H, W, 3]``, largest first.
 
-    ``mode`` is Pillow's: RGB, RGBA, L, LA, CMYK (uint8) or I;16 (uint16). The same photo gives the same boxes. Several
-    threads may call this at once.
+    The same photo gives the same boxes. Several threads may call this at once.
     """
     height, width = pixels.shape[:2]
     shrink = max(1.0, max(height, width) / LONG_SIDE)
@@ -50,22 +48,12 @@ def find_boxes(pixels: NDArray[Any], mode: str = "RGB") -> list[Box]:
     if shrink > 1:
         small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
     least = max(LEAST_PIXELS, round(max(size) * LEAST_SHARE))
-    found = _cascade().detectMultiScale(_grey(small, mode), STEP, NEIGHBOURS, minSize=(least, least))
+    found = _cascade().detectMultiScale(
+        cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), STEP, NEIGHBOURS, minSize=(least, least)
+    )
     across, down = width / size[0], height / size[1]
     boxes = [Box(x * across, y * down, w * across) for x, y, w, _ in found]
     return sorted(boxes, key=lambda box: (-box.side, box.top, box.left))
-
-
-def _grey(pixels: Any, mode: str) -> Any:
-    if pixels.dtype == np.uint16:
-        return (pixels >> 8).astype(np.uint8)
-    if mode == "CMYK":
-        return np.asarray(Image.fromarray(pixels, mode).convert("L"))
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] < 3:
-        return np.ascontiguousarray(pixels[..., 0])
-    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_RGB2GRAY)
 
 
 def _cascade() -> Any:
