@@ -9,7 +9,7 @@ import pytest
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.photos.lists import parse_list
-from unlearn_cli.photos.scan import Where, plan
+from unlearn_cli.photos.scan import Where, both_of, plan
 
 
 def touch(root: Path, *names: str) -> None:
@@ -105,6 +105,32 @@ def test_links_to_folders_are_not_followed_and_the_user_is_told(tmp_path: Path) 
     todo = plan([tmp_path / "selfies"])
     assert len(todo.tasks) == 1
     assert [(path.name, "not followed" in why) for path, why in todo.not_protected] == [("again", True)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("me", "me-protected"), ("a.b", "a.b-protected"), ("x.jpg", "x-protected.jpg")]
+)
+def test_originals_and_copies_are_found_from_either(tmp_path: Path, one: str, other: str) -> None:
+    if one.endswith(".jpg"):
+        touch(tmp_path, one)
+    else:
+        (tmp_path / one).mkdir()
+    with pytest.raises(UsageError, match="Name the originals and their copies"):
+        both_of(tmp_path / one)
+    if one.endswith(".jpg"):
+        touch(tmp_path, other)
+    else:
+        (tmp_path / other).mkdir()
+    assert both_of(tmp_path / one) == both_of(tmp_path / other) == (tmp_path / one, tmp_path / other)
+
+
+def test_the_copies_of_the_working_folder_are_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "me").mkdir()
+    (tmp_path / "me-protected").mkdir()
+    monkeypatch.chdir(tmp_path / "me")
+    assert both_of(Path()) == (tmp_path / "me", tmp_path / "me-protected")
+    with pytest.raises(UsageError, match="Name the originals"):
+        both_of(Path("/"))
 
 
 def test_what_cannot_be_planned_is_refused_before_anything_is_written(tmp_path: Path) -> None:

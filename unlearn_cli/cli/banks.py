@@ -60,7 +60,7 @@ def list_banks(as_json: AsJson = False) -> None:
 @app.command(
     "show",
     cls=Command,
-    epilog="unlearn banks show person\nunlearn banks show person --all\nunlearn banks show mine.safetensors --json",
+    epilog="unlearn banks show person\nunlearn banks show mine.safetensors --all",
 )
 @exits()
 def show_bank(

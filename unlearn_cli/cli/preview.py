@@ -12,14 +12,21 @@ from unlearn_cli.cli.console import err, exits, plain, set_limits
 from unlearn_cli.photos.urls import refuse_url
 
 EXAMPLES = """\
-unlearn preview selfies selfies-protected
+unlearn preview selfies
 unlearn preview me.jpg me-protected.jpg -o before-after.png"""
 
 
 @exits()
 def preview(
     originals: Annotated[Path, typer.Argument(metavar="ORIGINALS", help="The folder of originals, or one photo.")],
-    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The folder of their copies, or one copy.")],
+    protected: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PROTECTED]",
+            help="The folder of their copies, or one copy.  [default: ORIGINALS-protected]",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The file to write: .html to look closely, or .png for a single picture."),
@@ -43,9 +50,12 @@ def preview(
     otherwise by their names.
     """
     from unlearn_cli.photos.before_after import preview as show
+    from unlearn_cli.photos.scan import both_of
 
     answer.expect("preview", wanted=as_json)
     refuse_url({"What a preview shows": originals, "What a preview compares with": protected})
+    if protected is None:
+        originals, protected = both_of(originals)
     set_limits()
     found = []
     for photo in show(originals, protected, output, photos or ()):

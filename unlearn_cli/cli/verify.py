@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = """\
-unlearn verify selfies selfies-protected
+unlearn verify selfies
 unlearn verify selfies selfies-protected --json > checked.json"""
 
 
@@ -32,8 +32,13 @@ def verify(
         Path, typer.Argument(metavar="ORIGINALS", help="The folder or URL of originals, or one photo.")
     ],
     protected: Annotated[
-        Path, typer.Argument(metavar="PROTECTED", help="The folder or URL of their copies, or one copy.")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[PROTECTED]",
+            help="The folder or URL of their copies, or one copy.  [default: ORIGINALS-protected]",
+            show_default=False,
+        ),
+    ] = None,
     bank: Annotated[list[str] | None, typer.Option(help="Also look for the noise of this .safetensors file.")] = None,
     key_file: Annotated[
         Path | None,
@@ -75,6 +80,7 @@ def verify(
 
     from unlearn_cli.banks.catalog import open_bank, shipped_banks
     from unlearn_cli.banks.keys import known_key
+    from unlearn_cli.photos.scan import both_of
     from unlearn_cli.photos.urls import shown, url_of
     from unlearn_cli.photos.verdicts import GOOD
     from unlearn_cli.photos.verdicts import verify as check
@@ -87,6 +93,8 @@ def verify(
     banks = [*(open_bank(entry.name) for entry in shipped_banks()), *named_banks]
     pairs: list[Pair] = []
     named: Counter[str] = Counter()
+    if protected is None:
+        originals, protected = both_of(originals)
     remote = url_of(originals) is not None or url_of(protected) is not None
     # While one photo travels, another is compared.
     jobs = jobs or (os.cpu_count() or 1) * (2 if remote else 1)

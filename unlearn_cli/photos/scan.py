@@ -17,6 +17,7 @@ from unlearn_cli.photos.lists import by_place, is_of_shard
 from unlearn_cli.photos.manifest import SUFFIX, is_manifest
 from unlearn_cli.photos.names import Earlier, Names, Places, Task, name_copies, resolved
 from unlearn_cli.photos.single import is_file_name
+from unlearn_cli.photos.urls import shown
 
 COPY = "-protected"
 """The ending of the name of a protected copy of a folder or file."""
@@ -141,6 +142,31 @@ def _without_aliases(paths: list[Path], where: Where) -> list[Path]:
     return list({resolved(path): path for path in reversed(paths)}.values())[::-1]
 
 
+def copy_beside(path: Path) -> Path:
+    """Return where the copies of a folder's photos go, or the copy of a photo, if no output is named: beside it."""
+    if path.is_dir():
+        return path.with_name(f"{path.name}{COPY}")
+    return path.with_name(f"{path.stem}{COPY}{path.suffix}")
+
+
+def both_of(path: Path) -> tuple[Path, Path]:
+    """Return the originals and their copies, if no output was named for them and one of the two is given.
+
+    Raises ``UsageError`` if the other one is not there.
+    """
+    if path.name in ("", ".."):  # The name of "." is that of the folder.
+        path = Path(os.path.abspath(path))
+    if not path.name:
+        raise UsageError(f"Nothing can be beside {path}. Name the originals and their copies.")
+    name, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix)
+    original, copy = path.with_name(name.removesuffix(COPY) + suffix), copy_beside(path)
+    if original != path and original.exists():
+        return original, path
+    if not copy.exists():
+        raise UsageError(f"Nothing is at {shown(copy)}. Name the originals and their copies.")
+    return path, copy
+
+
 def photos_below(folder: Path, apart: Path | None = None) -> Iterator[Path]:
     """Yield all photos below a folder, in order of their names, except those in the folder ``apart``."""
     yield from _Walk(Where(again=True)).photos(folder, apart or folder)
@@ -179,7 +205,7 @@ def _folder_target(folder: Path, output: Path | None, *, single: bool) -> Path:
             raise UsageError(
                 f"The copies cannot go beside {folder}, which is the top folder. Name a folder with --output."
             )
-        return folder.with_name(f"{folder.name}{COPY}")
+        return copy_beside(folder)
     return Path(os.path.abspath(output)) / ("" if single else folder.name)
 
 
@@ -246,7 +272,7 @@ class _Walk:
             if resolved(target) == resolved(path):
                 raise UsageError(f"The output {target} is the input itself. Name another folder with --output.")
         else:
-            target = path.with_name(f"{path.stem}{COPY}{path.suffix}")
+            target = copy_beside(path)
             manifest = self._manifest(self._shared_folder / FILES_MANIFEST)
         self._take(Task(path, target, manifest, path.parent.name, backup), below)
         self.outputs.append(target)
