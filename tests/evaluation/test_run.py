@@ -34,7 +34,7 @@ from unlearn_cli.files import lock
 from unlearn_cli.noise.events import Iterated, Resumed
 from unlearn_cli.noise.settings import ErrorMin
 from unlearn_cli.training.datasets import DatasetSpec
-from unlearn_cli.training.train import EpochEnded, TrainingSettings, predict
+from unlearn_cli.training.train import EpochEnded, Precision, TrainingSettings, predict
 from unlearn_cli.training.workers import usable_cores
 
 CPU = torch.device("cpu")
@@ -406,9 +406,9 @@ def test_a_trigger_is_each_classes_own_pattern_as_the_scraper_sees_it(
     """Each protected class of a family has another pattern; the defence's filter comes after the noise."""
     seen: list[torch.Tensor] = []
 
-    def record(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    def record(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
         seen.append(images)
-        return predict(model, images)
+        return predict(model, images, precision)
 
     monkeypatch.setattr("unlearn_cli.evaluation.run.predict", record)
     (cell, *_) = cells_of(folder)

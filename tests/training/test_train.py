@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.training import augmentations
 from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.models import build_model
-from unlearn_cli.training.train import EpochEnded, Trained, TrainingSettings, predict, train_network, train_victim
+from unlearn_cli.training.train import (
+    EpochEnded,
+    Precision,
+    Trained,
+    TrainingSettings,
+    predict,
+    train_network,
+    train_victim,
+)
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(model="resnet10-w16", epochs=4, batch_size=32, learning_rate=0.05)
@@ -99,6 +107,17 @@ def test_with_weight_average_a_moving_average_of_the_weights_is_what_is_tested(d
     assert not torch.allclose(result["head.weight"], network.state_dict()["head.weight"])
     right = (predict(event.network, data.images) == data.labels).float().mean().item()
     assert told[-1] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_is_tested_with_the_numbers_that_it_is_trained_with(data: ImageSet, precision: Precision) -> None:
+    seen: list[torch.dtype] = []
+    network = build_model("fast-w32", 2, data.size, 0)
+    last = next(part for part in network.modules() if isinstance(part, nn.Linear))
+    last.register_forward_hook(lambda part, _, logits: None if part.training else seen.append(logits.dtype))
+    next(train_network(network, data, data, replace(SETTINGS, model="fast-w32", precision=precision)))
+    assert set(seen) == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert {weights.dtype for weights in network.parameters()} == {torch.float32}
 
 
 def test_a_finished_training_is_not_done_again(data: ImageSet, tmp_path: Path) -> None:
