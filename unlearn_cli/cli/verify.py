@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from unlearn_cli.photos.verdicts import Pair
 
 
+CARRIES_NOISE = ("protected", "weak")
+"""The verdicts on copies that are as they were written, with the noise."""
+
 EXAMPLES = """\
 unlearn verify selfies
 unlearn verify selfies selfies-protected --json > checked.json"""
@@ -144,19 +147,20 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
     import statistics
 
     rows = [(verdict, f"{count} of {len(pairs)}") for verdict, count in _counts(pairs).most_common()]
-    good = [pair.reason for pair in pairs if pair.verdict in ("protected", "weak")]
+    good = [pair.reason for pair in pairs if pair.verdict in CARRIES_NOISE]
     for name, counts in (("why weak", Counter(map(_why_weak, good))), ("note", Counter(map(_note, good)))):
         rows += [(name, f"{count}: {text}") for text, count in counts.most_common() if text]
     fits = Counter(
         _described(pair.fit)
         for pair in pairs
-        if pair.fit is not None and pair.verdict in ("protected", "weak", "altered", "over its bound")
+        if pair.fit is not None and pair.verdict in (*CARRIES_NOISE, "altered", "over its bound")
     )
     rows += [("noise", f"{count}: {text}") for text, count in fits.most_common()]
     if made := sum(pair.made_for_it and pair.verdict != "not protected" for pair in pairs):
         rows.append(("noise", f"{made}: made for each photo (sample-wise), according to the manifest"))
     lossless = [pair.linf for pair in pairs if pair.linf is not None and pair.lossless]
-    lossy = [pair for pair in pairs if pair.linf is not None and not pair.lossless]
+    # A copy that somebody has edited may differ in everything, which says nothing about the noise.
+    lossy = [pair for pair in pairs if pair.linf is not None and not pair.lossless and pair.verdict in CARRIES_NOISE]
     if lossless:
         rows.append(("lossless files", f"{len(lossless)}: changed by at most {max(lossless):g} of 255 levels"))
     if lossy:
@@ -173,7 +177,7 @@ def _rows(pairs: list[Pair]) -> list[tuple[str, str]]:
 def _lossy(pairs: list[Pair]) -> str:
     """Return by how much lossy copies were changed, and how much of it is the noise, where that is known of all."""
     most = max(pair.linf or 0 for pair in pairs)
-    bounds = [pair.fit.epsilon for pair in pairs if pair.fit is not None and pair.verdict in ("protected", "weak")]
+    bounds = [pair.fit.epsilon for pair in pairs if pair.fit is not None]
     why = "compression changes pixels too"
     if len(bounds) == len(pairs):
         why = f"the noise itself changed at most {round(max(bounds))}; the rest is the file's compression"
