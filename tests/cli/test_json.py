@@ -170,7 +170,7 @@ def test_verify_names_the_code_of_each_verdict(album: Path, unlearn: RunUnlearn)
 def test_skipped_photos_keep_their_code_in_the_manifest(album: Path, unlearn: RunUnlearn) -> None:
     (album / "in" / "damaged.jpg").unlink()
     unlearn("protect", "in", "--class", "cat")
-    (album / "in-protected" / "good.png").write_bytes((album / "in" / "good.png").read_bytes())
+    (album / "in-protected" / "good.png").write_bytes(b"edited by its owner")
     found = answer_of(unlearn("protect", "in", "--class", "cat", "--json"))
     assert codes(found) == {"good.png": ("skipped", "changed")}
     assert json.loads((album / "in-protected.jsonl").read_text().splitlines()[-1])["code"] == "changed"

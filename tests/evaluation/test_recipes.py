@@ -349,7 +349,7 @@ def test_without_fast_bf16_a_scale_computes_in_fp32(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("scale", ["paper", "laptop", "cpu"])
 def test_the_help_of_scale_says_what_it_trains(scale: str) -> None:
-    first = planned("table1-cifar10", scale)[0].cell
+    first = planned("figure1", scale)[0].cell
     size = first.images.train_size
     images = "all" if size is None else str(size)
     said = f"{scale}: {first.training.model}, {images} images, {first.training.epochs} epochs;"
