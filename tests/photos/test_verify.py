@@ -172,6 +172,30 @@ def test_pairs_that_are_missing_are_told(album: Path, banks: list[Bank], cat: Pr
     assert "frames" in pairs["moving.gif"].reason
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_photo_with_copies_in_two_formats_is_checked_twice(
+    album: Path, banks: list[Bank], cat: Protection, known: bool
+) -> None:
+    copies = album.parent / "in-protected"
+    for wanted in ("jpeg", "png"):
+        list(protect_folder(album, cat, options=Options(writing=Writing(wanted))))
+    if not known:
+        forget(album)
+    pairs = list(verify(album, copies, banks))
+    assert {pair.verdict for pair in pairs} == {"protected", "weak"}, "the grey photo is protected less"
+    named = [(pair.original and pair.original.name, pair.protected and pair.protected.name) for pair in pairs]
+    assert sorted(named) == [
+        (name, Path(name).with_suffix(suffix).name)
+        for name in ("a.jpg", "b.png", "grey.jpg")
+        for suffix in (".jpg", ".png")
+    ]
+    if known:
+        assert named[0] == ("a.jpg", "a.png"), "the newest comes first"
+    (copies / "a.png").write_bytes((album / "a.jpg").read_bytes())
+    judged = {pair.protected.name: pair.verdict for pair in verify(album, copies, banks) if pair.protected}
+    assert (judged["a.jpg"], judged["a.png"]) == ("protected", "not protected")
+
+
 def test_damaged_copies_fail(album: Path, banks: list[Bank], cat: Protection) -> None:
     list(protect_folder(album, cat))
     (album.parent / "in-protected" / "b.png").write_bytes(b"damaged")

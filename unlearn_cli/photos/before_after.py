@@ -157,7 +157,11 @@ def preview(originals: Path, protected: Path, output: Path, names: Sequence[str]
             f"A preview shows your original photos, so it must not lie in {protected}, which you share. Name another "
             "place with --output."
         )
-    pairs = [(photo, copy) for photo, copy in pair_up(originals, protected) if photo is not None]
+    newest: dict[Path, Path | None] = {}
+    for photo, copy in pair_up(originals, protected):
+        if photo is not None:
+            newest.setdefault(photo, copy)
+    pairs = list(newest.items())
     if names:
         pairs = _chosen(pairs, originals, names)
     show = Preview.prepare(output, len(pairs) if names else PHOTOS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -140,8 +141,9 @@ def _with_key(pair: Pair, record: Record | None, key: Key | None) -> Pair:
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
     """Return the photos below two folders paired with their copies, with None for a missing counterpart.
 
-    What ``protect`` passes over, because it is itself a copy beside its original, is no original here either. Raises
-    the same errors as ``verify``.
+    A photo with several copies, in several formats, has a pair for each of them, the newest first. What ``protect``
+    passes over, because it is itself a copy beside its original, is no original here either. Raises the same errors as
+    ``verify``.
     """
     for path in (originals, protected):
         if not path.exists():
@@ -157,18 +159,18 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
     if not photos:
         raise WorkError(f"No photo found in {originals}.")
     found = _recorded_pairs(photos, copies, protected)
-    for copy in found.values():
+    for copy in chain.from_iterable(found.values()):
         del copies[copy]
-    own = {protected / photo.relative_to(originals) for photo in photos if photo not in found}
+    own = {protected / photo.relative_to(originals): photo for photo in photos}
     for photo in photos:
         name = protected / photo.relative_to(originals)
-        names = () if photo in found else _names(name)
-        there = [path for path in names if path in copies and (path == name or path not in own)]
-        for copy in there[:1]:
-            found[photo] = copy
-            del copies[copy]
+        for copy in _names(name):
+            if copy in copies and own.get(copy, photo) is photo:
+                found.setdefault(photo, []).append(copy)
+                del copies[copy]
     wanted = [photo for photo in photos if photo in found or not _is_passed_over(photo, originals)]
-    return [*((photo, found.get(photo)) for photo in wanted), *((None, copy) for copy in copies)]
+    pairs = [(photo, copy) for photo in wanted for copy in found.get(photo, [None])]
+    return [*pairs, *((None, copy) for copy in copies)]
 
 
 def _is_passed_over(photo: Path, folder: Path) -> bool:
@@ -176,20 +178,26 @@ def _is_passed_over(photo: Path, folder: Path) -> bool:
     return any(is_copy(path) for path in (photo, *photo.parents) if path.is_relative_to(folder) and path != folder)
 
 
-def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, Path]:
-    """Return the copies that manifests record for photos, or for the backups of photos that were replaced."""
+def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, list[Path]]:
+    """Return the copies that manifests record for photos, or for the backups of photos that were replaced.
+
+    The newest copy of a photo comes first. A copy belongs to the photo that the last record of it names.
+    """
     there = {resolved(copy): copy for copy in copies}
-    outputs: dict[Path, Path] = {}
+    sources: dict[Path, set[Path]] = {}
     for folder, record in _records(protected):
         output = resolved(folder / record.output) if record.output is not None else None
         if output in there and record.status in WRITTEN:
-            for source in filter(None, (record.input, record.backup)):
-                outputs[resolved(folder / source)] = output
-    found: dict[Path, Path] = {}
+            sources.pop(output, None)  # It was written again, so it is the newest.
+            sources[output] = {resolved(folder / source) for source in (record.input, record.backup) if source}
+    outputs: dict[Path, list[Path]] = {}
+    for output in reversed(sources):
+        for source in sources[output]:
+            outputs.setdefault(source, []).append(output)
+    found: dict[Path, list[Path]] = {}
     for photo in photos if outputs else ():
-        output = outputs.get(resolved(photo))
-        if output in there:
-            found[photo] = there.pop(output)
+        if made := [there.pop(copy) for copy in outputs.get(resolved(photo), ()) if copy in there]:
+            found[photo] = made
     return found
 
 
