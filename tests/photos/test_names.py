@@ -17,8 +17,8 @@ from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.names import Task
 from unlearn_cli.photos.originals import restore
 from unlearn_cli.photos.outcome import Options
+from unlearn_cli.photos.pairs import pair_up
 from unlearn_cli.photos.scan import Where, plan
-from unlearn_cli.photos.verdicts import pair_up
 
 
 def touch(root: Path, *names: str) -> None:

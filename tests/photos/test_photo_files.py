@@ -13,8 +13,8 @@ from unlearn_cli.errors import WorkError
 from unlearn_cli.photos.encode import Writing
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.kinds import JXL, LIVE_PHOTO, RAW, RAW_SUFFIXES
+from unlearn_cli.photos.pairs import pair_up
 from unlearn_cli.photos.scan import Where, photos_below, plan
-from unlearn_cli.photos.verdicts import pair_up
 
 UNNAMED = ("IMG_1", "photo.jpg_large", "a.pjpeg", "b.jfif", "c.jpg~", "d.THM")
 

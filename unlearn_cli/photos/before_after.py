@@ -21,8 +21,8 @@ from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, 
 from unlearn_cli.files import write_atomically
 from unlearn_cli.photos.decode import decode, read_file
 from unlearn_cli.photos.names import resolved
+from unlearn_cli.photos.pairs import pair_up
 from unlearn_cli.photos.quality import visible
-from unlearn_cli.photos.verdicts import pair_up
 
 if TYPE_CHECKING:
     from unlearn_cli.faces import Box

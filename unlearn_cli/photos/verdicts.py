@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from unlearn_cli.banks.bank import Bank
 from unlearn_cli.banks.keys import Key
-from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError, UsageError, WorkError
+from unlearn_cli.errors import Code, PhotoError, PhotoSkippedError
 from unlearn_cli.photos.decode import Photo, decode, read_file
-from unlearn_cli.photos.encode import SUFFIXES, is_lossless
+from unlearn_cli.photos.encode import is_lossless
 from unlearn_cli.photos.fit import Fit, Found, Patterns
 from unlearn_cli.photos.made_with import OTHER_KEY, is_of_other_key
-from unlearn_cli.photos.manifest import SUFFIX, WRITTEN, Record, is_manifest, read_records
+from unlearn_cli.photos.manifest import WRITTEN, Record
 from unlearn_cli.photos.names import resolved
 from unlearn_cli.photos.one import as_mode
 from unlearn_cli.photos.outcome import DOUBT_CODES, doubts_in
+from unlearn_cli.photos.pairs import known_records, pair_up
 from unlearn_cli.photos.pipeline import in_order
 from unlearn_cli.photos.quality import Quality, compare, largest_change
-from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 
 Verdict = Literal[
     "protected",
@@ -106,7 +105,7 @@ def verify(
     measured. A person's own pattern is found with their ``key``. ``on_total`` is called with the number of pairs before
     the first is compared. Raises ``UsageError`` for a path that does not exist and ``WorkError`` if there is no photo.
     """
-    paired, known = pair_up(originals, protected), _known(protected)
+    paired, known = pair_up(originals, protected), known_records(protected)
     if on_total is not None:
         on_total(len(paired))
     in_place = any(record.backup is not None for record in known.values())
@@ -136,101 +135,6 @@ def _with_key(pair: Pair, record: Record | None, key: Key | None) -> Pair:
     fit = None if isinstance(pair.fit, Fit) else pair.fit
     code = "other-key" if pair.verdict == "protected" else pair.code
     return replace(pair, reason="; ".join(filter(None, (found, note))), fit=fit, code=code)
-
-
-def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
-    """Return the photos below two folders paired with their copies, with None for a missing counterpart.
-
-    A photo with several copies, in several formats, has a pair for each of them, the newest first. What ``protect``
-    passes over, because it is itself a copy beside its original, is no original here either. Raises the same errors as
-    ``verify``.
-    """
-    for path in (originals, protected):
-        if not path.exists():
-            raise UsageError(f"There is no file or folder {path}.")
-    if originals.is_dir() != protected.is_dir():
-        raise UsageError("A folder and a file cannot be compared. Name two folders, or two files, the originals first.")
-    if is_copy(originals) and resolved(protected) == resolved(originals).with_name(originals.name.removesuffix(COPY)):
-        raise UsageError(f"The two paths are swapped: {originals} is the protected copy. Name the originals first.")
-    if originals.is_file():
-        return [(originals, protected)]
-    copies = dict.fromkeys(photos_below(protected, apart=originals))
-    photos = list(photos_below(originals, apart=protected))
-    if not photos:
-        raise WorkError(f"No photo found in {originals}.")
-    found = _recorded_pairs(photos, copies, protected)
-    for copy in chain.from_iterable(found.values()):
-        del copies[copy]
-    own = {protected / photo.relative_to(originals): photo for photo in photos}
-    for photo in photos:
-        name = protected / photo.relative_to(originals)
-        for copy in _names(name):
-            if copy in copies and own.get(copy, photo) is photo:
-                found.setdefault(photo, []).append(copy)
-                del copies[copy]
-    wanted = [photo for photo in photos if photo in found or not _is_passed_over(photo, originals)]
-    pairs = [(photo, copy) for photo in wanted for copy in found.get(photo, [None])]
-    return [*pairs, *((None, copy) for copy in copies)]
-
-
-def _is_passed_over(photo: Path, folder: Path) -> bool:
-    """Return whether ``protect`` passes over a photo below a folder, because it or a folder around it is a copy."""
-    return any(is_copy(path) for path in (photo, *photo.parents) if path.is_relative_to(folder) and path != folder)
-
-
-def _recorded_pairs(photos: list[Path], copies: Iterable[Path], protected: Path) -> dict[Path, list[Path]]:
-    """Return the copies that manifests record for photos, or for the backups of photos that were replaced.
-
-    The newest copy of a photo comes first. A copy belongs to the photo that the last record of it names.
-    """
-    there = {resolved(copy): copy for copy in copies}
-    sources: dict[Path, set[Path]] = {}
-    for folder, record in _records(protected):
-        output = resolved(folder / record.output) if record.output is not None else None
-        if output in there and record.status in WRITTEN:
-            sources.pop(output, None)  # It was written again, so it is the newest.
-            sources[output] = {resolved(folder / source) for source in (record.input, record.backup) if source}
-    outputs: dict[Path, list[Path]] = {}
-    for output in reversed(sources):
-        for source in sources[output]:
-            outputs.setdefault(source, []).append(output)
-    found: dict[Path, list[Path]] = {}
-    for photo in photos if outputs else ():
-        if made := [there.pop(copy) for copy in outputs.get(resolved(photo), ()) if copy in there]:
-            found[photo] = made
-    return found
-
-
-def _names(target: Path) -> Iterator[Path]:
-    """Yield the names that a copy may have: its original's, or one with another suffix after or instead of its own."""
-    yield target
-    suffixes = [suffix for names in SUFFIXES.values() for suffix in names]
-    for suffix in suffixes:
-        yield target.with_name(target.name + suffix)
-    for suffix in suffixes:
-        yield target.with_suffix(suffix)
-
-
-def _known(protected: Path) -> dict[Path, Record]:
-    """Return the records beside a folder or file, by the path of the copy, or of the original if it has none."""
-    known: dict[Path, Record] = {}
-    for folder, record in _records(protected):
-        if record.status != "protected":
-            known[resolved(folder / record.input)] = record
-            continue
-        known.pop(resolved(folder / record.input), None)  # What an earlier run said no longer counts.
-        if record.output is not None:
-            known[resolved(folder / record.output)] = record
-    return known
-
-
-def _records(protected: Path) -> Iterator[tuple[Path, Record]]:
-    """Yield the records of the manifests beside a folder or file, each with the folder of its relative paths."""
-    folder = resolved(protected).parent
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if is_manifest(path):
-            for record in read_records(path):
-                yield folder, record
 
 
 Read = Callable[[Path], bytes]
