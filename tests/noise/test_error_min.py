@@ -11,7 +11,7 @@ import torch
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.alternating import AlternatingSearch
-from unlearn_cli.noise.events import Estimated, Finished, Iterated
+from unlearn_cli.noise.events import Estimated, Finished, Improving, Iterated
 from unlearn_cli.noise.make import make_noise
 from unlearn_cli.noise.settings import ErrorMax, ErrorMin, make_settings
 from unlearn_cli.noise.timing import Speed, likely_iterations
@@ -51,6 +51,16 @@ def test_the_error_goes_down_within_the_bound(found: tuple[list[float], Finished
     assert np.abs(finished.noise.astype(int)).max() <= 8
     # Signed: the official code's training lost all negative noise.
     assert 0.3 < (finished.noise < 0).mean() < 0.7
+
+
+def test_a_pass_tells_how_far_it_is(images: ImageSet) -> None:
+    short = replace(QUICK, max_iterations=2, form="sample-wise", batch_size=20)
+    events = list(make_noise(images.first(500), short, CPU))
+    told = [event.iteration for event in events if isinstance(event, Improving)]
+    shares = [event.share for event in events if isinstance(event, Improving)]
+    assert told == [1] * 9 + [2] * 9
+    assert shares[:9] == shares[9:] == sorted(shares[:9])
+    assert 0.1 <= shares[0] < shares[8] < 1
 
 
 def test_the_same_seed_makes_the_same_bits_and_another_does_not(images: ImageSet) -> None:

@@ -98,17 +98,21 @@ class _Progress:
             self._ahead()
 
     def _making(self, event: NoiseEvent) -> None:
-        from unlearn_cli.noise.events import Iterated, Resumed
+        from unlearn_cli.noise.events import Improving, Iterated, Resumed
 
         if isinstance(event, Resumed):
             self.forecast.resumed_noise(event.iteration)
+        elif isinstance(event, Improving):
+            done = event.iteration - 1 + event.share
+            self.forecast.is_making_noise(done)
+            self._step("Making noise", done, event.max_iterations, f"{event.share:.0%} of iteration {event.iteration}")
         elif isinstance(event, Iterated):
             self.forecast.is_making_noise(event.iteration)
             self._step("Making noise", event.iteration, event.max_iterations, f"error rate {event.error:.3f}")
 
-    def _step(self, doing: str, done: int, of: int, detail: str) -> None:
+    def _step(self, doing: str, done: float, of: int, detail: str) -> None:
         self.bar.update(self.row, description=doing, total=of, completed=done, visible=True, detail=detail)
-        self.now = f"; {doing.lower()} {done} of {of}, {detail}"
+        self.now = f"; {doing.lower()} {int(done)} of {of}, {detail}"
         self._ahead()
 
     def _ahead(self) -> None:

@@ -270,7 +270,7 @@ def _what(data: ImageSet, settings: NoiseSettings, device: str) -> str:
 def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, hidden: bool) -> BankWritten | None:
     """Show the events of a search, and return the last one; None on all workers but the first, which have no last."""
     from unlearn_cli.noise.bank_file import BankWritten
-    from unlearn_cli.noise.events import Estimated, Iterated, Resumed, SurrogateEpoch
+    from unlearn_cli.noise.events import Estimated, Improving, Iterated, Resumed, SurrogateEpoch
 
     lines = Lines(SECONDS_A_LONG_LINE, hidden=hidden)
     with progress_bar(hidden=hidden) as bar:
@@ -293,6 +293,10 @@ def _watch(events: Iterator[Event | BankWritten], what: str, *, as_json: bool, h
                 detail = f"training the surrogate: error rate {event.error:.3f}"
                 bar.update(row, total=event.epochs, completed=event.epoch, detail=detail)
                 lines.tell(f"{detail} after epoch {event.epoch} of {event.epochs}")
+            elif isinstance(event, Improving):
+                detail = f"{event.share:.0%} of iteration {event.iteration}"
+                bar.update(row, total=event.max_iterations, completed=event.iteration - 1 + event.share, detail=detail)
+                lines.tell(f"{detail} of at most {event.max_iterations}")
             elif isinstance(event, Iterated):
                 detail = f"error rate {event.error:.3f}"
                 detail += f", visibility {event.visibility:.3f}" if event.visibility is not None else ""

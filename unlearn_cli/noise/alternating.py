@@ -8,6 +8,7 @@ at random, as a victim's augmentation will.
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from unlearn_cli.errors import UsageError, WorkError
 from unlearn_cli.noise.ensemble import DIVERGED, Ensemble
+from unlearn_cli.noise.events import Improving
 from unlearn_cli.noise.forms import PLACE_DRAWS, Batch, ClassWise, NoiseForm, SampleWise, place, whole_mean
 from unlearn_cli.noise.settings import Alternating, ErrorMax, ErrorMin
 from unlearn_cli.noise.solvers import FROZEN_DRAWS, SOLVERS, margin
@@ -25,6 +27,8 @@ from unlearn_cli.training.datasets import ImageSet
 from unlearn_cli.training.train import as_input, in_batches
 from unlearn_cli.training.workers import ALONE, Workers
 
+TOLD = 10
+"""In how many parts a pass over the noise is told."""
 LEAST_FOR_BATCH_NORM = 2
 """The least number of images in a batch that batch norm can be trained on."""
 
@@ -95,20 +99,37 @@ class AlternatingSearch:
         return self.ensemble.workers.sum(wrong).item() / len(self.surrogate_images)
 
     def improve_noise(self, batches: int | None = None) -> float:
+        """Do what ``improving`` does without its events, and return the error rate.
+
+        ``batches`` limits the pass to that many batches.
+        """
+        passing = self.improving(batches=batches)
+        while True:
+            try:
+                next(passing)
+            except StopIteration as end:
+                return float(end.value)
+
+    def improving(
+        self, iteration: int = 1, most: int = 1, *, batches: int | None = None
+    ) -> Generator[Improving, None, float]:
         """Run the solver once on every batch of the noise's images (Algorithm 1, lines 7 to 12); return the error rate.
 
-        The error rate counts how the surrogate classified each image in the solver's last step. ``batches`` limits the
-        pass to that many batches. Raises ``WorkError`` if the surrogate's training diverged.
+        The error rate counts how the surrogate classified each image in the solver's last step. ``iteration`` and
+        ``most`` are told with each tenth of the pass. Raises ``WorkError`` if the surrogate's training diverged.
         """
         ensemble = self.ensemble
         ensemble.freeze()
         wrong = torch.zeros((), device=ensemble.device)
         order = self.noise_images[ensemble.shuffled(len(self.noise_images))]
-        for indices in order.split(self.settings.batch_size)[:batches]:
+        parts = order.split(self.settings.batch_size)[:batches]
+        for done, indices in enumerate(parts, 1):
             batch = ensemble.batch(indices)
             inner = _Inner(self, batch)
             self.form.put(self.solve(self.form.part(batch), inner, self.settings), batch)
             wrong += inner.wrong
+            if done < len(parts) and TOLD * done // len(parts) > TOLD * (done - 1) // len(parts):
+                yield Improving(iteration, most, done / len(parts))
         ensemble.networks.requires_grad_(True)
         if not all(bool(torch.isfinite(p).all()) for p in ensemble.networks.parameters()):
             raise WorkError(DIVERGED)

@@ -47,6 +47,17 @@ class SurrogateEpoch:
 
 
 @dataclass(frozen=True)
+class Improving:
+    """A share of one pass over the noise is over; nine of these events come in a pass of many batches."""
+
+    iteration: int
+    """The number of the iteration, counted from 1."""
+    max_iterations: int
+    share: float
+    """Which share of the images have their new noise, between 0 and 1."""
+
+
+@dataclass(frozen=True)
 class Iterated:
     """One iteration of the outer problem: M surrogate steps and one pass over the noise.
 
@@ -79,4 +90,4 @@ class Finished:
     """The surrogate networks by name, as the search left them; None for a baseline and for a joint search."""
 
 
-Event = Estimated | Resumed | SurrogateEpoch | Iterated | Finished
+Event = Estimated | Resumed | SurrogateEpoch | Improving | Iterated | Finished
