@@ -61,7 +61,10 @@ for step in ${*:-$steps}; do # The steps frozen and existing are not among them,
   case $step in
     cifar10)
       measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control
-      measure cifar10 bank cifar10 --data-dir data --scale laptop --defence reweight ;;
+      for defence in reweight gray jpeg:10; do
+        measure cifar10 bank cifar10 --data-dir data --scale laptop --defence $defence
+      done
+      ;;
     people) for bank in person person-high; do measure people people $few --bank $bank; done ;;
     low) measure people people $many --bank person-low ;;
     trips)

@@ -155,7 +155,7 @@ def _print_results(card: Card) -> None:
     "mix",
     cls=Command,
     epilog="unlearn banks mix a.safetensors b.safetensors -o both.safetensors\n"
-    "unlearn banks mix a.safetensors b.safetensors --add-uniform 4",
+    "unlearn banks mix a.safetensors b.safetensors --by-colour -o both.safetensors",
 )
 @exits()
 def mix(
@@ -167,12 +167,29 @@ def mix(
     add_uniform: Annotated[
         int, typer.Option(min=0, max=127, help="Also add uniform random noise of up to this many pixel levels.")
     ] = 0,
+    by_colour: Annotated[
+        bool,
+        typer.Option(
+            "--by-colour",
+            help="Make one pattern for each class instead: the first bank's colours with the second's brightness.",
+        ),
+    ] = False,
 ) -> None:
     """Combine banks of the same classes: each image gets the pattern of one of them, chosen at random."""
     from unlearn_cli.banks.catalog import check_output, open_bank
-    from unlearn_cli.noise.mixture import write_mixture
 
     check_output(output, overwrite=overwrite)
-    provenance = write_mixture(output, [open_bank(name) for name in names], add_uniform, command_line())
+    banks = [open_bank(name) for name in names]
+    if by_colour:
+        from unlearn_cli.errors import UsageError
+        from unlearn_cli.noise.combine import write_combined
+
+        if add_uniform:
+            raise UsageError("--by-colour adds no uniform noise. Use only one of the two options.")
+        provenance = write_combined(output, banks, command_line())
+    else:
+        from unlearn_cli.noise.mixture import write_mixture
+
+        provenance = write_mixture(output, banks, add_uniform, command_line())
     patterns = len(provenance.classes) * provenance.variants
     out().print(f"Wrote {plain(str(output))}: {patterns} patterns, {provenance.variants} for each class.")

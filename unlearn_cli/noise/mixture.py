@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,29 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
     """
     if not 0 <= uniform <= MOST_EPSILON or (len(banks) < 2 and uniform == 0):
         raise UsageError("A mixture needs at least two banks, or one bank and --add-uniform LEVELS (1 to 127).")
+    check_alike(banks)
+    first = banks[0]
+    order = [[bank.classes.index(name) for name in first.classes] for bank in banks]
+    stacked = np.stack([bank.noise[indices] for bank, indices in zip(banks, order, strict=True)], axis=1)
+    provenance = replace(
+        first.provenance,
+        variants=len(banks),
+        epsilon=first.provenance.epsilon if clipped else min(MOST_EPSILON, first.provenance.epsilon + uniform),
+        uniform=uniform,
+        method="a mixture (Huang et al., ICLR 2021, appendix F)",
+        through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),
+        surrogate=" or ".join(dict.fromkeys(bank.provenance.surrogate for bank in banks)),
+        teachers={name: sha256 for bank in banks for name, sha256 in bank.provenance.teachers.items()},
+        dataset={"name": " or ".join(dict.fromkeys(str(bank.provenance.dataset.get("name")) for bank in banks))},
+        hyperparameters={"of": [part_of(bank) for bank in banks]},
+        seed=None,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return stacked.reshape(-1, *first.noise.shape[1:]), provenance
+
+
+def check_alike(banks: Sequence[Bank]) -> None:
+    """Raise ``UsageError`` for banks that differ in classes, frame, size or epsilon, or hold no single patterns."""
     first = banks[0]
     for bank in banks:
         of, like = bank.provenance, first.provenance
@@ -63,24 +87,9 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
                 f"The banks '{first.name}' and '{bank.name}' cannot be mixed, "
                 "because their classes, sizes or bounds differ."
             )
-    order = [[bank.classes.index(name) for name in first.classes] for bank in banks]
-    stacked = np.stack([bank.noise[indices] for bank, indices in zip(banks, order, strict=True)], axis=1)
-    parts = [
-        {"name": bank.name, "sha256": bank.sha256, "method": bank.provenance.method, "seed": bank.provenance.seed}
-        for bank in banks
-    ]
-    provenance = replace(
-        first.provenance,
-        variants=len(banks),
-        epsilon=first.provenance.epsilon if clipped else min(MOST_EPSILON, first.provenance.epsilon + uniform),
-        uniform=uniform,
-        method="a mixture (Huang et al., ICLR 2021, appendix F)",
-        through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),
-        surrogate=" or ".join(dict.fromkeys(bank.provenance.surrogate for bank in banks)),
-        teachers={name: sha256 for bank in banks for name, sha256 in bank.provenance.teachers.items()},
-        dataset={"name": " or ".join(dict.fromkeys(str(bank.provenance.dataset.get("name")) for bank in banks))},
-        hyperparameters={"of": parts},
-        seed=None,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    return stacked.reshape(-1, *first.noise.shape[1:]), provenance
+
+
+def part_of(bank: Bank) -> dict[str, Any]:
+    """Return what the provenance of noise that was made from banks says of one of them."""
+    of = bank.provenance
+    return {"name": bank.name, "sha256": bank.sha256, "method": of.method, "seed": of.seed}
