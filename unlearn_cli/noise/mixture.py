@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def check_alike(banks: Sequence[Bank]) -> None:
             )
 
 
-def part_of(bank: Bank) -> dict[str, Any]:
+def part_of(bank: Bank) -> dict[str, str | int | None]:
     """Return what the provenance of noise that was made from banks says of one of them."""
     of = bank.provenance
     return {"name": bank.name, "sha256": bank.sha256, "method": of.method, "seed": of.seed}
