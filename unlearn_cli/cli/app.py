@@ -56,7 +56,8 @@ def _end_like_ctrl_c(*_: Any) -> None:
 def main(
     context: typer.Context,
     version: Annotated[  # noqa: ARG001 - its callback has already handled it
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Make your photos useless for training image models, before you share them."""

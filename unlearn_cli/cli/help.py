@@ -31,7 +31,10 @@ class Command(TyperCommand):
             record = param.get_help_record(ctx)
             if record is not None:
                 panel = getattr(param, "rich_help_panel", None) or title_of(section, option_of(param).strip("-"))
-                name = "Arguments" if param.param_type_name == "argument" else panel or "Other options"
+                name = panel or "Other options"
+                if param.param_type_name == "argument":
+                    # Its name says what it is; Typer adds a Python type, such as <list[Path]>.
+                    name, record = "Arguments", (record[0].partition(" <")[0], record[1])
                 groups.setdefault(name, []).append(record)
         for name, records in groups.items():
             if records:

@@ -99,10 +99,7 @@ class AlternatingSearch:
         return self.ensemble.workers.sum(wrong).item() / len(self.surrogate_images)
 
     def improve_noise(self, batches: int | None = None) -> float:
-        """Do what ``improving`` does without its events, and return the error rate.
-
-        ``batches`` limits the pass to that many batches.
-        """
+        """Run ``improving`` to its end, and return the error rate."""
         passing = self.improving(batches=batches)
         while True:
             try:
@@ -116,7 +113,8 @@ class AlternatingSearch:
         """Run the solver once on every batch of the noise's images (Algorithm 1, lines 7 to 12); return the error rate.
 
         The error rate counts how the surrogate classified each image in the solver's last step. ``iteration`` and
-        ``most`` are told with each tenth of the pass. Raises ``WorkError`` if the surrogate's training diverged.
+        ``most`` are told with each tenth of the pass, and ``batches`` limits it to that many batches. Raises
+        ``WorkError`` if the surrogate's training diverged.
         """
         ensemble = self.ensemble
         ensemble.freeze()

@@ -1,8 +1,8 @@
-"""The colours of one bank with the brightness of another, for networks that see colours and networks that see greys.
+"""Combining the colours of one bank with the brightness of another in one pattern for each class.
 
-Noise that a network finds in colour may have next to no brightness, and then does nothing to a training on grey images.
-Brightness and colour are independent of each other, so that one pattern can carry both: this one of a bank that holds
-in grey, and that one of a bank that holds against other networks (docs/results/cifar10.md).
+Noise that was searched for in colour may have next to no brightness, and then does nothing to a training on grey
+images. A pattern's colours and its brightness can be chosen apart: the brightness from a bank that holds in grey, the
+colours from one that holds against more networks (docs/results/cifar10.md).
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def combine(banks: Sequence[Bank]) -> tuple[NDArray[np.int8], Provenance]:
     ``banks`` are that of the colours and that of the brightness. Raises ``UsageError`` if they are not two, and for
     banks that ``mixture.check_alike`` refuses.
     """
-    if len(banks) != len(("colours", "brightness")):
-        raise UsageError("--by-colour needs two banks: the colours' and the brightness'.")
+    try:
+        colours, brightness = banks
+    except ValueError as error:
+        raise UsageError("--by-colour needs two banks: the colours' and the brightness'.") from error
     check_alike(banks)
-    colours, brightness = banks
     of, like = colours.provenance, brightness.provenance
     order = [brightness.classes.index(name) for name in colours.classes]
     first, second = colours.noise.astype(np.float64), brightness.noise[order].astype(np.float64)
@@ -66,7 +67,7 @@ def combine(banks: Sequence[Bank]) -> tuple[NDArray[np.int8], Provenance]:
 
 
 def write_combined(path: Path, banks: Sequence[Bank], command: str) -> Provenance:
-    """Write such a bank, its card and the networks of both banks, and return its provenance.
+    """Write a bank that ``combine`` makes, its card and the networks of both banks, and return its provenance.
 
     If one of the banks has no networks beside it, neither has this one, and it makes no noise for single photos. Raises
     ``UsageError`` as ``combine`` does, ``BankError`` for damaged networks, and ``OSError`` if a file cannot be written.
