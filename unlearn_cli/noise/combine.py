@@ -22,7 +22,7 @@ from unlearn_cli.banks.card import Card, Made, write_card
 from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import UsageError
-from unlearn_cli.noise.mixture import check_alike, part_of
+from unlearn_cli.noise.mixture import check_alike, dataset_of, part_of
 from unlearn_cli.pixels import LUMA
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ def combine(banks: Sequence[Bank]) -> tuple[NDArray[np.int8], Provenance]:
     provenance = replace(
         of,
         method=f"{kinds} (the colours of one bank with the brightness of another)",
-        dataset={
-            "name": " and ".join(dict.fromkeys(str(one.dataset.get("name")) for one in (of, like))),
-            "licence": " and ".join(dict.fromkeys(str(one.dataset.get("licence", "")) for one in (of, like))),
-            "images": max(int(str(one.dataset.get("images") or 0)) for one in (of, like)),
-        },
+        dataset=dataset_of(banks),
         surrogate=",".join(dict.fromkeys(f"{of.surrogate},{like.surrogate}".split(","))),
         teachers={**of.teachers, **like.teachers},
         hyperparameters={"colours": part_of(colours), "brightness": part_of(brightness), "gain": GAIN},

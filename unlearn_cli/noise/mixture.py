@@ -59,7 +59,7 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
         through=" or ".join(dict.fromkeys(bank.provenance.through for bank in banks)),
         surrogate=" or ".join(dict.fromkeys(bank.provenance.surrogate for bank in banks)),
         teachers={name: sha256 for bank in banks for name, sha256 in bank.provenance.teachers.items()},
-        dataset={"name": " or ".join(dict.fromkeys(str(bank.provenance.dataset.get("name")) for bank in banks))},
+        dataset=dataset_of(banks),
         hyperparameters={"of": [part_of(bank) for bank in banks]},
         seed=None,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,3 +92,18 @@ def part_of(bank: Bank) -> dict[str, str | int | None]:
     """Return what the provenance of noise that was made from banks says of one of them."""
     of = bank.provenance
     return {"name": bank.name, "sha256": bank.sha256, "method": of.method, "seed": of.seed}
+
+
+def dataset_of(banks: Sequence[Bank]) -> dict[str, str | int | None]:
+    """Return what the provenance of noise that was made from banks says of the images behind it.
+
+    The number of images is the largest, because the banks' images may be the same ones.
+    """
+    found = [bank.provenance.dataset for bank in banks]
+    names, licences = (dict.fromkeys(str(of.get(name) or "") for of in found) for name in ("name", "licence"))
+    counts = [int(str(of["images"])) for of in found if of.get("images")]
+    return {
+        "name": " and ".join(filter(None, names)),
+        "licence": " and ".join(filter(None, licences)),
+        "images": max(counts, default=None),
+    }
