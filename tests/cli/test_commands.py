@@ -313,7 +313,8 @@ def test_ctrl_c_exits_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
 def test_the_version(unlearn: RunUnlearn) -> None:
     from unlearn_cli import __version__
 
-    assert unlearn("--version").stdout == f"unlearn {__version__}\n"
+    for name in ("--version", "-V"):
+        assert unlearn(name).stdout == f"unlearn {__version__}\n"
 
 
 def test_the_shell_can_complete_commands_options_and_values(unlearn: RunUnlearn) -> None:

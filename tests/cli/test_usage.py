@@ -54,6 +54,7 @@ def test_every_command_has_help_with_examples_that_work(name: str, here: Here) -
     short, long = here(*words, "-h"), here(*words, "--help")
     assert short.exit_code == long.exit_code == 0
     assert short.stdout == long.stdout
+    assert "<" not in short.stdout.partition("Arguments:")[2].partition("\n\n")[0], "an argument needs no Python type"
     examples = re.findall(r"^  (unlearn .*)$", short.stdout.partition("Examples:")[2], re.MULTILINE)
     ours = re.findall(r"^  (.*unlearn .*)$", short.stdout.partition("Examples:")[2], re.MULTILINE)
     assert len(ours) == 2

@@ -281,9 +281,6 @@ def test_what_is_left_is_corrected_by_what_is_over() -> None:
     forecast = Forecast(each, lambda: now[0])
     forecast.began(0)
     assert forecast.left == 75
-    now[0] = 4
-    forecast.is_making_noise(0.5)
-    assert forecast.left == pytest.approx(3.5 * 8 + 65)  # half of the first iteration took 4 s
     now[0] = 15
     forecast.is_making_noise(2)
     assert forecast.left == pytest.approx(15 + 65)  # half of the iterations took 15 s

@@ -112,6 +112,22 @@ def test_the_command_writes_a_bank_that_protect_applies(two: tuple[Bank, Bank], 
         assert (failed.returncode, because in failed.stderr) == (2, True)
 
 
-def test_banks_of_other_classes_are_refused(two: tuple[Bank, Bank], tmp_path: Path) -> None:
+def test_banks_of_other_classes_or_for_other_squares_are_refused(two: tuple[Bank, Bank], tmp_path: Path) -> None:
+    first = two[0]
     with pytest.raises(UsageError, match="differ"):
-        combine((two[0], make_bank(tmp_path / "other.safetensors")))
+        combine((first, make_bank(tmp_path / "other.safetensors")))
+    wider = [replace(first.provenance, frame="face", span=span) for span in (1.6, 2.0)]
+    for span, provenance in zip("ab", wider, strict=True):
+        save_bank(tmp_path / f"{span}.safetensors", first.noise, provenance)
+    with pytest.raises(UsageError, match="places"):
+        combine([load_bank(tmp_path / f"{span}.safetensors") for span in "ab"])
+
+
+def test_the_images_and_the_licences_of_both_are_told(two: tuple[Bank, Bank], tmp_path: Path) -> None:
+    first, second = two
+    assert combine(two)[1].dataset == {}
+    for bank, licence, images in ((first, "free", 10), (second, "none", 20)):
+        dataset = {"name": "photos", "licence": licence, "images": images}
+        save_bank(bank.path, bank.noise, replace(bank.provenance, dataset=dataset))
+    told = combine([load_bank(bank.path) for bank in two])[1].dataset
+    assert told == {"name": "photos", "licence": "free and none", "images": 20}

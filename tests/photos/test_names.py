@@ -164,6 +164,25 @@ def test_verify_pairs_each_photo_with_the_copy_that_the_manifest_tells(tmp_path:
         assert {one and one.name: other and other.name for one, other in pairs} == expected
 
 
+def test_verify_pairs_by_name_what_no_manifest_tells(tmp_path: Path) -> None:
+    """Each photo gets one copy before any gets a second one."""
+    for name in ("in/x.bmp", "in/x.jpg", "out/x.bmp.png", "out/x.png"):
+        make_photo(tmp_path / name)
+    pairs = pair_up(tmp_path / "in", tmp_path / "out")
+    assert {one and one.name: other and other.name for one, other in pairs} == {"x.bmp": "x.bmp.png", "x.jpg": "x.png"}
+
+
+def test_verify_pairs_all_copies_of_photos_that_were_moved(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.jpg")
+    for wanted in ("keep", "png"):
+        run(tmp_path / "in", writing=Writing(wanted))
+    (tmp_path / "in").rename(tmp_path / "album")
+    pairs = pair_up(tmp_path / "album", tmp_path / "in-protected")
+    assert sorted((one and one.name, other and other.name) for one, other in pairs) == [
+        ("a.jpg", "a.jpg"), ("a.jpg", "a.png"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_in_place_each_of_a_clash_is_replaced_and_comes_back(tmp_path: Path, jobs: int) -> None:
     for name in ("y.gif", "y.gif.png", "z.gif", "z.png"):

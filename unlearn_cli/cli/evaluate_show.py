@@ -103,8 +103,8 @@ class _Progress:
         if isinstance(event, Resumed):
             self.forecast.resumed_noise(event.iteration)
         elif isinstance(event, Improving):
+            # The forecast waits for whole iterations: much of what was done before this share is done only once.
             done = event.iteration - 1 + event.share
-            self.forecast.is_making_noise(done)
             self._step("Making noise", done, event.max_iterations, f"{event.share:.0%} of iteration {event.iteration}")
         elif isinstance(event, Iterated):
             self.forecast.is_making_noise(event.iteration)

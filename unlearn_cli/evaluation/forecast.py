@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,10 +73,10 @@ class Forecast:
         """Note that a search goes on after this iteration of an earlier process."""
         self.skipped = iteration
 
-    def is_making_noise(self, iteration: float) -> None:
-        """Note that this iteration of a search is over; 2.5 is half of the third one."""
-        likely = max(self.each[self.index].iterations, math.floor(iteration) + 1)
-        each = (self.clock() - self.since) / (iteration - self.skipped)
+    def is_making_noise(self, iteration: int) -> None:
+        """Note that this iteration of a search is over."""
+        likely = max(self.each[self.index].iterations, iteration + 1)
+        each = (self.clock() - self.since) / max(1, iteration - self.skipped)
         self.rest, self.told = each * (likely - iteration), self.clock()
 
     def is_training(self, epoch: int, epochs: int, seconds: float) -> None:

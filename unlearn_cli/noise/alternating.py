@@ -28,7 +28,7 @@ from unlearn_cli.training.train import as_input, in_batches
 from unlearn_cli.training.workers import ALONE, Workers
 
 TOLD = 10
-"""In how many parts a pass over the noise is told."""
+"""The number of parts of a pass over the noise after which its progress is told; the last one has no event."""
 LEAST_FOR_BATCH_NORM = 2
 """The least number of images in a batch that batch norm can be trained on."""
 
@@ -99,7 +99,7 @@ class AlternatingSearch:
         return self.ensemble.workers.sum(wrong).item() / len(self.surrogate_images)
 
     def improve_noise(self, batches: int | None = None) -> float:
-        """Run ``improving`` to its end, and return the error rate."""
+        """Do one pass over the noise as ``improving`` does, in ``batches`` batches at most; return the error rate."""
         passing = self.improving(batches=batches)
         while True:
             try:

@@ -35,7 +35,8 @@ GAIN = 1.5
 def combine(banks: Sequence[Bank]) -> tuple[NDArray[np.int8], Provenance]:
     """Return the noise ``[K, 3, H, W]`` in pixel levels, within both banks' bound, and its provenance.
 
-    ``banks`` are that of the colours and that of the brightness. Raises ``UsageError`` if they are not two, and for
+    ``banks`` are that of the colours and that of the brightness. What the provenance says about the search, such as
+    the transformations, is that of the colours' bank. Raises ``UsageError`` if they are not two, and for
     banks that ``mixture.check_alike`` refuses.
     """
     try:

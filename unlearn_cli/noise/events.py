@@ -48,7 +48,7 @@ class SurrogateEpoch:
 
 @dataclass(frozen=True)
 class Improving:
-    """A share of one pass over the noise is over; nine of these events come in a pass of many batches."""
+    """A share of one pass over the noise is over; nine of these events come in a pass of ten or more batches."""
 
     iteration: int
     """The number of the iteration, counted from 1."""

@@ -19,6 +19,8 @@ from unlearn_cli.banks.catalog import surrogate_path
 from unlearn_cli.banks.provenance import Provenance
 from unlearn_cli.errors import UsageError
 
+ALIKE = ("frame", "span", "anchor", "scale", "epsilon")
+"""The parts of their provenances in which banks must be equal to be mixed, besides their classes."""
 MOST_EPSILON = 127
 """The largest bound that int8 noise can have."""
 
@@ -68,23 +70,18 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
 
 
 def check_alike(banks: Sequence[Bank]) -> None:
-    """Raise ``UsageError`` for banks that differ in classes, frame, size or epsilon, or hold no single patterns."""
+    """Raise ``UsageError`` for banks that differ in their classes or in ``ALIKE``, or hold no single patterns."""
     first = banks[0]
     for bank in banks:
         of, like = bank.provenance, first.provenance
         if of.form != "class-wise" or of.variants > 1 or of.uniform:
             what = "sample-wise" if of.form != "class-wise" else "already a mixture"
             raise UsageError(f"The bank '{bank.name}' is {what}: only class-wise patterns can be mixed.")
-        same = (of.frame, of.scale, of.epsilon, bank.noise.shape) == (
-            like.frame,
-            like.scale,
-            like.epsilon,
-            first.noise.shape,
-        )
+        same = all(getattr(of, name) == getattr(like, name) for name in ALIKE) and bank.noise.shape == first.noise.shape
         if not same or set(of.classes) != set(like.classes):
             raise UsageError(
                 f"The banks '{first.name}' and '{bank.name}' cannot be mixed, "
-                "because their classes, sizes or bounds differ."
+                "because their classes, places, sizes or bounds differ."
             )
 
 
@@ -94,16 +91,16 @@ def part_of(bank: Bank) -> dict[str, str | int | None]:
     return {"name": bank.name, "sha256": bank.sha256, "method": of.method, "seed": of.seed}
 
 
-def dataset_of(banks: Sequence[Bank]) -> dict[str, str | int | None]:
+def dataset_of(banks: Sequence[Bank]) -> dict[str, str | int]:
     """Return what the provenance of noise that was made from banks says of the images behind it.
 
-    The number of images is the largest, because the banks' images may be the same ones.
+    The number of images is the largest, because the banks' images may be the same ones. What no bank says is left out.
     """
     found = [bank.provenance.dataset for bank in banks]
-    names, licences = (dict.fromkeys(str(of.get(name) or "") for of in found) for name in ("name", "licence"))
-    counts = [int(str(of["images"])) for of in found if of.get("images")]
-    return {
-        "name": " and ".join(filter(None, names)),
-        "licence": " and ".join(filter(None, licences)),
-        "images": max(counts, default=None),
-    }
+    told: dict[str, str | int] = {}
+    for name in ("name", "licence"):
+        if texts := dict.fromkeys(str(of[name]) for of in found if of.get(name)):
+            told[name] = " and ".join(texts)
+    if counts := [of["images"] for of in found if isinstance(of.get("images"), int)]:
+        told["images"] = max(counts)
+    return told

@@ -16,9 +16,9 @@ from unlearn_cli.photos.scan import COPY, is_copy, photos_below
 def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | None]]:
     """Return the photos below two folders paired with their copies, with None for a missing counterpart.
 
-    A photo with several copies, in several formats, has a pair for each of them, the newest first. What ``protect``
-    passes over, because it is itself a copy beside its original, is no original here either. Raises the same errors as
-    ``verify``.
+    A photo with several copies, in several formats, has a pair for each of them: first those that a manifest records,
+    the newest first, and then those found by name. What ``protect`` passes over, because it is itself a copy beside its
+    original, is no original here either. Raises the same errors as ``verify``.
     """
     for path in (originals, protected):
         if not path.exists():
@@ -38,13 +38,15 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
     for copy in chain.from_iterable(found.values()):
         del copies[copy]
     own = {protected / photo.relative_to(originals): photo for photo in photos}
-    for photo in photos:
-        for copy in _names(protected / photo.relative_to(originals)):
-            # A copy that is recorded as another photo's is taken only if there is no other, as after a renaming.
-            free = copy not in sources or photo not in found
-            if free and copy in copies and own.get(copy, photo) is photo:
-                found.setdefault(photo, []).append(copy)
-                del copies[copy]
+    recorded = set(found)
+    for first in (True, False):  # Each photo gets one copy before any gets a second one.
+        for photo in photos:
+            for copy in _names(protected / photo.relative_to(originals)):
+                # What is recorded as another photo's is taken only by photos without a record, as after a renaming.
+                free = copy not in sources or photo not in recorded
+                if free and copy in copies and own.get(copy, photo) is photo and not (first and photo in found):
+                    found.setdefault(photo, []).append(copy)
+                    del copies[copy]
     wanted = [photo for photo in photos if photo in found or not _is_passed_over(photo, originals)]
     pairs = [(photo, copy) for photo in wanted for copy in found.get(photo, [None])]
     return [*pairs, *((None, copy) for copy in copies)]
@@ -56,9 +58,9 @@ def _is_passed_over(photo: Path, folder: Path) -> bool:
 
 
 def _recorded_sources(copies: Iterable[Path], protected: Path) -> dict[Path, set[Path]]:
-    """Return of which photos, or backups of photos that were replaced, manifests say that copies are; the oldest first.
+    """Return for each recorded copy, the oldest first, the paths of its original: the photo's and its backup's.
 
-    A copy is of the photo that the last record of it names.
+    If several records name a copy, the last one counts.
     """
     there = {resolved(copy): copy for copy in copies}
     sources: dict[Path, set[Path]] = {}
