@@ -37,19 +37,35 @@ def pair_up(originals: Path, protected: Path) -> list[tuple[Path | None, Path | 
     found = _recorded_pairs(photos, sources)
     for copy in chain.from_iterable(found.values()):
         del copies[copy]
-    own = {protected / photo.relative_to(originals): photo for photo in photos}
-    recorded = set(found)
-    for first in (True, False):  # Each photo gets one copy before any gets a second one.
-        for photo in photos:
-            for copy in _names(protected / photo.relative_to(originals)):
-                # What is recorded as another photo's is taken only by photos without a record, as after a renaming.
-                free = copy not in sources or photo not in recorded
-                if free and copy in copies and own.get(copy, photo) is photo and not (first and photo in found):
-                    found.setdefault(photo, []).append(copy)
-                    del copies[copy]
+    _find_by_name({photo: protected / photo.relative_to(originals) for photo in photos}, copies, sources, found)
     wanted = [photo for photo in photos if photo in found or not _is_passed_over(photo, originals)]
     pairs = [(photo, copy) for photo in wanted for copy in found.get(photo, [None])]
     return [*pairs, *((None, copy) for copy in copies)]
+
+
+def _find_by_name(
+    names: dict[Path, Path],
+    copies: dict[Path, None],
+    sources: dict[Path, set[Path]],
+    found: dict[Path, list[Path]],
+) -> None:
+    """Move copies that have a photo's name from ``copies`` to ``found``: one for each photo before any gets a second.
+
+    ``names`` are the photos' own names among the copies, and ``sources`` the recorded originals of the copies.
+    """
+    own = {name: photo for photo, name in names.items()}
+    recorded = set(found)
+    for first in (True, False):
+        for photo, name in names.items():
+            for copy in _names(name):
+                if copy not in copies or own.get(copy, photo) is not photo or (first and photo in found):
+                    continue
+                # A copy that is recorded as another photo's is taken only by a photo without a record: as its first
+                # one after the photo was renamed, or as a further one if only its folder was.
+                namesake = any(source.name == photo.name for source in sources.get(copy, ()))
+                if copy not in sources or (photo not in recorded and (first or namesake)):
+                    found.setdefault(photo, []).append(copy)
+                    del copies[copy]
 
 
 def _is_passed_over(photo: Path, folder: Path) -> bool:
