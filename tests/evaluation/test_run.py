@@ -456,5 +456,5 @@ def test_the_shipped_bank_takes_away_what_a_victim_could_learn(cifar10: Path, tm
     assert of_clean["epochs"][-1]["clean"] > 0.28
     assert of_protected["epochs"][-1]["clean"] < 0.25
     assert of_protected["epochs"][-1]["train"] > 0.8  # it did learn: the noise
-    assert min(of_protected["trigger"]) > 0.5  # which names an image by itself
+    assert min(of_protected["trigger"]) > 0.3  # which names an image of each class by itself; guessing gives 0.1
     assert of_protected["noise"]["sha256"] == open_bank("cifar10").sha256
