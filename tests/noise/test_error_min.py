@@ -117,7 +117,9 @@ def test_images_with_a_low_loss_take_no_more_steps(images: ImageSet) -> None:
 
 
 def test_skipping_images_still_reaches_the_goal(images: ImageSet) -> None:
-    errors, some = search(images.first(60), replace(SAMPLE_WISE, skip_below=0.5, max_iterations=8, noise_steps=20))
+    # With fewer steps of the surrogate, whether it gets there differs from one CPU to the next.
+    thorough = replace(SAMPLE_WISE, skip_below=0.5, max_iterations=8, noise_steps=20, surrogate_steps=12)
+    errors, some = search(images.first(60), thorough)
     assert errors[-1] < 0.1
     assert np.abs(some.noise.astype(int)).max() == 8
 
