@@ -119,7 +119,7 @@ def test_banks_of_other_classes_or_for_other_squares_are_refused(two: tuple[Bank
     wider = [replace(first.provenance, frame="face", span=span) for span in (1.6, 2.0)]
     for span, provenance in zip("ab", wider, strict=True):
         save_bank(tmp_path / f"{span}.safetensors", first.noise, provenance)
-    with pytest.raises(UsageError, match="places"):
+    with pytest.raises(UsageError, match="frames"):
         combine([load_bank(tmp_path / f"{span}.safetensors") for span in "ab"])
 
 

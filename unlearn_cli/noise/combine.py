@@ -85,7 +85,10 @@ def write_combined(path: Path, banks: Sequence[Bank], command: str) -> Provenanc
 
 
 def _networks(banks: Sequence[Bank]) -> nn.ModuleDict | None:
-    """Return the networks of all banks, of one name the first bank's; None if a bank has none beside it."""
+    """Return the networks of all banks by name; None if a bank has none beside it.
+
+    Where two banks have networks of the same name, the first bank's is taken.
+    """
     if not all(surrogate_path(bank.path).is_file() for bank in banks):
         return None
     import torch

@@ -81,7 +81,7 @@ def check_alike(banks: Sequence[Bank]) -> None:
         if not same or set(of.classes) != set(like.classes):
             raise UsageError(
                 f"The banks '{first.name}' and '{bank.name}' cannot be mixed, "
-                "because their classes, places, sizes or bounds differ."
+                "because their classes, frames, sizes or bounds differ."
             )
 
 
