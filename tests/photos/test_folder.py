@@ -22,7 +22,7 @@ from unlearn_cli.photos.decode import Photo
 from unlearn_cli.photos.encode import Writing, encode
 from unlearn_cli.photos.folder import protect_folder, protect_photos
 from unlearn_cli.photos.lists import parse_list, parse_shard
-from unlearn_cli.photos.outcome import Options, PhotoDone
+from unlearn_cli.photos.outcome import EARLIER_COPY, Options, PhotoDone
 from unlearn_cli.photos.scan import WHERE, Where, plan
 
 PROTECTION = protection_of(Pattern(np.random.default_rng(0).integers(-8, 9, (3, 32, 32)).astype(np.int8), 8))
@@ -216,6 +216,33 @@ def test_all_copies_can_have_one_format(tmp_path: Path, wanted: Any, name: str, 
     assert done.target == tmp_path / "in-protected" / name
     assert done.target.read_bytes().startswith(magic)
     assert run(tmp_path / "in", writing=writing)["a.tif"].status == "unchanged"
+
+
+def test_an_earlier_copy_with_another_name_is_told_of_when_the_new_one_is_made(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.tif")
+    before = run(tmp_path / "in")["a.tif"]
+    assert before.notes == ()
+    changed = run(tmp_path / "in", writing=Writing("png"))["a.tif"]
+    assert changed.notes == (EARLIER_COPY,)
+    assert before.target is not None
+    before.target.unlink()
+    assert run(tmp_path / "in", writing=Writing("png", quality=90), overwrite=True)["a.tif"].notes == ()
+    # A photo whose copy keeps its name is protected anew without a word.
+    assert run(tmp_path / "in", writing=Writing("png"), again=True, overwrite=True)["a.tif"].notes == ()
+
+
+def test_an_earlier_copy_is_not_told_of_where_another_photo_gets_its_name_or_in_another_folder(tmp_path: Path) -> None:
+    make_photo(tmp_path / "in" / "a.jpg")
+    run(tmp_path / "in", writing=Writing("png"))
+    make_photo(tmp_path / "in" / "a.png")
+    done = run(tmp_path / "in", writing=Writing("png"))
+    assert {name: (photo.target and photo.target.name, photo.notes) for name, photo in done.items()} == {
+        "a.jpg": ("a.jpg.png", ()),
+        "a.png": ("a.png", ()),
+    }
+    for name in ("one", "other"):
+        where = Where(output=tmp_path / name, manifest=tmp_path / "all.jsonl")
+        assert run(tmp_path / "in", where)["a.jpg"].notes == ()
 
 
 def test_what_a_wanted_format_cannot_hold_is_left_alone(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from unlearn_cli.photos.one import Protected, protect_photo
 from unlearn_cli.photos.originals import is_perhaps_a_copy, keep_original
 from unlearn_cli.photos.outcome import (
     DOUBTS,
+    EARLIER_COPY,
     FACE_REQUIRED,
     ITSELF_PROTECTED,
     KEPT,
@@ -317,6 +318,18 @@ class Copying:
             ours = self.run.links[self.stat.st_dev, self.stat.st_ino]
             if self.stat.st_nlink > max(ours, 1):
                 yield LINKED
+        if self._leaves_a_copy():
+            yield EARLIER_COPY
+
+    def _leaves_a_copy(self) -> bool:
+        """Return whether the last copy has another name, as after a change of format, and is still there."""
+        last = self.state.last
+        if self.task.backup is not None or last is None or last.output is None:
+            return False
+        place = self.manifest.absolute(last.output)
+        beside = place.parent == self.target.parent and place != self.target
+        # Another photo of this run may get the name of the earlier copy.
+        return beside and self.run.names.is_free(place, self.task.source) and sha256_of(place) == last.output_sha256
 
     def ended(self, how: Literal["skipped", "failed"], reason: str, code: Code) -> tuple[PhotoDone, Record]:
         """Return the result and the record of a photo that was not protected."""

@@ -45,6 +45,8 @@ def doubts_about(noise: Noise, *, grey: bool) -> Iterator[str]:
 
 LINKED = "it has other names (hard links), which still show the unprotected photo: replace or delete them"
 """A note; in the manifest it follows the doubts."""
+EARLIER_COPY = "an earlier copy with another name is still beside the new one: delete it before you share the folder"
+"""A note, for example after ``--format`` was changed."""
 
 
 Outcome = Literal["protected", "unchanged", "skipped", "failed", "restored", "would restore", "would fail"]

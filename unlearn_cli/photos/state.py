@@ -39,6 +39,11 @@ class SharedNames:
         with self._lock:
             return self._names.is_free(place, task.source)
 
+    def is_free(self, place: Path, source: Path) -> bool:
+        """Return whether no other photo of this run has or gets its copy at a place."""
+        with self._lock:
+            return self._names.is_free(place, source)
+
     def moves_away(self, source: Path, place: Path) -> bool:
         """Return whether the photo whose copy is at a place belongs to this run and gets its copy elsewhere now."""
         with self._lock:
