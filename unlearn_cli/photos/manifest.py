@@ -252,8 +252,8 @@ class Manifest:
                 file.close()
         except OSError as error:
             raise WorkError(
-                f"The manifest {self.path} cannot be written ({error.strerror or error}). "
-                "Name another place with --manifest."
+                f"The manifest {self.path}, the record of this run, cannot be written ({error.strerror or error}). "
+                "Name another folder for the copies with --output, or another place for the manifest with --manifest."
             ) from error
         if not locked:
             file.close()
