@@ -105,6 +105,17 @@ def test_events_are_lines_of_json_and_a_checkpoint_goes_on(run: Run) -> None:
     np.testing.assert_array_equal(first_noise, second_noise)
 
 
+def test_events_tell_how_far_a_pass_over_the_images_is(run: Run) -> None:
+    made = run("generate", *QUICK, "--form", "sample-wise", "--set", "batch-size=8", "-o", "a.safetensors", "--json")
+    assert made.exit_code == 0, made.stderr
+    passing = [event for line in made.stdout.splitlines() if (event := json.loads(line))["event"] == "improving"]
+    assert {tuple(event) for event in passing} == {("event", "iteration", "max_iterations", "share")}
+    shares = [event["share"] for event in passing]
+    assert len(shares) > 1
+    assert shares == sorted(set(shares))
+    assert shares[-1] < 1
+
+
 def test_options_without_effect_are_told(run: Run) -> None:
     made = run("generate", *ALBUM, "--method", "random", "--set", "rounds=2", "-o", "r.safetensors")
     assert made.exit_code == 0, made.stderr

@@ -54,6 +54,8 @@ def test_lines_tell_how_far_a_search_and_an_evaluation_are(run: Run, monkeypatch
         monkeypatch.setattr(f"unlearn_cli.cli.{module}.SECONDS_A_LONG_LINE", 0.0)
     made = run("generate", *QUICK, "-o", "a.safetensors")
     assert re.search(r"^error rate 0\.\d+ after iteration 1 of at most 1$", made.stderr, re.MULTILINE), made.stderr
+    each = run("generate", *QUICK, "--form", "sample-wise", "--set", "batch-size=8", "-o", "each.safetensors")
+    assert re.search(r"^\d\d% of iteration 1 of at most 1$", each.stderr, re.MULTILINE)
     small = ("--dataset", "folder:album", "--set", "image-size=16", "--set", "batch-size=8", "--scale", "tiny")
     done = run("evaluate", "bank", "a.safetensors", *small, "-o", "report")
     assert done.exit_code == 0, done.stderr

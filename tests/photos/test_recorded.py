@@ -26,7 +26,9 @@ BANKS = {
     "person": ("person", None, None),
     "person, low": ("person", "low", None),
     "person, high": ("person", "high", None),
+    "person, max": ("person", "max", None),
     "person, epsilon 4": ("person", None, 4),
+    "church": ("church", None, None),
     "cat": ("cat", None, None),
     "car": ("car", None, None),
 }
