@@ -68,13 +68,37 @@ def test_small_noise_has_the_colours_of_one_and_the_brightness_of_the_other(
     assert [part["name"] for part in parts] == ["first3", "second3"]
 
 
-@given(seed=st.integers(0, 2**32), epsilon=st.integers(1, 127))
-def test_the_sum_keeps_to_the_bound(tmp_path_factory: pytest.TempPathFactory, seed: int, epsilon: int) -> None:
+@given(seed=st.integers(0, 2**32), epsilon=st.integers(1, 127), bound=st.none() | st.integers(1, 127))
+def test_the_sum_keeps_to_the_bound(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, epsilon: int, bound: int | None
+) -> None:
     folder = tmp_path_factory.mktemp("bound")
     bank = make_bank(folder / "first.safetensors", epsilon=epsilon, classes=NAMES, size=8)
     noise = np.random.default_rng(seed).integers(-epsilon, epsilon + 1, bank.noise.shape).astype(np.int8)
-    combined, _ = combine((bank, with_noise(bank, noise, folder / "second.safetensors")))
-    assert np.abs(combined.astype(int)).max() <= epsilon
+    combined, provenance = combine((bank, with_noise(bank, noise, folder / "second.safetensors")), epsilon=bound)
+    assert np.abs(combined.astype(int)).max() <= provenance.epsilon == (bound or epsilon)
+
+
+def test_banks_of_two_bounds_have_the_larger_one_and_no_strength(two: tuple[Bank, Bank], tmp_path: Path) -> None:
+    first, second = two
+    weaker, stronger = (
+        replace(first.provenance, strength="high"),
+        replace(second.provenance, strength="max", epsilon=16),
+    )
+    save_bank(first.path, first.noise, weaker)
+    save_bank(second.path, 2 * second.noise, stronger)
+    for order in (slice(None), slice(None, None, -1)):
+        banks = [load_bank(path) for path in (first.path, second.path)][order]
+        noise, provenance = combine(banks, gain=0.5)
+        assert (provenance.epsilon, provenance.strength) == (16, None)
+        assert np.abs(noise).max() > 8
+    assert provenance.hyperparameters["gain"] == 0.5
+    assert combine([banks[0], banks[0]])[1].strength == banks[0].provenance.strength
+    assert combine([banks[0], banks[0]], epsilon=3)[1].strength is None
+    # Without its brightness, noise in grey is nothing.
+    assert np.abs(brightness(combine(two, gain=0, epsilon=100)[0])).max() <= 0.5
+    with pytest.raises(UsageError, match="multiply"):
+        combine(two, gain=float("nan"))
 
 
 def test_the_networks_of_both_banks_make_noise_for_single_photos(two: tuple[Bank, Bank], tmp_path: Path) -> None:
@@ -107,6 +131,9 @@ def test_the_command_writes_a_bank_that_protect_applies(two: tuple[Bank, Bank], 
         ((first, "--by-colour"), "needs two banks"),
         ((first, second, first, "--by-colour"), "needs two banks"),
         ((first, second, "--by-colour", "--add-uniform", "2"), "Use only one"),
+        ((first, second, "--gain", "2"), "need --by-colour"),
+        ((first, second, "--epsilon", "2"), "need --by-colour"),
+        ((first, second, "--by-colour", "--gain", "inf"), "multiply"),
     ):
         failed = unlearn("banks", "mix", *wrong, "-o", "wrong.safetensors")
         assert (failed.returncode, because in failed.stderr) == (2, True)

@@ -174,19 +174,33 @@ def mix(
             help="Make one pattern for each class instead: the first bank's colours with the second's brightness.",
         ),
     ] = False,
+    gain: Annotated[
+        float | None, typer.Option(min=0, help="With --by-colour: multiply the brightness by this.  [default: 1.5]")
+    ] = None,
+    epsilon: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=127, help="With --by-colour: bound of the new noise, in pixel levels.  [default: the larger one]"
+        ),
+    ] = None,
 ) -> None:
-    """Combine banks of the same classes: each image gets the pattern of one of them, chosen at random."""
+    """Combine banks of the same classes: each image gets the pattern of one of them, chosen at random, or all get the
+    colours of one bank with the brightness of another.
+    """
     from unlearn_cli.banks.catalog import check_output, open_bank
+    from unlearn_cli.errors import UsageError
 
     check_output(output, overwrite=overwrite)
     banks = [open_bank(name) for name in names]
     if by_colour:
-        from unlearn_cli.errors import UsageError
-        from unlearn_cli.noise.combine import write_combined
+        from unlearn_cli.noise.combine import GAIN, write_combined
 
         if add_uniform:
             raise UsageError("--by-colour adds no uniform noise. Use only one of the two options.")
-        provenance = write_combined(output, banks, command_line())
+        by = GAIN if gain is None else gain
+        provenance = write_combined(output, banks, command_line(), gain=by, epsilon=epsilon)
+    elif gain is not None or epsilon is not None:
+        raise UsageError("--gain and --epsilon need --by-colour.")
     else:
         from unlearn_cli.noise.mixture import write_mixture
 

@@ -23,7 +23,7 @@ GROUPS = {
         "Which trainings there are": "list scale seeds only random-control jobs set",
         "The results": "output record",
     },
-    "banks mix": {"What is mixed": "by-colour add-uniform", "Where it is written": "output overwrite"},
+    "banks mix": {"What is mixed": "by-colour gain epsilon add-uniform", "Where it is written": "output overwrite"},
 }
 """For each command or group of commands, the titles and the options; those of ``protect`` have their titles at them."""
 

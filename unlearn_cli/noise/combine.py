@@ -8,6 +8,7 @@ colours from one that holds against more networks (docs/results/cifar10.md).
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,44 +33,55 @@ GAIN = 1.5
 """The brightness is amplified by this, because clipping the sum to the bound takes a part of it away."""
 
 
-def combine(banks: Sequence[Bank]) -> tuple[NDArray[np.int8], Provenance]:
-    """Return the noise ``[K, 3, H, W]`` in pixel levels, within both banks' bound, and its provenance.
+def combine(
+    banks: Sequence[Bank], gain: float = GAIN, epsilon: int | None = None
+) -> tuple[NDArray[np.int8], Provenance]:
+    """Return the noise ``[K, 3, H, W]``, clipped to ``epsilon`` pixel levels, and its provenance.
 
-    ``banks`` are that of the colours and that of the brightness. What the provenance says about the search, such as
-    the transformations, is that of the colours' bank. Raises ``UsageError`` if they are not two, and for
-    banks that ``mixture.check_alike`` refuses.
+    ``banks`` are that of the colours and that of the brightness, which is multiplied by ``gain``. Without an
+    ``epsilon`` the bound is the larger one of both. What the provenance says about the search, such as the
+    transformations, is that of the colours' bank; a strength is kept only if both banks and the bound have it. Raises
+    ``UsageError`` if the banks are not two, or are ones that ``mixture.check_alike`` refuses, and for an infinite gain
+    or one that is no number.
     """
     try:
         colours, brightness = banks
     except ValueError as error:
         raise UsageError("--by-colour needs two banks: the colours' and the brightness'.") from error
-    check_alike(banks)
+    if not math.isfinite(gain):
+        raise UsageError(f"--gain {gain} is not a number to multiply with.")
+    check_alike(banks, bounds=False)
     of, like = colours.provenance, brightness.provenance
+    bound = epsilon or max(of.epsilon, like.epsilon)
     order = [brightness.classes.index(name) for name in colours.classes]
     first, second = colours.noise.astype(np.float64), brightness.noise[order].astype(np.float64)
-    levels = first - _luma(first) + GAIN * _luma(second)
-    noise: NDArray[np.int8] = np.rint(levels.clip(-of.epsilon, of.epsilon)).astype(np.int8)
+    levels = first - _luma(first) + gain * _luma(second)
+    noise: NDArray[np.int8] = np.rint(levels.clip(-bound, bound)).astype(np.int8)
     kinds = " and ".join(dict.fromkeys(one.method.partition(" (")[0] for one in (of, like)))
     provenance = replace(
         of,
+        epsilon=bound,
+        strength=of.strength if of.strength == like.strength and bound == of.epsilon else None,
         method=f"{kinds} (the colours of one bank with the brightness of another)",
         dataset=dataset_of(banks),
         surrogate=",".join(dict.fromkeys(f"{of.surrogate},{like.surrogate}".split(","))),
         teachers={**of.teachers, **like.teachers},
-        hyperparameters={"colours": part_of(colours), "brightness": part_of(brightness), "gain": GAIN},
+        hyperparameters={"colours": part_of(colours), "brightness": part_of(brightness), "gain": gain},
         seed=None,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return noise, provenance
 
 
-def write_combined(path: Path, banks: Sequence[Bank], command: str) -> Provenance:
+def write_combined(
+    path: Path, banks: Sequence[Bank], command: str, *, gain: float = GAIN, epsilon: int | None = None
+) -> Provenance:
     """Write a bank that ``combine`` makes, its card and the networks of both banks, and return its provenance.
 
     If one of the banks has no networks beside it, neither has this one, and it makes no noise for single photos. Raises
     ``UsageError`` as ``combine`` does, ``BankError`` for damaged networks, and ``OSError`` if a file cannot be written.
     """
-    noise, provenance = combine(banks)
+    noise, provenance = combine(banks, gain, epsilon)
     networks = _networks(banks)
     if networks is None:
         provenance = replace(provenance, surrogate="none")

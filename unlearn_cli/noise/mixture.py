@@ -69,19 +69,23 @@ def mix(banks: Sequence[Bank], uniform: int = 0, *, clipped: bool = True) -> tup
     return stacked.reshape(-1, *first.noise.shape[1:]), provenance
 
 
-def check_alike(banks: Sequence[Bank]) -> None:
-    """Raise ``UsageError`` for banks that differ in their classes or in ``ALIKE``, or hold no single patterns."""
+def check_alike(banks: Sequence[Bank], *, bounds: bool = True) -> None:
+    """Raise ``UsageError`` for banks that differ in their classes or in ``ALIKE``, or hold no single patterns.
+
+    Without ``bounds``, their epsilons may differ.
+    """
     first = banks[0]
+    names = [name for name in ALIKE if bounds or name != "epsilon"]
     for bank in banks:
         of, like = bank.provenance, first.provenance
         if of.form != "class-wise" or of.variants > 1 or of.uniform:
             what = "sample-wise" if of.form != "class-wise" else "already a mixture"
             raise UsageError(f"The bank '{bank.name}' is {what}: only class-wise patterns can be mixed.")
-        same = all(getattr(of, name) == getattr(like, name) for name in ALIKE) and bank.noise.shape == first.noise.shape
+        same = all(getattr(of, name) == getattr(like, name) for name in names) and bank.noise.shape == first.noise.shape
         if not same or set(of.classes) != set(like.classes):
             raise UsageError(
                 f"The banks '{first.name}' and '{bank.name}' cannot be mixed, "
-                "because their classes, frames, sizes or bounds differ."
+                f"because their classes, frames{', sizes or bounds' if bounds else ' or sizes'} differ."
             )
 
 
