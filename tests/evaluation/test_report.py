@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from unlearn_cli.evaluation.cell import Cell, NoisePlan
 from unlearn_cli.evaluation.cell import Images as ImagesPlan
-from unlearn_cli.evaluation.charts import over_axis
+from unlearn_cli.evaluation.charts import learning_curves, over_axis, roc_curves
 from unlearn_cli.evaluation.for_card import for_card
 from unlearn_cli.evaluation.page import write_report
 from unlearn_cli.evaluation.published import Published, told
@@ -146,6 +148,20 @@ def test_an_experiment_over_an_axis_is_drawn_over_it(tmp_path: Path) -> None:
     assert over_axis(drawn.rows, "epsilon", 0.1) is None
     write_report(report_of(ABOUT, cells, results), tmp_path)
     assert not (tmp_path / "chart.png").exists()
+
+
+def test_charts_of_many_runs_grow_with_their_legends() -> None:
+    """Where a legend left no room for the curves, matplotlib warned, which is an error here."""
+    pairs = FacePairs(pairs=10, auc=0.9, false_positive_rate=(0.0, 0.5, 1.0), true_positive_rate=(0.0, 0.8, 1.0))
+    heights = []
+    for count in (2, 60):
+        names = [f"a rather long name of run number {number}" for number in range(count)]
+        runs = [planned(name) for name in names]
+        results = {number: result([[0.5, 0.5]], [], verification=pairs) for number in range(count)}
+        rows = report_of(ABOUT, runs, results).rows
+        pictures = learning_curves(rows, 0.1), roc_curves(rows)
+        heights.append([Image.open(io.BytesIO(picture)).height for picture in pictures])
+    assert all(many > 1.5 * few for few, many in zip(*heights, strict=True))
 
 
 def test_protected_classes_are_compared_with_the_same_classes_unprotected() -> None:

@@ -24,6 +24,8 @@ MARKERS = "os^DvP*X"
 MOST_CLASSES_NAMED = 20
 MATRICES_ABREAST = 3
 AXIS_NAMES = {"poison_rate": "share of the training images that is protected", "epsilon": "epsilon (pixel levels)"}
+LEGEND_LINES, LEGEND_LINE = 6, 0.17
+"""A chart has room for so many lines of its legend, and grows by the height in inches of each further one."""
 RC: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150}
 
 
@@ -33,7 +35,8 @@ def learning_curves(rows: Sequence[Row], chance: float) -> bytes:
     Where only some classes are protected, draw the accuracy on those, beside that of the same classes unprotected.
     """
     with mpl.rc_context(RC):
-        chart = Figure(figsize=(7, 4.6), layout="constrained")
+        named = sum(2 if row.protected and row.unprotected else 1 for row in rows)
+        chart = Figure(figsize=(7, _with_legend(4.6, math.ceil(named / 2))), layout="constrained")
         axes = chart.add_subplot()
         for index, row in enumerate(rows):
             name = row.name + (" (protected classes)" if row.protected else "")
@@ -200,7 +203,7 @@ def roc_by_group(rows: Sequence[Row]) -> bytes:
 
 def _roc(curves: Sequence[tuple[str, FacePairs]]) -> bytes:
     with mpl.rc_context(RC):
-        chart = Figure(figsize=(5.6, 4.2), layout="constrained")
+        chart = Figure(figsize=(5.6, _with_legend(4.2, len(curves))), layout="constrained")
         axes = chart.add_subplot()
         for index, (name, of) in enumerate(curves):
             axes.plot(
@@ -214,6 +217,11 @@ def _roc(curves: Sequence[tuple[str, FacePairs]]) -> bytes:
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         chart.legend(loc="outside lower center", frameon=False, fontsize=8)
         return _png(chart)
+
+
+def _with_legend(height: float, lines: int) -> float:
+    """Return a chart's height in inches with so many lines in the legend below it."""
+    return height + LEGEND_LINE * max(0, lines - LEGEND_LINES)
 
 
 def _png(chart: Figure) -> bytes:
