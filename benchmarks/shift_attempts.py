@@ -5,8 +5,9 @@
 Twelve people (of id120 to id157) among 62: twelve photos of each to make noise on, six more, and the others, which stay
 clean, to ask about. SHARED/recognisers/fetch.sh brings the teachers, whose packages onnx and onnx2torch are needed;
 JUDGES has the files of benchmarks/export_judges.py. Noise is judged on the squares that it was made on, after JPEG q75
-and an alignment that is off by up to 2 degrees, 3 and 1.5 %. That is quicker than files that `protect` wrote, and a
-little easier for the noise. On a GPU a search takes seconds, on a CPU about an hour; with --student it takes minutes.
+and an alignment that is off by up to 2 degrees, 3 and 1.5 %. That is quicker than files that `protect` wrote, and
+easier for the noise (read_by_others.py). On a GPU a search takes seconds, on a CPU about an hour; with --student it
+takes minutes.
 """
 
 from __future__ import annotations
