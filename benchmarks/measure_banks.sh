@@ -21,6 +21,9 @@ twenty="--protect id12?,id13? --groups-of 5 --seeds 1"
 thirteen='id12?,id13[0-2]'
 small='--set image-size=64 --set views=3 --set epochs=30 --set batch-size=32 --set precision=bf16'
 
+tune=fine-tune:mobilenet_v2=${NETWORK:-build/recognisers/mobilenet_v2-b0353104.pth}
+scratch=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight
+
 set -f # unlearn expands the patterns, not the shell
 measure() { # output folder, then the arguments of 'unlearn evaluate'
   unlearn evaluate "${@:2}" -o "$out/$1" --record
@@ -57,10 +60,11 @@ apart() { # every second photo of the 38 people, at most twelve of each, to fit 
 tree_in() { (set +f && echo "$out/$1"/protected/*); } # the only folder there
 
 steps='cifar10 people low trips victims random keys one-key frames frontier attackers dilution scrubbed one-network things visible'
-for step in ${*:-$steps}; do # The steps frozen and existing are not among them, since they need the extra recognisers.
+for step in ${*:-$steps}; do # The steps frozen, existing and max are not among them, since they need other networks.
   case $step in
     cifar10)
       measure cifar10 bank cifar10 --data-dir data --seeds 3 --random-control
+      measure cifar10 bank cifar10 --data-dir data --scale cpu --defence gray --random-control
       for defence in reweight gray jpeg:10; do
         measure cifar10 bank cifar10 --data-dir data --scale laptop --defence $defence
       done
@@ -137,8 +141,6 @@ for step in ${*:-$steps}; do # The steps frozen and existing are not among them,
       python benchmarks/visible.py "$SHARED" $made --sheet build/visible.png
       ;;
     existing) # the attackers that exist; NETWORK=mobilenet_v2.pth and JUDGES (benchmarks/export_judges.py) are needed
-      tune=fine-tune:mobilenet_v2=${NETWORK:-build/recognisers/mobilenet_v2-b0353104.pth}
-      scratch=scratch,scratch-grey,scratch-jitter,scratch-pipeline,reweight
       trained=$scratch,$tune:last,$tune:whole
       for bank in person-low person person-high person-max; do
         measure table people $people --groups-of 19 --seeds 3 --bank $bank --attacker $trained
@@ -146,12 +148,26 @@ for step in ${*:-$steps}; do # The steps frozen and existing are not among them,
       done
       asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
       for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
+      measure people people $few --seeds 1 --bank person-max --attacker $asked,frozen:student
       measure each people $few --seeds 1 --bank person-max --set form=sample-wise --attacker $asked
       measure each people $people --groups-of 19 --seeds 1 --bank person-max --set form=sample-wise --attacker $trained
       apart
       own="${people/$faces/build/personal/rest} --bank person-max --set fit=build/personal/fit --seeds 1"
       measure personal people $own --groups-of 5 --attacker $asked
       measure personal people $own --groups-of 19 --attacker $trained
+      ;;
+    max) # what its bound and its colours do, and five people at a time (needs NETWORK, as the step existing)
+      measure table people $people $twenty --bank person-max --attacker scratch,scratch-grey,scratch-pipeline
+      for epsilon in 12 8; do
+        unlearn evaluate people $people --groups-of 19 --seeds 1 --bank person-max --epsilon $epsilon \
+          --attacker $scratch,$tune:whole -o $out/table
+      done
+      unlearn banks mix person-high person-max --by-colour --gain 1 -o build/max-16.safetensors --overwrite
+      unlearn banks mix person-high person-max --by-colour --gain 0.75 --epsilon 12 -o build/max-12.safetensors --overwrite
+      for bank in build/max-16.safetensors build/max-12.safetensors; do
+        unlearn evaluate people $people --groups-of 19 --seeds 1 --bank $bank --attacker $scratch -o $out/table
+      done
+      python benchmarks/visible.py "$SHARED" build/max-16.safetensors build/max-12.safetensors
       ;;
     frozen) for bank in person-low person person-high; do measure people people $few --bank $bank --attacker frozen:dlib; done ;;
     one-network) # one surrogate, with which banks were made until 2026-11-22 (in fp32)

@@ -97,6 +97,8 @@ WAYS: dict[str, Written] = {
     "person (medium)": protected("person"),
     "person-high": protected("person-high"),
     **{f"person-high, --epsilon {epsilon}": protected("person-high", epsilon) for epsilon in (6, 4, 2)},
+    "person-max": protected("person-max"),
+    **{f"person-max, --epsilon {epsilon}": protected("person-max", epsilon) for epsilon in (12, 8)},
     **{f"JPEG q{quality} 4:2:0, no noise": compressed(quality) for quality in (90, 75, 50)},
 }
 
@@ -132,7 +134,7 @@ def quality_of(before: Image.Image, after: Image.Image) -> Quality:
 
 def sheet(root: Path, ways: dict[str, Written], out: Path) -> None:
     """Write a sheet of crops with a row for each of a few people and a column for each way of writing."""
-    names = [name for name in ways if "epsilon 2" not in name and "q90" not in name]
+    names = [name for name in ways if not name.endswith("epsilon 2") and "q90" not in name]
     rows = []
     for name, data in photos(root, 2, SHOWN):
         box = box_of(data)

@@ -6,9 +6,8 @@ example after a bank was made or measured anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import get_args
 
 from unlearn_cli.banks.card import Result, read_card
 from unlearn_cli.banks.catalog import choose
@@ -27,15 +26,25 @@ from unlearn_cli.cli.measured import (
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "person.md")
 BEGIN, END = "<!-- written by docs/make_table.py -->\n", "<!-- end -->\n"
-HEAD = "| | against | recognised, of 100 new photos |\n|---|---|---|\n"
-DEFAULT: Strength = "medium"
-FORMS = {
-    "personal": "with your own pattern (`--preset personal`)",
-    "sample-wise": "at `--strength max --form sample-wise`",
+COLUMNS: dict[str, tuple[Strength, str]] = {
+    "low": ("low", "class-wise"),
+    "**medium** (the default)": ("medium", "class-wise"),
+    "high": ("high", "class-wise"),
+    "max": ("max", "class-wise"),
+    "max, noise for each face": ("max", "sample-wise"),
+    "max, your own pattern": ("max", "personal"),
 }
-"""The forms of noise that hinder recognisers, and how the table names them."""
-TOOK_PART = " (which took part in making the noise)"
-LIGHTS = ("🟢 helps", "🟡 helps little", "🔴 does not help")
+"""The strength and form of each column, by its title."""
+DEFAULT = "**medium** (the default)"
+LIGHTS = ("🟢", "🟡", "🔴")
+"""The signs for noise that helps, helps little, and does not help."""
+TOOK_PART, NOT_MEASURED = " ‡", "-"
+RECOGNISER = "recogniser"
+LEAST, MOST = "the recogniser that it hinders least", "the recogniser that it hinders most, of those asked"
+"""The two rows of recognisers, which would be one row each otherwise."""
+MANY, FEW = 19, 5
+"""How many people protect their photos in the rows of trained models, and in one more row."""
+IF_FEW = f", where {FEW} people protect theirs"
 
 
 def results_of(strength: Strength, form: str = "class-wise") -> list[Result]:
@@ -44,16 +53,10 @@ def results_of(strength: Strength, form: str = "class-wise") -> list[Result]:
     return that_count(result for result in read_card(bank.path, bank.sha256).results if result.form == form)
 
 
-def recogniser(result: Result) -> str:
-    """Return the name of the recogniser that was asked; nothing where a network was trained."""
-    name = recogniser_of(result)
-    return RECOGNISERS.get(name, name)
-
-
 def attack(result: Result) -> str:
     """Return the kind of attack: the name of a trained attacker, "recogniser", or "none" for a plain training."""
-    if recogniser(result):
-        return "recogniser"
+    if recogniser_of(result):
+        return RECOGNISER
     name = attacker(result).removeprefix("a model ")
     return "none" if name == ATTACKS["none"] else name
 
@@ -63,62 +66,76 @@ def worst_by_attack(strength: Strength, form: str = "class-wise") -> dict[str, R
     return worst_by(results_of(strength, form), attack)
 
 
-def lines() -> Iterator[tuple[Result, str]]:
-    """Yield each result of the table with what it protects against."""
-    strengths = get_args(Strength)
-    found = {strength: worst_by_attack(strength) for strength in strengths}
-    for strength in strengths:
-        how = f"at `--strength {strength}`{' (the default)' if strength == DEFAULT else ''}"
-        if "none" in found[strength]:
-            yield found[strength]["none"], f"a model trained from scratch, {how}"
-    others = {kind: (strength, of) for strength in (*strengths, DEFAULT) for kind, of in found[strength].items()}
-    for kind, (strength, result) in others.items():
-        where = "" if strength == DEFAULT else f", at `--strength {strength}`"
-        if kind == "recogniser":
-            names = {recogniser(of) for of in results_of(strength)} - {""}
-            yield result, f"face search: recognisers that already know faces ({', '.join(sorted(names))}){where}"
-        elif kind != "none":
-            yield result, f"a model {kind}{where}"
+def column(strength: Strength, form: str) -> dict[str, Result]:
+    """Return the results of one column by the titles of their rows.
 
-
-def against_recognisers() -> Iterator[tuple[Result, str]]:
-    """Yield what the noise does that hinders recognisers: to them, and, with a pattern of one's own, to models that are
-    trained on the photos. One row stands for all of the same light, with the figures of the worst.
+    Trained models are those of the same trainings in each column where there are such: ``MANY`` people, cropped faces.
     """
-    for form, how in FORMS.items():
-        found = results_of("max", form)
-        trained = worst_by_attack("max", form).values() if form == "personal" else ()
-        asked = [of for of in found if recogniser(of)]
-        worst = {recogniser(of): of for of in sorted(asked, key=lambda of: of.protected.final)}
-        for light in range(len(LIGHTS)):
-            same = sorted(name for name, of in worst.items() if light_of(of) == light)
-            if same := sorted(same, key=lambda name: not worst[name].white_box):
-                names = (f"{name}{TOOK_PART if worst[name].white_box else ''}" for name in same)
-                yield most(worst[name] for name in same), f"face search with {', '.join(names)}, {how}"
-            if models := [of for of in trained if not recogniser(of) and light_of(of) == light]:
-                ways = sorted(attacker(of).removeprefix("a model ").removeprefix("trained ") for of in models)
-                yield most(models), f"a model trained {', or '.join(ways)}; {how}"
+    results = results_of(strength, form)
+    asked = worst_by((of for of in results if recogniser_of(of)), recogniser_of)
+    rows = {f"face search: {LEAST}": max, f"face search: {MOST}": min} if asked else {}
+    found = {row: pick(asked.values(), key=left_of) for row, pick in rows.items()}
+    trained = [of for of in results if not recogniser_of(of) and not is_aligned_training(of)]
+    alike = worst_by((of for of in trained if of.together == MANY), attack)
+    others = {kind: of for kind, of in worst_by(trained, attack).items() if kind != "none"}
+    few = worst_by((of for of in trained if of.together == FEW and attack(of) == "none"), attack)
+    found |= {row_of(kind): of for kind, of in (others | alike).items()}
+    return found | {row_of(kind) + IF_FEW: of for kind, of in few.items()}
 
 
-def most(results: Iterable[Result]) -> Result:
-    """Return the result in which most photos of the protected people were recognised."""
-    return max(results, key=lambda of: of.protected.final)
+def is_aligned_training(result: Result) -> bool:
+    """Return whether a model was trained from scratch on aligned faces, which was not done with all strengths."""
+    name = str((result.trip or {}).get("name", ""))
+    return name.startswith("aligned") and not str(result.training["model"]).startswith("fine-tune")
 
 
-def light_of(result: Result) -> int:
-    """Return the place of a result's light in ``LIGHTS``."""
-    left = result.protected.final / max(result.clean.final, 1e-9)
-    return (left >= LITTLE_PROTECTION) + (left >= NO_PROTECTION)
+def row_of(kind: str) -> str:
+    """Return the title of the row of a kind of training."""
+    return f"a model {ATTACKS['none'] if kind == 'none' else kind}"
+
+
+def left_of(result: Result) -> float:
+    """Return the share of the unprotected accuracy that is left."""
+    return result.protected.final / max(result.clean.final, 1e-9)
+
+
+def light_of(result: Result) -> str:
+    """Return the sign of a result."""
+    left = left_of(result)
+    return LIGHTS[(left >= LITTLE_PROTECTION) + (left >= NO_PROTECTION)]
+
+
+def cell(result: Result | None) -> str:
+    """Return a result as the table has it: of 100 photos, and in brackets without protection."""
+    if result is None:
+        return NOT_MEASURED
+    protected, clean = (round(100 * of.final) for of in (result.protected, result.clean))
+    name = recogniser_of(result)
+    who = f" {RECOGNISERS.get(name, name)}" if name else ""
+    return f"{light_of(result)} {protected}{who}{TOOK_PART if result.white_box else ''} ({clean})"
 
 
 def table() -> str:
-    """Return the table, with the worst attacker at the top: the one that the noise hinders least."""
-    rows = []
-    for result, against in (*lines(), *against_recognisers()):
-        light, protected, clean = light_of(result), *(round(100 * of.final) for of in (result.protected, result.clean))
-        row = f"| {LIGHTS[light]} | {against} | **{protected}** ({clean} without protection) |\n"
-        rows.append((light, result.protected.final, row))
-    return HEAD + "".join(row for *_, row in sorted(rows, reverse=True))
+    """Return the table, with the attacker at the top against which the default helps least."""
+    columns = {title: column(*of) for title, of in COLUMNS.items()}
+    names = dict.fromkeys(name for of in columns.values() for name in of)
+    head = f"| recognised, of 100 new photos | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    rows = (
+        f"| {name} | {' | '.join(cell(of.get(name)) for of in columns.values())} |\n"
+        for name in sorted(names, key=order(columns), reverse=True)
+    )
+    return head + "".join(rows)
+
+
+def order(columns: Mapping[str, Mapping[str, Result]]) -> Callable[[str], tuple[int, float]]:
+    """Return by what rows are sorted: the default's sign and figure, or where it has none, the worst of the others."""
+
+    def worst(name: str) -> tuple[int, float]:
+        default = columns[DEFAULT].get(name)
+        results: Iterable[Result] = [default] if default else [of[name] for of in columns.values() if name in of]
+        return max((LIGHTS.index(light_of(of)), of.protected.final) for of in results)
+
+    return worst
 
 
 def page(text: str) -> str:
