@@ -148,7 +148,9 @@ for step in ${*:-$steps}; do # The steps frozen, existing and max are not among 
       done
       asked=frozen:dlib,frozen:build/recognisers/face_recognition_sface_2021dec.onnx
       for judge in facenet faceres mobileface; do asked=$asked,frozen:${JUDGES:-build/judges}/$judge.onnx; done
-      measure people people $few --seeds 1 --bank person-max --attacker $asked,frozen:student
+      for bank in person person-max; do
+        measure people people $few --seeds 1 --bank $bank --attacker $asked,frozen:student
+      done
       measure each people $few --seeds 1 --bank person-max --set form=sample-wise --attacker $asked
       measure each people $people --groups-of 19 --seeds 1 --bank person-max --set form=sample-wise --attacker $trained
       apart
