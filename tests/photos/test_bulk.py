@@ -306,7 +306,8 @@ def test_an_interrupted_run_records_what_it_has_done(
     assert "run the same command again" in said
     there = len(s3.find(f"{bucket}/out"))
     results = run(Places(source=at(f"{bucket}/in"), output=at(f"{bucket}/out")), cat)
-    assert statuses(results)["unchanged"] >= there - 1, "all but perhaps the last copy were recorded"
+    # With one job, one photo is in work and the one before it may wait for its record (pipeline.in_order).
+    assert statuses(results)["unchanged"] >= there - 2, "all but perhaps the last two copies were recorded"
 
 
 def test_the_command_tells_no_secret_and_what_to_do(
