@@ -159,7 +159,7 @@ for step in ${*:-$steps}; do # The steps frozen, existing and max are not among 
       measure personal people $own --groups-of 19 --attacker $trained
       ;;
     max) # what its bound and its colours do, and five people at a time (needs NETWORK, as the step existing)
-      measure table people $people $twenty --bank person-max --attacker scratch,scratch-grey,scratch-pipeline
+      measure table people $faces $crowd $twenty --bank person-max --attacker scratch,scratch-grey,scratch-pipeline
       for epsilon in 12 8; do
         unlearn evaluate people $people --groups-of 19 --seeds 1 --bank person-max --epsilon $epsilon \
           --attacker $scratch,$tune:whole -o $out/table

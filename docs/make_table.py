@@ -61,9 +61,9 @@ def attack(result: Result) -> str:
     return "none" if name == ATTACKS["none"] else name
 
 
-def worst_by_attack(strength: Strength, form: str = "class-wise") -> dict[str, Result]:
-    """Return the worst result of each kind of attack among those with most seeds."""
-    return worst_by(results_of(strength, form), attack)
+def worst_by_attack(strength: Strength) -> dict[str, Result]:
+    """Return the worst result of each kind of attack among those with most seeds, for docs/explanation/limits.md."""
+    return worst_by(results_of(strength), attack)
 
 
 def column(strength: Strength, form: str) -> dict[str, Result]:
